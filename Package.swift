@@ -1,0 +1,91 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Swift 6 mode everywhere, and a warning is an error: what is built here writes to cards that nobody can reach.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .treatAllWarnings(as: .error),
+]
+/// For the modules that call C.
+let strictC: [SwiftSetting] = strict + [.strictMemorySafety()]
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
+
+// Dependencies point down only: executables -> use cases -> pure; effects -> pure + C.
+// A use case declares a small port; the executable plugs the effect in. docs/design.md has the picture.
+let package = Package(
+    name: "rpiflash",
+    products: [
+        .executable(name: "rpiflash", targets: ["rpiflash"]),
+        .executable(name: "rpiflash-gen", targets: ["rpiflash-gen"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
+    ],
+    targets: [
+        // C: module maps and thin shims only.
+        .systemLibrary(name: "CFDisk", pkgConfig: "fdisk", providers: [.apt(["libfdisk-dev"])]),
+        .systemLibrary(name: "CGPIODLibrary", pkgConfig: "libgpiod", providers: [.apt(["libgpiod-dev"])]),
+        .target(name: "CGPIOD", dependencies: ["CGPIODLibrary"]),
+
+        // Pure: no files, no sockets, no clock.
+        .target(name: "DiskLayout", dependencies: [yams], swiftSettings: strict),
+        .target(name: "BootScript", dependencies: ["DiskLayout", yams], swiftSettings: strict),
+        .target(name: "FlashPlan", dependencies: ["DiskLayout"], swiftSettings: strict),
+        .target(name: "TFTP", swiftSettings: strict),
+        .target(name: "Inventory", swiftSettings: strict),
+
+        // Effects.
+        .target(name: "FDisk", dependencies: ["CFDisk", "DiskLayout"], swiftSettings: strictC),
+        .target(name: "GPIO", dependencies: ["CGPIOD"], swiftSettings: strictC),
+        .target(name: "HostTools", dependencies: [subprocess, system], swiftSettings: strict),
+        .target(name: "OSImage", dependencies: ["DiskLayout", "FDisk", system], swiftSettings: strict),
+        .target(name: "TFTPServer", dependencies: ["TFTP", nioCore, nioPosix, system], swiftSettings: strict),
+
+        // Use cases.
+        .target(name: "RecoveryImage", dependencies: ["DiskLayout", "BootScript", system], swiftSettings: strict),
+        .target(
+            name: "Flashing", dependencies: ["DiskLayout", "FlashPlan", "Inventory", logging, system],
+            swiftSettings: strict),
+
+        // Executables: options, wiring, exit codes; nothing else.
+        .executableTarget(
+            name: "rpiflash-gen",
+            dependencies: [
+                "DiskLayout", "BootScript", "FDisk", "HostTools", "OSImage", "RecoveryImage", argumentParser, system,
+            ],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "rpiflash",
+            dependencies: [
+                "DiskLayout", "FlashPlan", "Flashing", "GPIO", "HostTools", "Inventory", "OSImage", "TFTPServer",
+                argumentParser, logging, system,
+            ],
+            swiftSettings: strict),
+
+        .testTarget(name: "DiskLayoutTests", dependencies: ["DiskLayout", "FDisk"], swiftSettings: strict),
+        .testTarget(name: "BootScriptTests", dependencies: ["BootScript", "DiskLayout"], swiftSettings: strict),
+        .testTarget(name: "RecoveryImageTests", dependencies: ["RecoveryImage", "FDisk", "OSImage"], swiftSettings: strict),
+        .testTarget(name: "FlashPlanTests", dependencies: ["FlashPlan"], swiftSettings: strict),
+        .testTarget(name: "InventoryTests", dependencies: ["Inventory"], swiftSettings: strict),
+        .testTarget(name: "TFTPTests", dependencies: ["TFTP", "TFTPServer"], swiftSettings: strict),
+        .testTarget(
+            name: "FlashingTests", dependencies: ["Flashing", "FlashPlan", "Inventory", "GPIO"], swiftSettings: strict),
+        // The whole system: the built binaries, real U-Boot in QEMU, a real kernel.
+        .testTarget(name: "SystemTests", dependencies: ["DiskLayout", subprocess, system], swiftSettings: strict),
+    ]
+)
