@@ -1,0 +1,123 @@
+/// What of an OS image matters to a card: its two partitions and its length.
+public struct OSImageLayout: Hashable, Sendable {
+    /// Length of the image file in bytes, as it is.
+    public let size: ByteCount
+    /// The image's first partition, at 4 MiB.
+    public let boot: Partition
+    /// The image's second partition, behind it.
+    public let rootfs: Partition
+
+    /// Takes a table with two partitions, the first at 4 MiB, both within the image.
+    ///
+    /// - Throws: ``ImageLayoutError``.
+    public init(table: PartitionTable, size: ByteCount) throws(ImageLayoutError) {
+        guard table.partitions.map(\.number) == [1, 2] else { throw .notTwoPartitions(table.partitions.map(\.number)) }
+        let (boot, rootfs) = (table.partitions[0], table.partitions[1])
+        let first = LBA(0) + CardLayout.alignment
+        guard boot.start == first else { throw .bootNotAtFourMebibytes(boot.start) }
+        guard boot.end <= rootfs.start else { throw .overlap(bootEnd: boot.end, rootfsStart: rootfs.start) }
+        let sectors = SectorCount(roundingUp: size)
+        guard rootfs.end.sector <= sectors.sectors else {
+            throw .truncated(size: size, needed: SectorCount(rootfs.end.sector).byteCount)
+        }
+        self.size = size
+        self.boot = boot
+        self.rootfs = rootfs
+    }
+
+    /// Length of the image with its last sector padded; what lies behind the rootfs is not needed and not counted.
+    public var sectors: SectorCount { SectorCount(rootfs.end.sector) }
+
+    /// From the start of the first partition to the start of the second.
+    public var rootfsOffset: SectorCount { rootfs.start - boot.start }
+}
+
+/// Why a file is no OS image that can be laid down on a card.
+public enum ImageLayoutError: Error, Hashable, Sendable {
+    /// The table has other entries than 1 and 2; the numbers that it has.
+    case notTwoPartitions([Int])
+    /// The first partition starts elsewhere.
+    case bootNotAtFourMebibytes(LBA)
+    /// The second partition starts inside the first or before it.
+    case overlap(bootEnd: LBA, rootfsStart: LBA)
+    /// The file ends before its last partition does.
+    case truncated(size: ByteCount, needed: ByteCount)
+}
+
+extension ImageLayoutError: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .notTwoPartitions(let numbers):
+            "image has \(Self.list(numbers)); must have two partitions, 1 (boot) and 2 (rootfs)"
+        case .bootNotAtFourMebibytes(let start):
+            "image's boot partition starts at \(start) (byte \(start.byteOffset.bytes)); must start at LBA 8192 (4 MiB)"
+        case .overlap(let bootEnd, let rootfsStart):
+            "image's rootfs starts at \(rootfsStart), before its boot partition ends at \(bootEnd); must lie behind it"
+        case .truncated(let size, let needed):
+            "image is \(size.bytes) bytes, but its partitions end at byte \(needed.bytes); the file is cut short"
+        }
+    }
+
+    private static func list(_ numbers: [Int]) -> String {
+        switch numbers.count {
+        case 0: "no partition"
+        case 1: "one partition, \(numbers[0])"
+        default: "\(numbers.count) partitions, \(numbers.map(String.init).joined(separator: ", "))"
+        }
+    }
+}
+
+/// Why an image does not fit a card.
+public enum FitError: Error, Hashable, Sendable {
+    /// The distance from boot to rootfs differs, so partition 3 would not start where the rootfs lands.
+    case otherSpan(image: SectorCount, card: SectorCount)
+    /// The rootfs is larger than the card's partition 3.
+    case rootfsTooLarge(image: SectorCount, card: SectorCount)
+}
+
+extension FitError: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .otherSpan(let image, let card):
+            """
+            image's rootfs starts \(image) behind its boot partition's start, the card's \(card); \
+            must be equal: make a card with rpiflash-gen recovery-image --from-image
+            """
+        case .rootfsTooLarge(let image, let card):
+            "image's rootfs has \(image), the card's partition 3 has \(card); must be at most that: use a larger card"
+        }
+    }
+}
+
+extension CardLayout {
+    /// Checks that the image, less its first 4 MiB, can be laid down from the start of partition 2.
+    ///
+    /// - Throws: ``FitError``.
+    public func checkFit(_ image: OSImageLayout) throws(FitError) {
+        guard image.rootfsOffset == rootfsOffset else {
+            throw .otherSpan(image: image.rootfsOffset, card: rootfsOffset)
+        }
+        guard image.rootfs.size <= rootfs.size else {
+            throw .rootfsTooLarge(image: image.rootfs.size, card: rootfs.size)
+        }
+    }
+
+    /// A card that fits `image`: the boot partition has the image's span, the rootfs the rest of the card, or just the
+    /// image's rootfs where `cardSize` is nil.
+    ///
+    /// - Throws: ``LayoutError`` where the image's span is no multiple of 4 MiB or the card is too small for it.
+    public static func fitting(
+        _ image: OSImageLayout, cardSize: ByteCount?, ubootSize: ByteCount, diskID: DiskID
+    ) throws(LayoutError) -> CardLayout {
+        let bootSize = image.rootfsOffset.byteCount
+        let rootfsSize = image.rootfs.size.byteCount
+        let smallest = imageSkip + ubootSize + bootSize + rootfsSize
+        let card = try CardLayout(
+            cardSize: cardSize ?? smallest, ubootSize: ubootSize, bootSize: bootSize,
+            rootfsSize: cardSize == nil ? rootfsSize : nil, diskID: diskID)
+        guard image.rootfs.size <= card.rootfs.size else {
+            throw .cardTooSmall(card.cardSize.byteCount, needed: smallest)
+        }
+        return card
+    }
+}
