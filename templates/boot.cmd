@@ -112,7 +112,7 @@ if test ${l_network} = yes; then
                     setenv l_state "rpi_image_parts is not a usable manifest"
                 fi
             else
-                setenv l_state "the card's partitions 2 and 3 start at 0x${l_p2} and 0x${l_p3}, this script was made for ${l_boot_start} and ${l_rootfs_start}"
+                setenv l_state "partitions 2 and 3 of the card start at 0x${l_p2} and 0x${l_p3}, this script was made for ${l_boot_start} and ${l_rootfs_start}"
             fi
             if test "${l_state}" = ok; then
                 echo "rpiflash: flashing ${rpi_parts} parts, 0x${l_need} sectors"
@@ -233,7 +233,7 @@ if test {{kernel_device_tree}} = image; then
         done
     done
     if test -z "${l_fdt_arg}"; then
-        echo "rpiflash: no ${l_dtb} on partition 2: using the firmware's device tree"
+        echo "rpiflash: no ${l_dtb} on partition 2: using the one from the firmware"
     fi
     test -n "${l_fdt_arg}" || setenv l_fdt_arg ${fdt_addr}
 fi
