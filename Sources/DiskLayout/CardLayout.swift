@@ -54,7 +54,7 @@ public struct CardLayout: Hashable, Sendable {
             rootfs = SectorCount(free / Self.alignment.sectors * Self.alignment.sectors)
         }
         guard rootfs.sectors > 0, let end = rootfsStart.advanced(by: rootfs), end.sector <= card.sectors else {
-            let needed = rootfsStart.advanced(by: max(rootfs, Self.alignment)) ?? rootfsStart
+            let needed = rootfsStart.advanced(by: rootfs.sectors > 0 ? rootfs : Self.alignment) ?? rootfsStart
             throw .cardTooSmall(
                 cardSize, needed: SectorCount(needed.sector).byteCountIfRepresentable ?? ByteCount(UInt64.max))
         }

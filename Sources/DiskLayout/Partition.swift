@@ -10,6 +10,9 @@ public struct PartitionType: Hashable, Sendable {
     public static let fat32LBA = PartitionType(code: 0x0c)
     /// A Linux filesystem.
     public static let linux = PartitionType(code: 0x83)
+
+    /// It holds logical partitions. C: `IS_EXTENDED` in libfdisk (5, 0x0f, 0x85).
+    public var isExtended: Bool { code == 0x05 || code == 0x0f || code == 0x85 }
 }
 
 /// One entry of a DOS partition table.
@@ -58,13 +61,13 @@ public struct DiskID: Hashable, Sendable, CustomStringConvertible {
 
 /// A DOS partition table: the signature and the entries, sorted by number.
 public struct PartitionTable: Hashable, Sendable {
-    /// The disk's signature.
-    public let diskID: DiskID
+    /// The disk's signature; nil where it is 0, as some tools leave it.
+    public let diskID: DiskID?
     /// The entries, sorted by number.
     public let partitions: [Partition]
 
     /// A table of these entries.
-    public init(diskID: DiskID, partitions: [Partition]) {
+    public init(diskID: DiskID?, partitions: [Partition]) {
         self.diskID = diskID
         self.partitions = partitions.sorted { $0.number < $1.number }
     }

@@ -101,7 +101,9 @@ extension LBA: CustomStringConvertible {
 }
 
 extension SectorCount: CustomStringConvertible {
-    public var description: String { "\(sectors) sectors (\(byteCountIfRepresentable?.description ?? "over 2^64 bytes"))" }
+    public var description: String {
+        "\(sectors) sectors (\(byteCountIfRepresentable?.description ?? "over 2^64 bytes"))"
+    }
     /// As a U-Boot script writes it.
     public var hex: String { sectors.hex }
 }
