@@ -100,6 +100,7 @@ public enum LayoutError: Error, Hashable, Sendable {
 }
 
 extension LayoutError: CustomStringConvertible {
+    /// The message: lower case, one line.
     public var description: String {
         switch self {
         case .notWholeSectors(let what, let size):

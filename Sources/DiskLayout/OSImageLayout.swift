@@ -53,6 +53,7 @@ public enum ImageLayoutError: Error, Hashable, Sendable {
 }
 
 extension ImageLayoutError: CustomStringConvertible {
+    /// The message: lower case, one line.
     public var description: String {
         switch self {
         case .notTwoPartitions(let numbers):
@@ -88,6 +89,7 @@ public enum FitError: Error, Hashable, Sendable {
 }
 
 extension FitError: CustomStringConvertible {
+    /// The message: lower case, one line.
     public var description: String {
         switch self {
         case .otherSpan(let image, let card):

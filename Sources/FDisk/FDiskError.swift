@@ -50,6 +50,7 @@ public enum FDiskCall: String, Hashable, Sendable {
 }
 
 extension FDiskError: CustomStringConvertible {
+    /// The message: lower case, one line.
     public var description: String {
         switch self {
         case .cannotOpen(let path, let errno):

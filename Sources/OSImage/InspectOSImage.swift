@@ -82,6 +82,7 @@ public enum OSImageError: Error, Hashable, Sendable {
 }
 
 extension OSImageError: CustomStringConvertible {
+    /// The message: lower case, one line.
     public var description: String {
         switch self {
         case .missing(let path):
