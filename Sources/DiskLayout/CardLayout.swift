@@ -10,7 +10,7 @@ public struct CardLayout: Hashable, Sendable {
     /// The smallest common card, sold as 8 GB: 8,000,000,000 bytes.
     public static let smallestCommonCard = ByteCount(8_000_000_000)
     /// The signature of a card whose configuration names none.
-    public static let defaultDiskID = DiskID(0x5250_4946)
+    public static let defaultDiskID = DiskID(nonZero: 0x5250_4946)
 
     /// The whole card.
     public let cardSize: SectorCount

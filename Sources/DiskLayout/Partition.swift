@@ -52,6 +52,12 @@ public struct DiskID: Hashable, Sendable, CustomStringConvertible {
         self.value = value
     }
 
+    /// A signature that is known not to be 0; traps on 0.
+    package init(nonZero value: UInt32) {
+        precondition(value != 0)
+        self.value = value
+    }
+
     /// As libfdisk and sfdisk write it: `0x5e3c9a10`.
     public var description: String {
         let digits = String(value, radix: 16)
