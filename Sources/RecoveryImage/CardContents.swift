@@ -88,15 +88,14 @@ public func cardContents(
                 name: "config.txt",
                 try configuration.render(["arm_64bit": .word(board.architecture == .arm64 ? "1" : "0")])))
     }
-    for path in contents.copies { try require(path, remedy: "scripts/firmware") }
-
     let built =
         [sources.uboot.appending("u-boot.bin")]
         + board.deviceTrees.map { sources.uboot.appending("dtb").appending("\($0).dtb") }
     for path in built {
         try require(path, remedy: "make uboot BOARD=\(board.name)")
-        contents.append(.copy(path))
     }
+    for path in contents.copies { try require(path, remedy: "scripts/firmware") }
+    contents += built.map { .copy($0) }
 
     let script = try makeBootScript(
         board: board, card: card, templates: sources.templates, serverAddress: network.serverAddress)

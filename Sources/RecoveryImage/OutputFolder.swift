@@ -7,6 +7,7 @@ struct OutputFolder {
     /// The folder.
     let path: FilePath
     private let target: FilePath
+    private let output: FilePath
 
     /// Makes the folder, and the folders above it.
     ///
@@ -25,6 +26,7 @@ struct OutputFolder {
         }
         self.path = path
         self.target = target
+        self.output = output
     }
 
     /// Refuses what a rename would replace for good: a device as well as a folder.
@@ -74,6 +76,28 @@ struct OutputFolder {
         } catch {
             throw .unwritable(path: path, errno: error as? Errno ?? .ioError)
         }
+    }
+
+    /// Runs `body`; where it fails for want of room, says that, and not what some program made of it.
+    func namingFullDisk<Value>(_ body: () async throws -> Value) async throws -> Value {
+        do {
+            return try await body()
+        } catch let error as CancellationError {
+            throw error
+        } catch {
+            if case RecoveryImageError.unwritable(_, .noSpace) = error { throw noRoom }
+            if error as? Errno == .noSpace || isFull { throw noRoom }
+            throw error
+        }
+    }
+
+    private var noRoom: RecoveryImageError { .unwritable(path: output, errno: .noSpace) }
+
+    /// mkfs.vfat does not say why it could not write.
+    private var isFull: Bool {
+        var status = statvfs()
+        guard statvfs(path.string, &status) == 0 else { return false }
+        return UInt64(status.f_bavail) * UInt64(status.f_frsize) < 65536
     }
 
     /// Removes the folder and all in it; what cannot be removed stays.

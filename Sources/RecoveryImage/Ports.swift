@@ -9,7 +9,7 @@ public protocol PartitionTableStore: Sendable {
     func read(from path: FilePath) throws -> PartitionTable
 }
 
-/// What the use case needs of the host's programs. Names of files are names in `folder`, so that no path of this machine
+/// What the use case needs of the host's programs. Where one fails because the disk is full, it throws `Errno.noSpace`. Names of files are names in `folder`, so that no path of this machine
 /// gets into what is made.
 public protocol CardTools: Sendable {
     /// Makes an empty FAT filesystem over the whole of `partition` in `image`.

@@ -49,18 +49,26 @@ public struct RecoveryImageMaker: Sendable {
     public func make(
         card: CardLayout, contents: [CardFile], board: BoardProfile, output: FilePath, compress: Bool
     ) async throws -> Result {
-        let (mapPath, compressedPath) = (output.blockMap, output.compressed)
-        for path in [mapPath, compressedPath] { try OutputFolder.check(path) }
+        for path in [output.blockMap, output.compressed] { try OutputFolder.check(path) }
         let folder = try OutputFolder(for: output)
         defer { folder.remove() }
+        return try await folder.namingFullDisk {
+            try await make(card: card, contents: contents, board: board, output: output, compress: compress, in: folder)
+        }
+    }
+
+    private func make(
+        card: CardLayout, contents: [CardFile], board: BoardProfile, output: FilePath, compress: Bool,
+        in folder: OutputFolder
+    ) async throws -> Result {
         let size = card.rootfs.start.byteOffset + min(Self.rootfsCleared, card.rootfs.size.byteCount)
         try makeTable(card, size: size, in: folder)
 
         let files = try await stage(contents, board: board, in: folder)
-        try await makeFAT(card.uboot, label: "u-boot", diskID: card.diskID, in: folder)
+        try await makeFAT(card.uboot, label: "U-BOOT", diskID: card.diskID, in: folder)
         try checkRoom(for: files, in: card.uboot, of: folder)
         try await tools.copyIntoFAT(files, image: Self.image, folder: folder.path, start: card.uboot.start)
-        try await makeFAT(card.boot, label: "no-image", diskID: card.diskID, in: folder)
+        try await makeFAT(card.boot, label: "NO-IMAGE", diskID: card.diskID, in: folder)
 
         // Read anew, after all that has written to the file.
         let read = try tables.read(from: folder.path.appending(Self.image))
@@ -69,6 +77,7 @@ public struct RecoveryImageMaker: Sendable {
         let map = try await makeBlockMap(card, size: size, in: folder)
         if compress { try await tools.compress(Self.image, folder: folder.path) }
 
+        let (mapPath, compressedPath) = (output.blockMap, output.compressed)
         try folder.publish(Self.map, as: mapPath)
         if compress {
             try folder.publish("\(Self.image).xz", as: compressedPath)
@@ -215,12 +224,14 @@ public struct RecoveryImageMaker: Sendable {
     public func makeBootScript(_ script: String, board: BoardProfile, output: FilePath, asText: Bool) async throws {
         let folder = try OutputFolder(for: output)
         defer { folder.remove() }
-        if asText {
-            try folder.write(Array(script.utf8), to: "boot.scr")
-        } else {
-            try await makeScriptImage(script, name: "boot.scr", board: board, in: folder)
+        try await folder.namingFullDisk {
+            if asText {
+                try folder.write(Array(script.utf8), to: "boot.scr")
+            } else {
+                try await makeScriptImage(script, name: "boot.scr", board: board, in: folder)
+            }
+            try folder.publish("boot.scr", as: output)
         }
-        try folder.publish("boot.scr", as: output)
     }
 
     /// Checks that libfdisk can write this layout, and reads back what was computed, in a sparse file that goes again.

@@ -29,27 +29,41 @@ struct HostCardTools: CardTools {
     func makeFAT(
         in image: String, folder: FilePath, partition: Partition, format: FATFormat, volumeID: UInt32, label: String
     ) async throws {
-        try await runner.makeFAT(
-            in: image, folder: folder, firstSector: partition.start.sector, sectors: partition.size.sectors,
-            bits: format.bits, sectorsPerCluster: format.sectorsPerCluster, volumeID: volumeID, label: label)
+        try await tellingFullDisk {
+            try await runner.makeFAT(
+                in: image, folder: folder, firstSector: partition.start.sector, sectors: partition.size.sectors,
+                bits: format.bits, sectorsPerCluster: format.sectorsPerCluster, volumeID: volumeID, label: label)
+        }
     }
 
     func copyIntoFAT(_ files: [FilePath], image: String, folder: FilePath, start: LBA) async throws {
-        try await runner.copyIntoFAT(files, image: image, folder: folder, byteOffset: start.byteOffset.bytes)
+        try await tellingFullDisk {
+            try await runner.copyIntoFAT(files, image: image, folder: folder, byteOffset: start.byteOffset.bytes)
+        }
     }
 
     func makeScriptImage(
         of script: String, to image: String, folder: FilePath, architecture: String, name: String
     ) async throws {
-        try await runner.makeScriptImage(
-            of: script, to: image, folder: folder, architecture: architecture, name: name)
+        try await tellingFullDisk {
+            try await runner.makeScriptImage(
+                of: script, to: image, folder: folder, architecture: architecture, name: name)
+        }
     }
 
     func compress(_ file: String, folder: FilePath) async throws {
-        try await runner.compress(file, folder: folder)
+        try await tellingFullDisk { try await runner.compress(file, folder: folder) }
     }
 
     func sha256(of path: FilePath, from offset: ByteCount, count: ByteCount) async throws -> String {
         try await runner.sha256(of: path, from: offset.bytes, count: count.bytes)
+    }
+
+    private func tellingFullDisk(_ work: () async throws -> Void) async throws {
+        do {
+            try await work()
+        } catch let error as HostToolError where error.isDiskFull {
+            throw Errno.noSpace
+        }
     }
 }

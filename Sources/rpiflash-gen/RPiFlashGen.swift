@@ -33,7 +33,7 @@ struct RPiFlashGen: AsyncParsableCommand {
         let signals = [SIGINT, SIGTERM].map { number in
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-            source.setEventHandler { work.cancel() }
+            source.setEventHandler { @Sendable in work.cancel() }
             source.resume()
             return source
         }
