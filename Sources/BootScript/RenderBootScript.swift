@@ -1,6 +1,6 @@
 public import DiskLayout
 
-/// Renders `templates/boot.cmd` for one board and card.
+/// Renders `templates/boot.cmd` for one board and card. `templates/README.md` has the table of values.
 ///
 /// - Parameters:
 ///   - template: the template's text.
@@ -13,18 +13,18 @@ public import DiskLayout
 public func renderBootScript(
     template: String, file: String, board: BoardProfile, card: CardLayout, serverAddress: String?
 ) throws(TemplateError) -> String {
-    throw TemplateError(file: file, line: 1, column: 1, reason: "not there yet")
-}
-
-/// Why a template cannot be rendered, and where.
-public struct TemplateError: Error, Hashable, Sendable, CustomStringConvertible {
-    /// The template's name.
-    public let file: String
-    /// 1 for the first line.
-    public let line: Int
-    /// 1 for the first character.
-    public let column: Int
-    /// What is wrong there.
-    public let reason: String
-    public var description: String { "\(file):\(line):\(column): \(reason)" }
+    try Template(template, file: file).render([
+        "board": .word(board.name),
+        "boot_start": .hexadecimal(card.boot.start.sector),
+        "rootfs_start": .hexadecimal(card.rootfs.start.sector),
+        "image_skip": .hexadecimal(SectorCount(roundingUp: CardLayout.imageSkip).sectors),
+        "server_address": .word(serverAddress ?? ""),
+        "usb_ethernet": .flag(board.usbEthernet),
+        "serial0": .word(board.serialConsoles["serial0"] ?? ""),
+        "serial1": .word(board.serialConsoles["serial1"] ?? ""),
+        "kernels": .words(board.kernels),
+        "initramfs": .words(board.initramfs),
+        "kernel_device_tree": .word(board.kernelDeviceTree.rawValue),
+        "boot_command": .word(board.bootCommand.rawValue),
+    ])
 }

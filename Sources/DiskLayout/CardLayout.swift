@@ -10,7 +10,7 @@ public struct CardLayout: Hashable, Sendable {
     /// The smallest common card, sold as 8 GB: 8,000,000,000 bytes.
     public static let smallestCommonCard = ByteCount(8_000_000_000)
     /// The signature of a card whose configuration names none.
-    public static let defaultDiskID = DiskID(0x5250_4946)
+    public static let defaultDiskID = DiskID(nonZero: 0x5250_4946)
 
     /// The whole card.
     public let cardSize: SectorCount
@@ -54,7 +54,7 @@ public struct CardLayout: Hashable, Sendable {
             rootfs = SectorCount(free / Self.alignment.sectors * Self.alignment.sectors)
         }
         guard rootfs.sectors > 0, let end = rootfsStart.advanced(by: rootfs), end.sector <= card.sectors else {
-            let needed = rootfsStart.advanced(by: max(rootfs, Self.alignment)) ?? rootfsStart
+            let needed = rootfsStart.advanced(by: rootfs.sectors > 0 ? rootfs : Self.alignment) ?? rootfsStart
             throw .cardTooSmall(
                 cardSize, needed: SectorCount(needed.sector).byteCountIfRepresentable ?? ByteCount(UInt64.max))
         }
@@ -100,6 +100,7 @@ public enum LayoutError: Error, Hashable, Sendable {
 }
 
 extension LayoutError: CustomStringConvertible {
+    /// The message: lower case, one line.
     public var description: String {
         switch self {
         case .notWholeSectors(let what, let size):

@@ -13,6 +13,10 @@ public struct OSImageLayout: Hashable, Sendable {
     public init(table: PartitionTable, size: ByteCount) throws(ImageLayoutError) {
         guard table.partitions.map(\.number) == [1, 2] else { throw .notTwoPartitions(table.partitions.map(\.number)) }
         let (boot, rootfs) = (table.partitions[0], table.partitions[1])
+        for partition in table.partitions {
+            guard !partition.type.isExtended else { throw .extended(partition.number) }
+            guard partition.size.sectors > 0 else { throw .emptyPartition(partition.number) }
+        }
         let first = LBA(0) + CardLayout.alignment
         guard boot.start == first else { throw .bootNotAtFourMebibytes(boot.start) }
         guard boot.end <= rootfs.start else { throw .overlap(bootEnd: boot.end, rootfsStart: rootfs.start) }
@@ -36,6 +40,10 @@ public struct OSImageLayout: Hashable, Sendable {
 public enum ImageLayoutError: Error, Hashable, Sendable {
     /// The table has other entries than 1 and 2; the numbers that it has.
     case notTwoPartitions([Int])
+    /// The partition with this number is an extended one, which holds others.
+    case extended(Int)
+    /// The partition with this number has 0 sectors.
+    case emptyPartition(Int)
     /// The first partition starts elsewhere.
     case bootNotAtFourMebibytes(LBA)
     /// The second partition starts inside the first or before it.
@@ -45,10 +53,15 @@ public enum ImageLayoutError: Error, Hashable, Sendable {
 }
 
 extension ImageLayoutError: CustomStringConvertible {
+    /// The message: lower case, one line.
     public var description: String {
         switch self {
         case .notTwoPartitions(let numbers):
             "image has \(Self.list(numbers)); must have two partitions, 1 (boot) and 2 (rootfs)"
+        case .extended(let number):
+            "image's partition \(number) is an extended one; must be a primary one that holds a filesystem"
+        case .emptyPartition(let number):
+            "image's partition \(number) has 0 sectors; must have at least one"
         case .bootNotAtFourMebibytes(let start):
             "image's boot partition starts at \(start) (byte \(start.byteOffset.bytes)); must start at LBA 8192 (4 MiB)"
         case .overlap(let bootEnd, let rootfsStart):
@@ -76,6 +89,7 @@ public enum FitError: Error, Hashable, Sendable {
 }
 
 extension FitError: CustomStringConvertible {
+    /// The message: lower case, one line.
     public var description: String {
         switch self {
         case .otherSpan(let image, let card):
@@ -105,19 +119,24 @@ extension CardLayout {
     /// A card that fits `image`: the boot partition has the image's span, the rootfs the rest of the card, or just the
     /// image's rootfs where `cardSize` is nil.
     ///
-    /// - Throws: ``LayoutError`` where the image's span is no multiple of 4 MiB or the card is too small for it.
+    /// - Throws: ``LayoutError`` where the image's span is no multiple of 4 MiB, so that partition 3 cannot be aligned, or
+    ///   the card is too small for it.
     public static func fitting(
         _ image: OSImageLayout, cardSize: ByteCount?, ubootSize: ByteCount, diskID: DiskID
     ) throws(LayoutError) -> CardLayout {
         let bootSize = image.rootfsOffset.byteCount
         let rootfsSize = image.rootfs.size.byteCount
-        let smallest = imageSkip + ubootSize + bootSize + rootfsSize
-        let card = try CardLayout(
-            cardSize: cardSize ?? smallest, ubootSize: ubootSize, bootSize: bootSize,
-            rootfsSize: cardSize == nil ? rootfsSize : nil, diskID: diskID)
-        guard image.rootfs.size <= card.rootfs.size else {
-            throw .cardTooSmall(card.cardSize.byteCount, needed: smallest)
+        func layOut(_ size: ByteCount, _ rootfsSize: ByteCount?) throws(LayoutError) -> CardLayout {
+            try CardLayout(
+                cardSize: size, ubootSize: ubootSize, bootSize: bootSize, rootfsSize: rootfsSize, diskID: diskID)
         }
-        return card
+        guard let cardSize else {
+            // The largest card first: the sum of the sizes is only formed where the parts are known to be sane.
+            let widest = try layOut(SectorCount(UInt64(UInt32.max)).byteCount, rootfsSize)
+            return try layOut(widest.rootfs.end.byteOffset, rootfsSize)
+        }
+        // To the end of the card, but for a rootfs that needs the last few sectors, which do not fill 4 MiB, too.
+        if let card = try? layOut(cardSize, nil), card.rootfs.size >= image.rootfs.size { return card }
+        return try layOut(cardSize, rootfsSize)
     }
 }

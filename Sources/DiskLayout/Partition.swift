@@ -10,6 +10,9 @@ public struct PartitionType: Hashable, Sendable {
     public static let fat32LBA = PartitionType(code: 0x0c)
     /// A Linux filesystem.
     public static let linux = PartitionType(code: 0x83)
+
+    /// It holds logical partitions. C: `IS_EXTENDED` in libfdisk (5, 0x0f, 0x85).
+    public var isExtended: Bool { code == 0x05 || code == 0x0f || code == 0x85 }
 }
 
 /// One entry of a DOS partition table.
@@ -49,6 +52,12 @@ public struct DiskID: Hashable, Sendable, CustomStringConvertible {
         self.value = value
     }
 
+    /// A signature that is known not to be 0; traps on 0.
+    package init(nonZero value: UInt32) {
+        precondition(value != 0)
+        self.value = value
+    }
+
     /// As libfdisk and sfdisk write it: `0x5e3c9a10`.
     public var description: String {
         let digits = String(value, radix: 16)
@@ -58,13 +67,13 @@ public struct DiskID: Hashable, Sendable, CustomStringConvertible {
 
 /// A DOS partition table: the signature and the entries, sorted by number.
 public struct PartitionTable: Hashable, Sendable {
-    /// The disk's signature.
-    public let diskID: DiskID
+    /// The disk's signature; nil where it is 0, as some tools leave it.
+    public let diskID: DiskID?
     /// The entries, sorted by number.
     public let partitions: [Partition]
 
     /// A table of these entries.
-    public init(diskID: DiskID, partitions: [Partition]) {
+    public init(diskID: DiskID?, partitions: [Partition]) {
         self.diskID = diskID
         self.partitions = partitions.sorted { $0.number < $1.number }
     }

@@ -9,6 +9,7 @@ public struct LBA: Hashable, Comparable, Sendable {
     /// Byte offset of the sector's first byte, a multiple of 512. Traps past 2^64, which no disk reaches.
     public var byteOffset: ByteCount { ByteCount(sector * SectorCount.bytesPerSector) }
 
+    /// By value.
     public static func < (a: LBA, b: LBA) -> Bool { a.sector < b.sector }
     /// The sector `count` sectors on. Traps on overflow: use ``advanced(by:)`` on input.
     public static func + (a: LBA, count: SectorCount) -> LBA { LBA(a.sector + count.sectors) }
@@ -48,6 +49,7 @@ public struct SectorCount: Hashable, Comparable, Sendable {
     /// Bytes in these sectors, a multiple of 512. Traps past 2^64, which no disk reaches.
     public var byteCount: ByteCount { ByteCount(sectors * Self.bytesPerSector) }
 
+    /// By value.
     public static func < (a: SectorCount, b: SectorCount) -> Bool { a.sectors < b.sectors }
     /// The sum. Traps on overflow.
     public static func + (a: SectorCount, b: SectorCount) -> SectorCount { SectorCount(a.sectors + b.sectors) }
@@ -71,6 +73,7 @@ public struct ByteCount: Hashable, Comparable, Sendable {
         bytes % SectorCount.bytesPerSector == 0 ? SectorCount(bytes / SectorCount.bytesPerSector) : nil
     }
 
+    /// By value.
     public static func < (a: ByteCount, b: ByteCount) -> Bool { a.bytes < b.bytes }
     /// The sum. Traps on overflow.
     public static func + (a: ByteCount, b: ByteCount) -> ByteCount { ByteCount(a.bytes + b.bytes) }
@@ -86,6 +89,7 @@ public struct LoadAddress: Hashable, Comparable, Sendable {
     /// This address.
     public init(_ address: UInt64) { self.address = address }
 
+    /// By value.
     public static func < (a: LoadAddress, b: LoadAddress) -> Bool { a.address < b.address }
 }
 
@@ -95,13 +99,17 @@ extension UInt64 {
 }
 
 extension LBA: CustomStringConvertible {
+    /// As messages show it.
     public var description: String { "LBA \(sector)" }
     /// As a U-Boot script writes it.
     public var hex: String { sector.hex }
 }
 
 extension SectorCount: CustomStringConvertible {
-    public var description: String { "\(sectors) sectors (\(byteCountIfRepresentable?.description ?? "over 2^64 bytes"))" }
+    /// As messages show it.
+    public var description: String {
+        "\(sectors) sectors (\(byteCountIfRepresentable?.description ?? "over 2^64 bytes"))"
+    }
     /// As a U-Boot script writes it.
     public var hex: String { sectors.hex }
 }
@@ -120,5 +128,6 @@ extension ByteCount: CustomStringConvertible {
 }
 
 extension LoadAddress: CustomStringConvertible {
+    /// As messages show it.
     public var description: String { address.hex }
 }

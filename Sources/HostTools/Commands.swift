@@ -1,0 +1,82 @@
+public import SystemPackage
+
+extension ToolRunner {
+    /// Makes an empty FAT filesystem in a part of `image`, with the same bytes each time.
+    ///
+    /// - Parameters:
+    ///   - image: a file name in `folder`, so that no path gets anywhere.
+    ///   - firstSector: where the filesystem starts, in sectors of 512 bytes.
+    ///   - sectors: its length, a multiple of 2.
+    ///   - bits: 16 or 32, the FAT's kind.
+    ///   - sectorsPerCluster: a power of two.
+    ///   - volumeID: the volume's serial number.
+    ///   - label: at most 11 characters.
+    /// - Throws: ``HostToolError``; `CancellationError`.
+    public func makeFAT(
+        in image: String, folder: FilePath, firstSector: UInt64, sectors: UInt64, bits: Int, sectorsPerCluster: Int,
+        volumeID: UInt32, label: String
+    ) async throws {
+        try await run(
+            .mkfsVFAT,
+            [
+                // First: it brings a volume ID of its own.
+                "--invariant", "-i", String(volumeID, radix: 16), "-n", label, "-F", "\(bits)", "-s",
+                "\(sectorsPerCluster)", "-S", "512", "-h", "\(firstSector)", "--offset", "\(firstSector)", image,
+                "\(sectors / 2)",
+            ], in: folder)
+    }
+
+    /// Copies files into the top folder of the FAT filesystem that starts at `byteOffset` of `image`, in this order.
+    ///
+    /// - Parameters:
+    ///   - files: absolute paths; each keeps its own name.
+    ///   - image: a file name in `folder`.
+    /// - Throws: ``HostToolError``; `CancellationError`.
+    public func copyIntoFAT(_ files: [FilePath], image: String, folder: FilePath, byteOffset: UInt64) async throws {
+        try await run(.mcopy, ["-i", "\(image)@@\(byteOffset)"] + files.map(\.string) + ["::/"], in: folder)
+    }
+
+    /// Makes a U-Boot script image (legacy format) of a script's text.
+    ///
+    /// - Parameters:
+    ///   - script, image: file names in `folder`.
+    ///   - architecture: as mkimage's `-A` takes it: `arm64`, `arm`.
+    ///   - name: at most 31 characters, shown by `dumpimage -l` and U-Boot's `iminfo`.
+    /// - Throws: ``HostToolError``; `CancellationError`.
+    public func makeScriptImage(
+        of script: String, to image: String, folder: FilePath, architecture: String, name: String
+    ) async throws {
+        try await run(
+            .mkimage,
+            [
+                "-A", architecture, "-O", "linux", "-T", "script", "-C", "none", "-a", "0", "-e", "0", "-n", name, "-d",
+                script, image,
+            ], in: folder)
+    }
+
+    /// Compresses `file` to `file`.xz and keeps it.
+    ///
+    /// One thread and a dictionary of 1 MiB: the same bytes on every machine, and little memory here and where it is
+    /// unpacked; a card is mostly zeros, which any setting packs.
+    ///
+    /// - Parameter file: a file name in `folder`.
+    /// - Throws: ``HostToolError``; `CancellationError`.
+    public func compress(_ file: String, folder: FilePath) async throws {
+        try await run(
+            .xz,
+            [
+                "--compress", "--keep", "--format=xz", "--check=crc64", "--threads=1",
+                "--lzma2=preset=3,dict=1MiB", "--", file,
+            ], in: folder)
+    }
+
+    /// SHA-256 of what `write` writes, 64 hexadecimal digits.
+    ///
+    /// - Throws: ``HostToolError``; `CancellationError`; what `write` throws.
+    public func sha256(_ write: @escaping @Sendable (ToolInput) async throws -> Void) async throws -> String {
+        let output = try await run(.sha256sum, ["--binary"], input: write)
+        let digits = output.prefix { $0.isHexDigit }
+        guard digits.count == 64 else { throw HostToolError.unexpectedOutput(.sha256sum, output: output) }
+        return String(digits)
+    }
+}

@@ -1,0 +1,99 @@
+internal import Subprocess
+public import SystemPackage
+
+/// Runs programs of the host in a fixed environment, so that what they make depends on what they are given alone.
+public struct ToolRunner: Sendable {
+    /// Folders searched, in order.
+    private let folders: [FilePath]
+    private let environment: [Environment.Key: String]
+
+    /// - Parameters:
+    ///   - path: `PATH`'s value; the system's own folders are searched behind it, because an ordinary user's PATH lacks
+    ///     /usr/sbin, where mkfs.vfat is.
+    ///   - sourceDate: the time that is written into what is made, seconds since 1970 (SOURCE_DATE_EPOCH).
+    public init(path: String?, sourceDate: UInt64) {
+        let own = (path ?? "").split(separator: ":").filter { $0.hasPrefix("/") }.map { FilePath(String($0)) }
+        let system = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].map {
+            FilePath($0)
+        }
+        folders = own + system.filter { !own.contains($0) }
+        environment = [
+            "PATH": folders.map(\.string).joined(separator: ":"),
+            "LC_ALL": "C",
+            "TZ": "UTC",
+            "SOURCE_DATE_EPOCH": "\(sourceDate)",
+            // mtools doubts geometries that mkfs.vfat makes, and reads the user's own settings.
+            "MTOOLS_SKIP_CHECK": "1",
+            "MTOOLSRC": "/dev/null",
+        ]
+    }
+
+    /// Where `tool` is.
+    ///
+    /// - Throws: ``HostToolError/missing(_:)``.
+    public func find(_ tool: HostTool) throws(HostToolError) -> FilePath {
+        for folder in folders {
+            let path = folder.appending(tool.name)
+            guard let status = try? Stat(path), status.type == .regular,
+                !status.permissions.isDisjoint(with: [.ownerExecute, .groupExecute, .otherExecute])
+            else { continue }
+            return path
+        }
+        throw .missing(tool)
+    }
+
+    /// Runs `tool` and waits until it ends; ended with the task that waits.
+    ///
+    /// - Parameters:
+    ///   - arguments: as given, no shell between.
+    ///   - folder: its working directory.
+    ///   - input: what it reads; nothing by default.
+    /// - Returns: what it printed, at most 1 MiB.
+    /// - Throws: ``HostToolError``, with what it printed on standard error; `CancellationError`.
+    @discardableResult
+    public func run(
+        _ tool: HostTool, _ arguments: [String], in folder: FilePath? = nil,
+        input: (@Sendable (ToolInput) async throws -> Void)? = nil
+    ) async throws -> String {
+        let program = try find(tool)
+        let status: TerminationStatus
+        let output: String
+        let errors: String
+        do {
+            let result = try await Subprocess.run(
+                .path(program), arguments: Arguments(arguments), environment: .custom(environment),
+                workingDirectory: folder, input: .inputWriter, output: .string(limit: 1 << 20),
+                error: .string(limit: 1 << 20)
+            ) { execution in
+                let writer = execution.standardInputWriter
+                do {
+                    try await input?(ToolInput { bytes in _ = try await writer.write(bytes) })
+                } catch is SubprocessError {
+                    // It stopped reading: its exit status and its words tell why.
+                }
+                try await writer.finish()
+            }
+            (status, output, errors) = (
+                result.terminationStatus, result.standardOutput, result.standardError
+            )
+        } catch let error as SubprocessError {
+            throw HostToolError.notStarted(tool, reason: "\(error)")
+        }
+        try Task.checkCancellation()
+        switch status {
+        case .exited(0): return output
+        case .exited(let code): throw HostToolError.failed(tool, status: "exit status \(code)", errors: errors)
+        case .signaled(let signal): throw HostToolError.failed(tool, status: "signal \(signal)", errors: errors)
+        }
+    }
+}
+
+/// The standard input of a running program.
+public struct ToolInput: Sendable {
+    private let sink: @Sendable ([UInt8]) async throws -> Void
+
+    init(_ sink: @escaping @Sendable ([UInt8]) async throws -> Void) { self.sink = sink }
+
+    /// Writes all of `bytes`; waits while the program does not read.
+    public func write(_ bytes: [UInt8]) async throws { try await sink(bytes) }
+}

@@ -1,0 +1,115 @@
+public import DiskLayout
+internal import FDisk
+public import SystemPackage
+
+/// Looks at an OS image: what of it matters to a card. The file is only read (law 4).
+///
+/// Devices are refused as well as directories: a card in a reader has no length that a plain read tells, and what is
+/// mounted from it could change while it is flashed.
+///
+/// - Parameter path: the image file, raw (not compressed).
+/// - Returns: its two partitions and its length in bytes, which may be no multiple of 512.
+/// - Throws: ``OSImageError``.
+public func inspectOSImage(at path: FilePath) throws(OSImageError) -> OSImageLayout {
+    let size = try size(of: path)
+    if let compression = try Compression(of: path) { throw .compressed(path: path, by: compression) }
+    let table: PartitionTable
+    do {
+        table = try readPartitionTable(of: path.string)
+    } catch .gpt {
+        throw .gpt(path: path)
+    } catch .noLabel {
+        throw .noPartitionTable(path: path)
+    } catch {
+        throw .unreadableTable(path: path, reason: "\(error)")
+    }
+    do {
+        return try OSImageLayout(table: table, size: size)
+    } catch {
+        throw .layout(path: path, error)
+    }
+}
+
+/// The length of a regular file, symbolic links followed.
+private func size(of path: FilePath) throws(OSImageError) -> ByteCount {
+    let status: Stat
+    do {
+        status = try Stat(path)
+    } catch .noSuchFileOrDirectory {
+        throw .missing(path: path)
+    } catch {
+        throw .unreadable(path: path, errno: error)
+    }
+    switch status.type {
+    case .regular: break
+    case .directory: throw .notAFile(path: path, kind: .directory)
+    case .blockSpecial: throw .notAFile(path: path, kind: .blockDevice)
+    case .characterSpecial: throw .notAFile(path: path, kind: .characterDevice)
+    default: throw .notAFile(path: path, kind: .other)
+    }
+    guard status.size > 0 else { throw .empty(path: path) }
+    return ByteCount(UInt64(status.size))
+}
+
+/// Why a file cannot be flashed.
+public enum OSImageError: Error, Hashable, Sendable {
+    /// There is no such file.
+    case missing(path: FilePath)
+    /// It is something else than a regular file.
+    case notAFile(path: FilePath, kind: Kind)
+    /// It cannot be opened or read.
+    case unreadable(path: FilePath, errno: Errno)
+    /// It has 0 bytes.
+    case empty(path: FilePath)
+    /// It is compressed, as its first bytes tell.
+    case compressed(path: FilePath, by: Compression)
+    /// It has a GUID partition table.
+    case gpt(path: FilePath)
+    /// It has no partition table.
+    case noPartitionTable(path: FilePath)
+    /// libfdisk cannot read its table, with libfdisk's reason.
+    case unreadableTable(path: FilePath, reason: String)
+    /// Its partitions are not those that a card takes, or the file is cut short.
+    case layout(path: FilePath, ImageLayoutError)
+
+    /// What a path leads to where it is no regular file.
+    public enum Kind: String, Hashable, Sendable {
+        case directory
+        case blockDevice = "block device"
+        case characterDevice = "character device"
+        case other = "pipe or socket"
+    }
+}
+
+extension OSImageError: CustomStringConvertible {
+    /// The message: lower case, one line.
+    public var description: String {
+        switch self {
+        case .missing(let path):
+            "\(path): image does not exist"
+        case .notAFile(let path, .blockDevice):
+            "\(path): is a block device; must be an image file: copy the device to a file first"
+        case .notAFile(let path, let kind):
+            "\(path): is a \(kind.rawValue); must be an image file"
+        case .unreadable(let path, let errno):
+            "\(path): image cannot be read: \(errno.description.lowercasedFirst)"
+        case .empty(let path):
+            "\(path): image is empty (0 bytes); must have a partition table and two partitions"
+        case .compressed(let path, let compression):
+            "\(path): image is compressed (\(compression.rawValue)); decompress it first: \(compression.command(for: path))"
+        case .gpt(let path):
+            "\(path): image's partition table is GPT; must be a DOS one (MBR), as Raspberry Pi images have"
+        case .noPartitionTable(let path):
+            "\(path): image has no partition table; must have a DOS one (MBR) with two partitions"
+        case .unreadableTable(let path, let reason):
+            reason.hasPrefix(path.string) ? reason : "\(path): \(reason)"
+        case .layout(let path, let error):
+            "\(path): \(error)"
+        }
+    }
+}
+
+extension String {
+    /// The system's texts start with a capital, messages do not.
+    fileprivate var lowercasedFirst: String { prefix(1).lowercased() + dropFirst() }
+}

@@ -1,0 +1,250 @@
+# rpiflash boot script for {{board}}: finds an image and flashes it, else boots what is on the card.
+# Made by rpiflash-gen from templates/boot.cmd; templates/README.md explains the values in double braces.
+#
+# From U-Boot: l_mmc (bootcmd: the card's number), ethaddr, fdtfile, fdt_addr, fdtcontroladdr, stdout, stderr,
+# kernel_addr_r, ramdisk_addr_r, scriptaddr, pxefile_addr_r. Names that start with l_ are this script's own.
+# All numbers are hexadecimal, all card positions are sectors of 512 bytes. A step counts only if it succeeded.
+
+echo "rpiflash: boot script for {{board}}, card layout {{boot_start}}/{{rootfs_start}}"
+test -n "${l_mmc}" || setenv l_mmc 0
+
+# Where this card's partitions 2 and 3 start. The card's own table must say the same, or nothing is written (law 1).
+setenv l_boot_start {{boot_start}}
+setenv l_rootfs_start {{rootfs_start}}
+# The image's first 4 MiB, which are never written.
+setenv l_skip {{image_skip}}
+
+# RAM. Small things lie in the 1 MiB at pxefile_addr_r, a part of an image fills the RAM from ramdisk_addr_r.
+setenv l_zeros ${pxefile_addr_r}
+setexpr l_first ${pxefile_addr_r} + 0x1000
+setexpr l_count ${pxefile_addr_r} + 0x2000
+setexpr l_line ${pxefile_addr_r} + 0x10000
+setexpr l_text ${l_line} + 0x8
+setenv l_image ${ramdisk_addr_r}
+setenv l_plan ${scriptaddr}
+# To boot: the kernel has the RAM from kernel_addr_r to l_fdt; then device tree, initramfs, and room to unpack.
+setexpr l_fdt ${ramdisk_addr_r} + 0x2000000
+setexpr l_initramfs ${ramdisk_addr_r} + 0x2100000
+setexpr kernel_comp_addr_r ${ramdisk_addr_r} + 0x8000000
+
+# 1. Settings from partition 1; the file can be edited on any PC. What it does not name is unset.
+setenv l_serverip
+if load mmc ${l_mmc}:1 ${l_text} rpiflash.env; then
+    env import -t -r ${l_text} ${filesize} serverip ipaddr netmask gatewayip netconsole
+fi
+test -n "${serverip}" || setenv serverip {{server_address}}
+setenv l_serverip ${serverip}
+
+# 2. The network. Every wait is bounded: without a network or a server the target boots what it has.
+setenv l_network no
+setenv netretry no
+setenv bootpretryperiod 15000
+if test {{usb_ethernet}} = yes && test -z "${ethact}"; then
+    usb start
+fi
+if test -n "${ipaddr}"; then
+    setenv l_network yes
+else
+    setenv autoload no
+    if dhcp; then
+        setenv l_network yes
+        # The DHCP server's own idea of a TFTP server counts only where the card has none.
+        test -z "${l_serverip}" || setenv serverip ${l_serverip}
+    fi
+fi
+if test ${l_network} = yes && test -z "${serverip}"; then
+    setenv l_network no
+    echo "rpiflash: no serverip in rpiflash.env and none by DHCP: not asking for an image"
+fi
+if test -z "${ethaddr}"; then
+    setenv l_network no
+    echo "rpiflash: no Ethernet address: not asking for an image"
+fi
+if test ${l_network} = yes && test -n "${netconsole}"; then
+    setenv ncip ${netconsole}
+    setenv stdout ${stdout},nc
+    setenv stderr ${stderr},nc
+fi
+
+# The outcome, exactly once: the bytes written, 8 bytes little endian, made from sectors so that 32 bits suffice.
+setenv l_put 'tftpput ${l_count} 0x8 ${ethaddr}/${l_outcome}'
+setenv l_report 'setexpr l_low ${l_written} * 0x200; setexpr l_high ${l_written} / 0x800000; setexpr l_count_high ${l_count} + 0x4; mw.l ${l_count} ${l_low} 0x1; mw.l ${l_count_high} ${l_high} 0x1; echo "rpiflash: ${l_outcome}, 0x${l_written} sectors written"; run l_put || run l_put || run l_put || run l_put || run l_put || echo "rpiflash: cannot upload ${l_outcome}"'
+
+# Everything that can be refused is refused here, with nothing written. Conditions are positive: an empty or garbled
+# value fails them.
+setenv l_check_card 'part start mmc ${l_mmc} 2 l_p2 && part start mmc ${l_mmc} 3 l_p3 && part size mmc ${l_mmc} 3 l_p3size && itest 0x${l_p2} == ${l_boot_start} && itest 0x${l_p3} == ${l_rootfs_start}'
+setenv l_check_manifest 'test -n "${rpi_parts}" && test -n "${rpi_part_sectors}" && test -n "${rpi_total_sectors}" && test -n "${rpi_rootfs_offset}" && itest ${rpi_skip_sectors} == ${l_skip} && setexpr l_least ${l_skip} + 0x2 && itest ${rpi_parts} -ge 0x1 && itest ${rpi_part_sectors} -ge ${l_least} && itest ${rpi_total_sectors} -ge ${l_least} && setexpr l_full ${rpi_parts} - 0x1 && setexpr l_full ${l_full} * ${rpi_part_sectors} && itest ${l_full} -lt ${rpi_total_sectors} && setexpr l_full ${l_full} + ${rpi_part_sectors} && itest ${rpi_total_sectors} -le ${l_full}'
+setenv l_check_fit 'setexpr l_room ${l_p3} + ${l_p3size} && setexpr l_room ${l_room} - ${l_p2} && setexpr l_span ${l_p3} - ${l_p2} && setexpr l_need ${rpi_total_sectors} - ${l_skip} && itest ${l_span} == ${rpi_rootfs_offset} && itest ${l_need} -le ${l_room}'
+setenv l_check_size 'setexpr l_last ${l_p2} + ${l_need} && setexpr l_last ${l_last} - 0x1 && mmc dev ${l_mmc} && mmc read ${l_first} ${l_last} 0x1'
+
+# One part: load it in its full length, then write it. Part 0 brings the first block of partition 2, which is kept
+# back; zeros take its place, so that a half-written card never boots (law 3).
+setenv l_load 'setexpr l_number fmt %d ${l_part} && setenv filesize 0 && tftpboot ${l_image} ${ethaddr}/rpi_image_part_${l_number} && setexpr l_bytes ${l_want} * 0x200 && itest 0x${filesize} == ${l_bytes}'
+setenv l_write_first 'setexpr l_from ${l_skip} * 0x200 && setexpr l_from ${l_image} + ${l_from} && cp.b ${l_from} ${l_first} 0x200 && mw.b ${l_zeros} 0x0 0x200 && mmc write ${l_zeros} ${l_p2} 0x1 && setexpr l_from ${l_from} + 0x200 && setexpr l_block ${l_p2} + 0x1 && setexpr l_blocks ${l_want} - ${l_skip} && setexpr l_blocks ${l_blocks} - 0x1 && mmc write ${l_from} ${l_block} ${l_blocks}'
+setenv l_write_next 'setenv l_blocks ${l_want} && mmc write ${l_image} ${l_block} ${l_blocks}'
+setenv l_advance 'setexpr l_block ${l_block} + ${l_blocks} && setexpr l_written ${l_written} + ${l_blocks} && setexpr l_left ${l_left} - ${l_want} && setexpr l_part ${l_part} + 0x1'
+
+if test ${l_network} = yes; then
+    # Questions: an answer comes at once or not at all.
+    setenv tftptimeout 1000
+    setenv tftptimeoutcountmax 5
+
+    # 3. A flash plan says all that is to be done, and reports for itself.
+    if tftpboot ${l_plan} ${ethaddr}/flash.scr; then
+        setenv tftptimeoutcountmax 30
+        echo "rpiflash: running the flash plan"
+        source ${l_plan}:plan || echo "rpiflash: the flash plan failed"
+    else
+        # 4. An image in parts.
+        if tftpboot ${l_text} ${ethaddr}/rpi_image_parts; then
+            setenv tftptimeoutcountmax 30
+            setenv l_state ok
+            setenv l_written 0
+            env import -t -r ${l_text} ${filesize} rpi_parts rpi_part_sectors rpi_total_sectors rpi_skip_sectors rpi_rootfs_offset
+            if run l_check_card; then
+                if run l_check_manifest; then
+                    if run l_check_fit; then
+                        run l_check_size || setenv l_state "the card ends before sector 0x${l_last}, its partition table is larger than it"
+                    else
+                        setenv l_state "the image does not fit the card: 0x${l_need} sectors with the rootfs at ${rpi_rootfs_offset}, the card has 0x${l_room} with the rootfs at 0x${l_span}"
+                    fi
+                else
+                    setenv l_state "rpi_image_parts is not a usable manifest"
+                fi
+            else
+                setenv l_state "partitions 2 and 3 of the card start at 0x${l_p2} and 0x${l_p3}, this script was made for ${l_boot_start} and ${l_rootfs_start}"
+            fi
+            if test "${l_state}" = ok; then
+                echo "rpiflash: flashing ${rpi_parts} parts, 0x${l_need} sectors"
+            fi
+
+            setenv l_part 0
+            setenv l_left ${rpi_total_sectors}
+            while test "${l_state}" = ok && itest ${l_part} -lt ${rpi_parts}; do
+                setenv l_want ${rpi_part_sectors}
+                if itest ${l_left} -lt ${l_want}; then
+                    setenv l_want ${l_left}
+                fi
+                if run l_load; then
+                    if itest ${l_part} == 0x0; then
+                        run l_write_first || setenv l_state "cannot write part 0x${l_part}"
+                    else
+                        run l_write_next || setenv l_state "cannot write part 0x${l_part}"
+                    fi
+                else
+                    setenv l_state "part 0x${l_part} did not load in full"
+                fi
+                if test "${l_state}" = ok; then
+                    run l_advance || setenv l_state "cannot count part 0x${l_part}"
+                fi
+            done
+
+            # Everything else is on the card: now, and only now, it may boot.
+            if test "${l_state}" = ok; then
+                if mmc write ${l_first} ${l_p2} 0x1; then
+                    setexpr l_written ${l_written} + 0x1
+                    itest ${l_written} == ${l_need} || setenv l_state "0x${l_written} sectors written instead of 0x${l_need}"
+                else
+                    setenv l_state "cannot write the first block of partition 2"
+                fi
+            fi
+            if test "${l_state}" = ok; then
+                setenv l_outcome OK
+            else
+                setenv l_outcome FAILED
+                echo "rpiflash: ${l_state}"
+            fi
+            run l_report
+        fi
+    fi
+fi
+
+# 5. Boot what is on partition 2.
+setenv l_state ok
+setenv l_kernel
+setenv l_initramfs_arg -
+setenv l_fdt_arg
+setenv kernel
+setenv os_prefix
+setenv cmdline
+setenv l_uuid
+if load mmc ${l_mmc}:2 ${l_text} config.txt; then
+    env import -t -r ${l_text} ${filesize} kernel os_prefix
+fi
+
+# The command line: 'cmdline=' in front makes the file's first line a variable.
+mw.l ${l_line} 0x6c646d63 0x1
+setexpr l_line_high ${l_line} + 0x4
+mw.l ${l_line_high} 0x3d656e69 0x1
+for l_dir in /${os_prefix} /; do
+    if test -z "${cmdline}" && test -e mmc ${l_mmc}:2 ${l_dir}cmdline.txt; then
+        load mmc ${l_mmc}:2 ${l_text} ${l_dir}cmdline.txt && setexpr l_size ${filesize} + 0x8 && env import -t -r ${l_line} ${l_size} cmdline
+    fi
+done
+if test -z "${cmdline}"; then
+    setenv l_state "no cmdline.txt on partition 2"
+fi
+part uuid mmc ${l_mmc}:3 l_uuid || setenv l_state "no partition 3"
+
+# The rootfs is on this card's partition 3, whatever the image called it; everything else stays as it is.
+if test "${l_state}" = ok; then
+    setenv bootargs " ${cmdline}"
+    setexpr bootargs gsub " root=[^ ]*" " root=PARTUUID=${l_uuid}" || setenv bootargs "${bootargs} root=PARTUUID=${l_uuid}"
+    setexpr bootargs gsub " console=serial0" " console={{serial0}}"
+    setexpr bootargs gsub " console=serial1" " console={{serial1}}"
+fi
+
+# The kernel that config.txt names, else the usual ones.
+for l_name in ${kernel} {{kernels}}; do
+    for l_dir in /${os_prefix} /; do
+        if test -z "${l_kernel}" && test -e mmc ${l_mmc}:2 ${l_dir}${l_name}; then
+            if load mmc ${l_mmc}:2 ${kernel_addr_r} ${l_dir}${l_name}; then
+                setenv l_kernel ${l_name}
+                setenv kernel_comp_size ${filesize}
+            fi
+        fi
+    done
+done
+if test -z "${l_kernel}"; then
+    test "${l_state}" = ok && setenv l_state "no kernel on partition 2"
+fi
+
+# The initramfs that belongs to it: initrd.img-X to vmlinuz-X, else the usual ones.
+setenv l_own
+test -n "${l_kernel}" && setexpr l_own sub "vmlinuz" "initrd.img" ${l_kernel}
+for l_name in ${l_own} {{initramfs}}; do
+    for l_dir in /${os_prefix} /; do
+        if test "${l_initramfs_arg}" = - && test -e mmc ${l_mmc}:2 ${l_dir}${l_name}; then
+            load mmc ${l_mmc}:2 ${l_initramfs} ${l_dir}${l_name} && setenv l_initramfs_arg ${l_initramfs}:${filesize}
+        fi
+    done
+done
+
+# The device tree: upstream's name, then the vendor kernel's, then what the firmware handed over.
+if test {{kernel_device_tree}} = image; then
+    setexpr l_dtb sub "^.*/" "" ${fdtfile} || setenv l_dtb ${fdtfile}
+    setexpr l_vendor_dtb sub "bcm2837" "bcm2710" ${l_dtb} || setenv l_vendor_dtb ${l_dtb}
+    setexpr l_vendor_dtb sub "cm3-io3" "cm3"
+    for l_name in ${l_dtb} ${l_vendor_dtb}; do
+        for l_dir in /${os_prefix} /; do
+            if test -z "${l_fdt_arg}" && test -e mmc ${l_mmc}:2 ${l_dir}${l_name}; then
+                load mmc ${l_mmc}:2 ${l_fdt} ${l_dir}${l_name} && setenv l_fdt_arg ${l_fdt}
+            fi
+        done
+    done
+    if test -z "${l_fdt_arg}"; then
+        echo "rpiflash: no ${l_dtb} on partition 2: using the one from the firmware"
+    fi
+    test -n "${l_fdt_arg}" || setenv l_fdt_arg ${fdt_addr}
+fi
+test -n "${l_fdt_arg}" || setenv l_fdt_arg ${fdtcontroladdr}
+
+if test "${l_state}" = ok; then
+    echo "rpiflash: starting ${l_kernel}: ${bootargs}"
+    {{boot_command}} ${kernel_addr_r} ${l_initramfs_arg} ${l_fdt_arg}
+    setenv l_state "${l_kernel} is no kernel that {{boot_command}} starts"
+fi
+echo "rpiflash: cannot boot: ${l_state}"
+echo "rpiflash: starting again in 10 seconds"
+sleep 10
+reset
