@@ -50,7 +50,7 @@ public struct IPv4Address: Hashable, Sendable, CustomStringConvertible {
         self.value = value
     }
 
-    /// Lower case with colons, as the TFTP folder is named.
+    /// Four decimal groups.
     public var description: String {
         [24, 16, 8, 0].map { String(value >> $0 & 0xff) }.joined(separator: ".")
     }

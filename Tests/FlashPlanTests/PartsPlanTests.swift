@@ -5,7 +5,7 @@ import Testing
 /// A layout with the boot partition at 4 MiB, rootfs at `rootfsStart` and `rootfsSectors` long.
 func image(rootfsStart: UInt64 = 0x3000, rootfsSectors: UInt64, size: UInt64? = nil) throws -> OSImageLayout {
     let table = PartitionTable(
-        diskID: try #require(DiskID(1)),
+        diskID: DiskID(1),
         partitions: [
             Partition(number: 1, type: .fat32LBA, start: LBA(0x2000), size: SectorCount(rootfsStart - 0x2000)),
             Partition(number: 2, type: .linux, start: LBA(rootfsStart), size: SectorCount(rootfsSectors)),
