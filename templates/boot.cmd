@@ -61,6 +61,8 @@ if test -z "${ethaddr}"; then
     echo "rpiflash: no Ethernet address: not asking for an image"
 fi
 if test ${l_network} = yes && test -n "${netconsole}"; then
+    test -n "${stdout}" || setenv stdout serial
+    test -n "${stderr}" || setenv stderr serial
     setenv ncip ${netconsole}
     setenv stdout ${stdout},nc
     setenv stderr ${stderr},nc
@@ -182,7 +184,7 @@ for l_dir in /${os_prefix} /; do
     fi
 done
 if test -z "${cmdline}"; then
-    setenv l_state "no cmdline.txt on partition 2"
+    setenv l_state "no cmdline.txt on partition 2: the card is empty or half written"
 fi
 part uuid mmc ${l_mmc}:3 l_uuid || setenv l_state "no partition 3"
 

@@ -60,7 +60,8 @@ public struct CardConfiguration: Sendable {
         } catch {
             let isGiven = error.key == "card_size" && cardSize != nil
             throw ConfigurationError(
-                file: source.name, position: isGiven ? nil : source.position(of: error.key), reason: "\(error)")
+                file: isGiven ? nil : source.name, position: isGiven ? nil : source.position(of: error.key),
+                reason: "\(error)")
         }
     }
 
@@ -81,7 +82,7 @@ public struct CardConfiguration: Sendable {
         } catch {
             let isOurs = error.key == "uboot_size"
             throw ConfigurationError(
-                file: source.name, position: isOurs ? source.position(of: error.key) : nil,
+                file: isOurs ? source.name : nil, position: isOurs ? source.position(of: error.key) : nil,
                 reason: error.key == "boot_size"
                     ? "\(error): the image's rootfs starts that far behind its boot" : "\(error)")
         }

@@ -117,8 +117,8 @@ extension ConfigurationError.Position {
 
 /// What is wrong in a configuration file, and where.
 public struct ConfigurationError: Error, Hashable, Sendable {
-    /// The file's name.
-    public let file: String
+    /// The file's name; nil where something else is wrong than the file: an option, an image.
+    public let file: String?
     /// Where in it; nil where it is the file as a whole.
     public let position: Position?
     /// What is wrong there.
@@ -138,7 +138,7 @@ public struct ConfigurationError: Error, Hashable, Sendable {
         }
     }
 
-    package init(file: String, position: Position?, reason: String) {
+    package init(file: String?, position: Position?, reason: String) {
         self.file = file
         self.position = position
         self.reason = reason
@@ -148,6 +148,7 @@ public struct ConfigurationError: Error, Hashable, Sendable {
 extension ConfigurationError: CustomStringConvertible {
     /// The message: `card.yaml:7:3: …`, lower case, one line.
     public var description: String {
-        "\(file):\(position.map { "\($0.line):\($0.column):" } ?? "") \(reason)"
+        guard let file else { return reason }
+        return "\(file):\(position.map { "\($0.line):\($0.column):" } ?? "") \(reason)"
     }
 }

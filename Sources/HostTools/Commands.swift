@@ -70,11 +70,28 @@ extension ToolRunner {
             ], in: folder)
     }
 
-    /// SHA-256 of what `write` writes, 64 hexadecimal digits.
+    /// SHA-256 of a range of a file, 64 hexadecimal digits.
     ///
-    /// - Throws: ``HostToolError``; `CancellationError`; what `write` throws.
-    public func sha256(_ write: @escaping @Sendable (ToolInput) async throws -> Void) async throws -> String {
-        let output = try await run(.sha256sum, ["--binary"], input: write)
+    /// - Parameters:
+    ///   - path: the file.
+    ///   - offset, count: the range in bytes, within the file.
+    /// - Throws: ``HostToolError``; `Errno` where the file cannot be read; `CancellationError`.
+    public func sha256(of path: FilePath, from offset: UInt64, count: UInt64) async throws -> String {
+        let output = try await run(.sha256sum, ["--binary"]) { input in
+            let file = try FileDescriptor.open(path, .readOnly)
+            defer { try? file.close() }
+            var done: UInt64 = 0
+            while done < count {
+                let chunk = try [UInt8](unsafeUninitializedCapacity: Int(min(count - done, 1 << 20))) {
+                    buffer, filled in
+                    filled = try file.read(
+                        fromAbsoluteOffset: Int64(offset + done), into: UnsafeMutableRawBufferPointer(buffer))
+                }
+                guard !chunk.isEmpty else { throw Errno.ioError }
+                try await input.write(chunk)
+                done += UInt64(chunk.count)
+            }
+        }
         let digits = output.prefix { $0.isHexDigit }
         guard digits.count == 64 else { throw HostToolError.unexpectedOutput(.sha256sum, output: output) }
         return String(digits)

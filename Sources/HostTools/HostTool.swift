@@ -35,6 +35,14 @@ public enum HostToolError: Error, Hashable, Sendable {
     case unexpectedOutput(HostTool, output: String)
 }
 
+extension HostToolError {
+    /// The program said that the disk is full; its words are always English (LC_ALL=C).
+    public var isDiskFull: Bool {
+        guard case .failed(_, _, let errors) = self else { return false }
+        return errors.contains("No space left on device")
+    }
+}
+
 extension HostToolError: CustomStringConvertible {
     /// The message: lower case, one line.
     public var description: String {

@@ -10,8 +10,8 @@ public struct ToolRunner: Sendable {
     /// - Parameters:
     ///   - path: `PATH`'s value; the system's own folders are searched behind it, because an ordinary user's PATH lacks
     ///     /usr/sbin, where mkfs.vfat is.
-    ///   - sourceDate: the time that is written into what is made, seconds since 1970 (SOURCE_DATE_EPOCH).
-    public init(path: String?, sourceDate: UInt64) {
+    ///   - sourceDate: the time that is written into what is made, in place of the present.
+    public init(path: String?, sourceDate: SourceDate) {
         let own = (path ?? "").split(separator: ":").filter { $0.hasPrefix("/") }.map { FilePath(String($0)) }
         let system = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].map {
             FilePath($0)
@@ -21,7 +21,7 @@ public struct ToolRunner: Sendable {
             "PATH": folders.map(\.string).joined(separator: ":"),
             "LC_ALL": "C",
             "TZ": "UTC",
-            "SOURCE_DATE_EPOCH": "\(sourceDate)",
+            "SOURCE_DATE_EPOCH": "\(sourceDate.seconds)",
             // mtools doubts geometries that mkfs.vfat makes, and reads the user's own settings.
             "MTOOLS_SKIP_CHECK": "1",
             "MTOOLSRC": "/dev/null",
@@ -59,10 +59,14 @@ public struct ToolRunner: Sendable {
         let status: TerminationStatus
         let output: String
         let errors: String
+        // Ctrl-C reaches this process alone, which then ends the program and cleans up.
+        var options = PlatformOptions()
+        options.createSession = true
         do {
             let result = try await Subprocess.run(
                 .path(program), arguments: Arguments(arguments), environment: .custom(environment),
-                workingDirectory: folder, input: .inputWriter, output: .string(limit: 1 << 20),
+                workingDirectory: folder, platformOptions: options, input: .inputWriter,
+                output: .string(limit: 1 << 20),
                 error: .string(limit: 1 << 20)
             ) { execution in
                 let writer = execution.standardInputWriter

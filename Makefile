@@ -1,0 +1,83 @@
+# rpiflash. `make help` prints the index of targets: the lines with two hashes below.
+# Everything that is made goes to build/ and .build/. Nothing here needs root, but apt-get in scripts/deps.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# What you may set: make recovery-image BOARD=rpi_4_32b SERVER_IP=192.168.1.10
+BOARD ?= rpi_arm64
+SERVER_IP ?=
+# More options for rpiflash-gen recovery-image, e.g. RECOVERY_OPTIONS='--from-image raspios.img --card-size 16GB'
+RECOVERY_OPTIONS ?=
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+BUILD := build
+BIN := .build/debug
+BOARDS := $(patsubst uboot/boards/%.yaml,%,$(wildcard uboot/boards/*.yaml))
+SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot virtual_target .ci)
+
+.PHONY: help deps build uboot firmware peers recovery-image demo-image demo test check bench install clean
+
+help: ## this index
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
+	    printf '  make %-16s %s\n' "$$name" "$$text"; done
+	@echo "BOARD=$(BOARD) (of $(BOARDS)), SERVER_IP=$(SERVER_IP), PREFIX=$(PREFIX)"
+
+deps: ## install the Debian packages that are missing, with sudo when not root
+	@scripts/deps
+
+build: deps ## the two programs, for development, into .build/debug
+	swift build
+
+uboot: deps ## U-Boot for BOARD, into build/uboot/<board>
+	@uboot/build $(BOARD)
+
+firmware: deps # the Pi's boot firmware, into build/firmware
+	@scripts/firmware
+
+peers: deps # other TFTP servers, for tests and benchmarks, into build/peers
+	@scripts/peers
+
+recovery-image: build uboot firmware ## the card that makes a board flashable: build/recovery-<board>.img, .bmap, .img.xz
+	$(BIN)/rpiflash-gen recovery-image --board $(BOARD) $(if $(SERVER_IP),--server-ip $(SERVER_IP)) \
+	    $(RECOVERY_OPTIONS) -o $(BUILD)/recovery-$(BOARD).img
+
+demo-image: deps # the demo's OS image, into build/demo
+	@virtual_target/demo-image $(BUILD)/demo/demo.img
+
+demo: build demo-image ## a whole flash without hardware: card, flash over the network, Linux up from partition 3
+	@uboot/build qemu_arm64
+	@virtual_target/demo
+
+test: build firmware peers demo-image ## all tests; those of the whole system run real U-Boot and Linux in QEMU
+	@uboot/build qemu_arm64
+	@uboot/build rpi_arm64
+	swift test
+
+check: build ## format and lint of Swift and shell, every board's fragments and boot script
+	swift format lint --strict --recursive --parallel Sources Tests Package.swift
+	shellcheck $(SCRIPTS)
+	@for board in $(BOARDS); do \
+	    echo "checking fragments and boot script of $$board"; \
+	    uboot/build --config-only "$$board"; \
+	    $(BIN)/rpiflash-gen bootscr --board "$$board" --text -o $(BUILD)/check-"$$board".cmd; \
+	done
+
+bench: build demo-image peers ## seconds of a whole flash, rpiflash's TFTP server beside atftpd and tftpd-hpa
+	@uboot/build qemu_arm64
+	@virtual_target/bench
+
+install: deps ## the programs, templates and boards, below DESTDIR/PREFIX; they run without Swift
+	swift build -c release --static-swift-stdlib --product rpiflash
+	swift build -c release --static-swift-stdlib --product rpiflash-gen
+	install -d "$(DESTDIR)$(PREFIX)"/{bin,share/rpiflash/{templates,uboot/boards,recovery_image}}
+	install -s .build/release/rpiflash .build/release/rpiflash-gen "$(DESTDIR)$(PREFIX)/bin/"
+	install -m 644 templates/* "$(DESTDIR)$(PREFIX)/share/rpiflash/templates/"
+	install -m 644 uboot/boards/*.yaml "$(DESTDIR)$(PREFIX)/share/rpiflash/uboot/boards/"
+	install -m 644 recovery_image/* "$(DESTDIR)$(PREFIX)/share/rpiflash/recovery_image/"
+
+clean: ## remove all that was made or fetched
+	rm -rf $(BUILD) .build

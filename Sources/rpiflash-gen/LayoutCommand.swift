@@ -1,0 +1,41 @@
+import ArgumentParser
+import DiskLayout
+import RecoveryImage
+import SystemPackage
+
+struct LayoutCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "layout",
+        abstract: "Show where everything lies on a card.",
+        discussion: """
+            The layout is also written to a file with libfdisk, read back and compared; a difference is an error.
+            --format sfdisk prints what `sfdisk --dump` prints of the recovery image that --device names.
+
+            EXAMPLES
+              rpiflash-gen layout --card-size 16GB
+              rpiflash-gen layout --from-image raspios.img --format json
+              diff <(rpiflash-gen layout --format sfdisk) <(sfdisk --dump build/recovery-rpi_arm64.img)
+            """)
+
+    /// What is printed.
+    enum Format: String, ExpressibleByArgument, CaseIterable { case table, json, sfdisk }
+
+    @OptionGroup var card: CardOptions
+
+    @Option(help: ArgumentHelp("table for people, json for programs, sfdisk for sfdisk.", valueName: "format"))
+    var format: Format = .table
+
+    @Option(help: ArgumentHelp("The name in sfdisk's dump.", valueName: "name"))
+    var device = "build/recovery-rpi_arm64.img"
+
+    func run() throws {
+        let layout = try card.layout()
+        let folder = FilePath(Places.environment("TMPDIR") ?? "/tmp")
+        try RecoveryImageMaker.onThisHost().check(layout, in: folder)
+        switch format {
+        case .table: print(layout.summary, terminator: "")
+        case .json: print(layout.json, terminator: "")
+        case .sfdisk: print(layout.sfdiskDump(device: device), terminator: "")
+        }
+    }
+}

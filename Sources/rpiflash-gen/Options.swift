@@ -1,0 +1,76 @@
+public import ArgumentParser
+import BootScript
+import DiskLayout
+import Glibc
+import OSImage
+import RecoveryImage
+public import SystemPackage
+
+/// Which card.
+struct CardOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("The card's sizes.", valueName: "file"))
+    var card = Places.shared("recovery_image/card.yaml")
+
+    @Option(
+        help: ArgumentHelp("The whole card, as 8GB or 31914983424, in place of the file's.", valueName: "size"),
+        transform: { try ByteCount(parsing: $0, as: "card size") })
+    var cardSize: ByteCount?
+
+    @Option(help: ArgumentHelp("Make the card fit this OS image; it is only read.", valueName: "img"))
+    var fromImage: FilePath?
+
+    /// The card that the options ask for.
+    func layout() throws -> CardLayout {
+        let configuration = try CardConfiguration(yaml: readText(card), file: card.string)
+        guard let fromImage else { return try configuration.layout(cardSize: cardSize) }
+        return try configuration.layout(fitting: inspectOSImage(at: fromImage), cardSize: cardSize)
+    }
+}
+
+/// Which board.
+struct BoardOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("The board: a file in the boards' folder, less .yaml.", valueName: "board"))
+    var board: String
+
+    @Option(help: ArgumentHelp("Folder of the board profiles.", valueName: "folder"))
+    var boards = Places.shared("uboot/boards")
+
+    @Option(help: ArgumentHelp("Folder of boot.cmd.", valueName: "folder"))
+    var templates = Places.shared("templates")
+
+    /// The board's profile.
+    func profile() throws -> BoardProfile { try readBoard(board, in: boards) }
+}
+
+extension FilePath: @retroactive ExpressibleByArgument {
+    /// Any text but an empty one.
+    public init?(argument: String) {
+        guard !argument.isEmpty else { return nil }
+        self.init(argument)
+    }
+}
+
+/// Where things are when no option names them.
+enum Places {
+    /// A file or folder of the source tree, or of an installed product: `share/rpiflash` next to the program's folder, then
+    /// in /usr. The first that exists; the source tree's where none does, for the message.
+    static func shared(_ path: String) -> FilePath {
+        let installed = [beside, "/usr/share/rpiflash"].compactMap { $0?.appending(path) }
+        return ([FilePath(path)] + installed).first { access($0.string, F_OK) == 0 } ?? FilePath(path)
+    }
+
+    /// Folder of everything that is built: RPIFLASH_BUILD, else `build`.
+    static var build: FilePath { FilePath(environment("RPIFLASH_BUILD") ?? "build") }
+
+    /// The value of an environment variable; nil where it is empty, too.
+    static func environment(_ name: String) -> String? {
+        getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+    }
+
+    private static var beside: FilePath? {
+        guard let program = realpath("/proc/self/exe", nil) else { return nil }
+        defer { free(program) }
+        return FilePath(String(cString: program)).removingLastComponent().removingLastComponent()
+            .appending("share/rpiflash")
+    }
+}

@@ -1,0 +1,86 @@
+import ArgumentParser
+import BootScript
+import DiskLayout
+import RecoveryImage
+import SystemPackage
+
+struct RecoveryImageCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "recovery-image",
+        abstract: "Make the image of a recovery card.",
+        discussion: """
+            Next to the image come its block map (.bmap) and a compressed copy (.img.xz). The image ends behind the first
+            MiB of partition 3, its table describes the whole card. Same inputs and SOURCE_DATE_EPOCH: same bytes.
+
+            EXAMPLES
+              rpiflash-gen recovery-image --board rpi_arm64 --server-ip 192.168.1.10
+              rpiflash-gen recovery-image --board qemu_arm64 --ip-address 192.168.77.2 --netmask 255.255.255.0 --no-xz
+              bmaptool copy build/recovery-rpi_arm64.img /dev/sdX
+            """)
+
+    @OptionGroup var board: BoardOptions
+    @OptionGroup var card: CardOptions
+
+    @Option(help: ArgumentHelp("TFTP server; default: the one that DHCP names.", valueName: "address"))
+    var serverIp: String?
+
+    @Option(help: ArgumentHelp("Fixed address of the target; default: DHCP.", valueName: "address"))
+    var ipAddress: String?
+
+    @Option(help: ArgumentHelp("Netmask of the fixed address.", valueName: "mask"))
+    var netmask: String?
+
+    @Option(help: ArgumentHelp("Gateway of the fixed address.", valueName: "address"))
+    var gateway: String?
+
+    @Option(help: ArgumentHelp("Folder of u-boot.bin and dtb/; default: build/uboot/<board>.", valueName: "folder"))
+    var uboot: FilePath?
+
+    @Option(help: ArgumentHelp("Folder of the Pi's firmware files; default: build/firmware.", valueName: "folder"))
+    var firmware: FilePath?
+
+    @Option(help: ArgumentHelp("Folder of files.yaml, config.txt and rpiflash.env.", valueName: "folder"))
+    var files = Places.shared("recovery_image")
+
+    @Option(
+        name: [.short, .long],
+        help: ArgumentHelp("The image; default: build/recovery-<board>.img.", valueName: "file"))
+    var output: FilePath?
+
+    @Flag(inversion: .prefixedNo, help: "Make the compressed copy too.")
+    var xz = true
+
+    private func network() throws -> NetworkSettings {
+        try NetworkSettings(serverAddress: serverIp, address: ipAddress, netmask: netmask, gateway: gateway)
+    }
+
+    func validate() throws { try usage { try network() } }
+
+    func run() async throws {
+        let profile = try board.profile()
+        let layout = try card.layout()
+        let sources = CardSources(
+            files: files.appending("files.yaml"), firmwareConfiguration: files.appending("config.txt"),
+            environment: files.appending("rpiflash.env"), templates: board.templates,
+            uboot: uboot ?? Places.build.appending("uboot").appending(profile.name),
+            firmware: firmware ?? Places.build.appending("firmware"))
+        let contents = try cardContents(board: profile, card: layout, network: network(), sources: sources)
+        let result = try await RecoveryImageMaker.onThisHost().make(
+            card: layout, contents: contents, board: profile,
+            output: output ?? Places.build.appending("recovery-\(profile.name).img"), compress: xz)
+        print(
+            "\(result.image): \(result.size.bytes) bytes, for cards of \(layout.cardSize.byteCount.bytes) bytes and more"
+        )
+        print("\(result.blockMap): \(result.mapped.bytes) bytes to write")
+        if let compressed = result.compressed { print("\(compressed): the same, compressed") }
+    }
+}
+
+/// Wrong values of options end with the usage and status 64.
+func usage<Value>(_ check: () throws -> Value) throws {
+    do {
+        _ = try check()
+    } catch {
+        throw ValidationError("\(error)")
+    }
+}

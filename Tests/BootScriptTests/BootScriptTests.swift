@@ -1,0 +1,112 @@
+import DiskLayout
+import Foundation
+import Testing
+
+@testable import BootScript
+
+/// The tracked template and board profiles, read from the source tree.
+struct BootScriptTests {
+    private static let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent()
+    static let boards = ["rpi_arm64", "rpi_3_32b", "rpi_4_32b", "qemu_arm64"]
+
+    private func text(_ path: String) throws -> String {
+        try String(contentsOf: Self.root.appending(path: path), encoding: .utf8)
+    }
+
+    private func profile(_ board: String) throws -> BoardProfile {
+        try BoardProfile(yaml: text("uboot/boards/\(board).yaml"), file: "\(board).yaml")
+    }
+
+    private func script(_ board: String, server: String? = nil) throws -> String {
+        let card = try CardLayout(
+            cardSize: ByteCount(8_000_000_000), ubootSize: .mebibytes(64), bootSize: .mebibytes(512),
+            diskID: #require(DiskID(0x5250_4946)))
+        return try renderBootScript(
+            template: text("templates/boot.cmd"), file: "boot.cmd", board: profile(board), card: card,
+            serverAddress: server)
+    }
+
+    @Test(arguments: boards)
+    func `every board has a profile that renders`(board: String) throws {
+        #expect(try profile(board).name == board)
+        let script = try script(board)
+        #expect(script.contains("echo \"rpiflash: boot script for \(board), card layout 0x22000/0x122000\""))
+        #expect(script.contains("setenv l_skip 0x2000\n"))
+        #expect(!script.contains("{{") && !script.contains("}}"))
+    }
+
+    @Test(arguments: boards)
+    func `law 1 - every write to the card starts at partition 2 or behind what was written before`(board: String) throws {
+        let script = try script(board)
+        let writes = script.matches(of: /mmc (?:write|erase|swrite) (\S+) (\S+) (\S+)/).map { "\($0.output.2)" }
+        #expect(Set(writes) == ["${l_p2}", "${l_block}"])
+        // l_p2 comes from the card's table, and only counts when it is what the script was made for.
+        #expect(script.contains("itest 0x${l_p2} == ${l_boot_start}"))
+        let blocks = script.matches(of: /(?:setenv|setexpr) l_block (.*?)(?: &&|$)/).map { "\($0.output.1)" }
+        #expect(blocks == ["${l_p2} + 0x1", "${l_block} + ${l_blocks}"])
+        #expect(!script.contains("saveenv") && !script.contains("fatwrite") && !script.contains("gzwrite"))
+    }
+
+    @Test func `law 3 - zeros go to the first block of partition 2 before anything else, the block itself last`() throws {
+        let script = try script("rpi_arm64")
+        // The order in which the script runs them: part 0, further parts, the end.
+        let sources = script.matches(of: /mmc write (\S+)/).map { "\($0.output.1)" }
+        #expect(sources == ["${l_zeros}", "${l_from}", "${l_image}", "${l_first}"])
+    }
+
+    @Test(arguments: boards)
+    func `keeps to what U-Boot's shell can read`(board: String) throws {
+        for (index, line) in try script(board).split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+            let code = line.drop(while: \.isWhitespace)
+            guard !code.hasPrefix("#") else { continue }
+            // Seen with U-Boot 2023.01: an apostrophe in double quotes inside an if is a syntax error.
+            let quoted = code.matches(of: /"([^"]*)"/).map { "\($0.output.1)" }
+            if !code.hasPrefix("setenv l_") || !code.contains("'") {
+                #expect(quoted.allSatisfy { !$0.contains("'") }, "line \(index + 1)")
+            }
+            #expect(line.utf8.count < 2048, "line \(index + 1): half of CONFIG_SYS_CBSIZE")
+            // A bare mmc write or tftpboot that is not checked goes on after a failure.
+            if code.hasPrefix("mmc write") || code.hasPrefix("tftpboot") { Issue.record("unchecked: line \(index + 1)") }
+        }
+    }
+
+    @Test func `a server address is used where the card names none`() throws {
+        #expect(try script("rpi_arm64", server: "10.0.0.1").contains("|| setenv serverip 10.0.0.1\n"))
+        #expect(try script("rpi_arm64").contains("|| setenv serverip \n"))
+        #expect(throws: TemplateError.self) { try script("rpi_arm64", server: "10.0.0.1; reset") }
+    }
+
+    @Test func `boards differ where their hardware does`() throws {
+        #expect(try script("rpi_3_32b").contains("\n    bootz ${kernel_addr_r}"))
+        #expect(try script("rpi_arm64").contains("\n    booti ${kernel_addr_r}"))
+        #expect(try script("rpi_arm64").contains("if test yes = yes && test -z \"${ethact}\""))
+        #expect(try script("rpi_4_32b").contains("if test no = yes && test -z \"${ethact}\""))
+        #expect(try script("qemu_arm64").contains("\" console=ttyAMA0\""))
+        #expect(try script("rpi_arm64").contains("\" console=ttyS0\""))
+    }
+
+    @Test(arguments: [
+        ("colour: red\n", "b.yaml: 16:1: unknown key colour"),
+        ("", ""),
+    ])
+    func `refuses a profile with an unknown key`(extra: String, message: String) throws {
+        let yaml = try text("uboot/boards/qemu_arm64.yaml") + extra
+        if message.isEmpty {
+            _ = try BoardProfile(yaml: yaml, file: "b.yaml")
+        } else {
+            let error = #expect(throws: BoardProfileError.self) { try BoardProfile(yaml: yaml, file: "b.yaml") }
+            #expect(error?.description == message)
+        }
+    }
+
+    @Test func `refuses a profile with a missing key or a wrong value`() throws {
+        let yaml = try text("uboot/boards/qemu_arm64.yaml")
+        let missing = yaml.replacing("boot_command: booti\n", with: "")
+        #expect(
+            #expect(throws: BoardProfileError.self) { try BoardProfile(yaml: missing, file: "b.yaml") }?.description
+                == "b.yaml: key boot_command is missing")
+        let wrong = yaml.replacing("booti", with: "bootm")
+        #expect(throws: BoardProfileError.self) { try BoardProfile(yaml: wrong, file: "b.yaml") }
+    }
+}
