@@ -18,6 +18,8 @@ public struct TransferOptions: Hashable, Sendable {
         public var blockSize = 65464
         /// The largest window.
         public var windowSize = 64
+        /// The largest window in bytes: what is held in memory for a transfer.
+        public var windowBytes = 512 << 10
 
         /// The defaults.
         public init() {}
@@ -33,6 +35,7 @@ public struct TransferOptions: Hashable, Sendable {
     ///   - limits: what this server grants.
     public init(answering requested: [Packet.Option], size: UInt64?, limits: Limits) {
         var answer: [Packet.Option] = []
+        var requestedWindow: Int?
         for option in requested where !answer.contains(where: { $0.name == option.name }) {
             guard let value = Self.number(option.value) else { continue }
             switch option.name {
@@ -42,17 +45,24 @@ public struct TransferOptions: Hashable, Sendable {
                 answer.append(Packet.Option(name: option.name, value: String(blockSize)))
             case "windowsize":
                 guard (1...65535).contains(value) else { continue }
-                windowSize = Int(min(value, UInt64(limits.windowSize)))
-                answer.append(Packet.Option(name: option.name, value: String(windowSize)))
+                requestedWindow = Int(value)
+                answer.append(option)
             case "timeout":
                 // The answer must repeat the client's value. It limits the back-off; the first repeats come sooner.
                 guard (1...255).contains(value) else { continue }
                 timeout = Int(value)
                 answer.append(Packet.Option(name: option.name, value: option.value))
             case "tsize":
+                // curl takes the answer 0 for an error.
+                guard size != 0 else { continue }
                 answer.append(Packet.Option(name: option.name, value: String(size ?? value)))
             default: continue
             }
+        }
+        if let requestedWindow {
+            windowSize = max(1, min(requestedWindow, limits.windowSize, limits.windowBytes / blockSize))
+            let granted = Packet.Option(name: "windowsize", value: String(windowSize))
+            answer = answer.map { $0.name == granted.name ? granted : $0 }
         }
         acknowledgement = answer.isEmpty ? nil : answer
     }

@@ -2,6 +2,10 @@
 public enum TransferFailure: Error, Hashable, Sendable {
     /// The peer was silent for too long.
     case silence(Interval)
+    /// Nobody listens there any more.
+    case gone
+    /// The file could not be read any more.
+    case unreadable
     /// The peer sent an ERROR.
     case refused(ErrorCode, message: String)
     /// The peer sent what does not belong here.
@@ -15,6 +19,8 @@ extension TransferFailure: CustomStringConvertible {
     public var description: String {
         switch self {
         case .silence(let interval): "no answer for \(interval.nanoseconds / 1_000_000_000) s"
+        case .gone: "the client has gone"
+        case .unreadable: "the file was cut short or cannot be read"
         case .refused(let code, let message):
             message.isEmpty
                 ? "peer gave up with error \(code.rawValue)" : "peer gave up with error \(code.rawValue): \(message)"

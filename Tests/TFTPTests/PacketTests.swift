@@ -113,7 +113,9 @@ struct OptionTests {
 
     @Test func `too large values are answered with the limit`() {
         let options = answer([("BLKSIZE", "65535"), ("windowsize", "65535")])
-        #expect(text(options) == "blksize=65464 windowsize=64")
+        #expect(text(options) == "blksize=65464 windowsize=8")
+        #expect(text(answer([("windowsize", "65535"), ("blksize", "1468")])) == "windowsize=64 blksize=1468")
+        #expect(text(answer([("windowsize", "64"), ("blksize", "65464")])) == "windowsize=8 blksize=65464")
     }
 
     @Test(arguments: [
