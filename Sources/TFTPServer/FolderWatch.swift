@@ -14,7 +14,7 @@ public final class FolderWatch: Sendable {
         case written(String)
     }
 
-    /// What happens; ends with ``stop()``.
+    /// What happens; ends when ``run()`` does.
     public let events: AsyncStream<Event>
     private let descriptor: Int32
     private let feed: AsyncStream<Event>.Continuation
@@ -45,9 +45,6 @@ public final class FolderWatch: Sendable {
         }
         feed.finish()
     }
-
-    /// Ends ``events``.
-    public func stop() { feed.finish() }
 
     private func pending() -> [Event] {
         var result: [Event] = []
