@@ -22,6 +22,8 @@ setexpr l_line ${pxefile_addr_r} + 0x10000
 setexpr l_text ${l_line} + 0x8
 setenv l_image ${ramdisk_addr_r}
 setenv l_plan ${scriptaddr}
+# What is read back from the card to be compared, 16 MiB; the kernel comes later.
+setenv l_back ${kernel_addr_r}
 # To boot: the kernel has the RAM from kernel_addr_r to l_fdt; then device tree, initramfs, and room to unpack.
 setexpr l_fdt ${ramdisk_addr_r} + 0x2000000
 setexpr l_initramfs ${ramdisk_addr_r} + 0x2100000
@@ -70,7 +72,7 @@ fi
 
 # The outcome, exactly once: the bytes written, 8 bytes little endian, made from sectors so that 32 bits suffice.
 setenv l_put 'tftpput ${l_count} 0x8 ${ethaddr}/${l_outcome}'
-setenv l_report 'setexpr l_low ${l_written} * 0x200; setexpr l_high ${l_written} / 0x800000; setexpr l_count_high ${l_count} + 0x4; mw.l ${l_count} ${l_low} 0x1; mw.l ${l_count_high} ${l_high} 0x1; echo "rpiflash: ${l_outcome}, 0x${l_written} sectors written"; run l_put || run l_put || run l_put || run l_put || run l_put || echo "rpiflash: cannot upload ${l_outcome}"'
+setenv l_report 'setenv tftptimeoutcountmax 5; setexpr l_low ${l_written} * 0x200; setexpr l_high ${l_written} / 0x800000; setexpr l_count_high ${l_count} + 0x4; mw.l ${l_count} ${l_low} 0x1; mw.l ${l_count_high} ${l_high} 0x1; echo "rpiflash: ${l_outcome}, 0x${l_written} sectors written"; run l_put || run l_put || run l_put || run l_put || run l_put || echo "rpiflash: cannot upload ${l_outcome}"'
 
 # Everything that can be refused is refused here, with nothing written. Conditions are positive: an empty or garbled
 # value fails them.
@@ -79,12 +81,19 @@ setenv l_check_manifest 'test -n "${rpi_parts}" && test -n "${rpi_part_sectors}"
 setenv l_check_fit 'setexpr l_room ${l_p3} + ${l_p3size} && setexpr l_room ${l_room} - ${l_p2} && setexpr l_span ${l_p3} - ${l_p2} && setexpr l_need ${rpi_total_sectors} - ${l_skip} && itest ${l_span} == ${rpi_rootfs_offset} && itest ${l_need} -le ${l_room}'
 setenv l_check_size 'setexpr l_last ${l_p2} + ${l_need} && setexpr l_last ${l_last} - 0x1 && mmc dev ${l_mmc} && mmc read ${l_first} ${l_last} 0x1'
 
+# Write l_blocks sectors from RAM at l_from to l_block, then read them back, 16 MiB at a time, and compare: a card that
+# says it wrote is not believed.
+setenv l_write 'mmc write ${l_from} ${l_block} ${l_blocks} && run l_verify'
+setenv l_verify 'setenv l_done 0; setenv l_same yes; while test ${l_same} = yes && itest ${l_done} -lt ${l_blocks}; do setexpr l_some ${l_blocks} - ${l_done}; if itest ${l_some} -gt 0x8000; then setenv l_some 0x8000; fi; setexpr l_at ${l_block} + ${l_done}; setexpr l_ram ${l_done} * 0x200; setexpr l_ram ${l_from} + ${l_ram}; setexpr l_words ${l_some} * 0x80; if mmc read ${l_back} ${l_at} ${l_some} && cmp.l ${l_back} ${l_ram} ${l_words}; then setexpr l_done ${l_done} + ${l_some}; else setenv l_same no; echo "rpiflash: the card does not hold what was written, in the 0x${l_some} sectors from 0x${l_at}"; fi; done; test ${l_same} = yes'
+
 # One part: load it in its full length, then write it. Part 0 brings the first block of partition 2, which is kept
 # back; zeros take its place, so that a half-written card never boots (law 3).
 setenv l_load 'setexpr l_number fmt %d ${l_part} && setenv filesize 0 && tftpboot ${l_image} ${ethaddr}/rpi_image_part_${l_number} && setexpr l_bytes ${l_want} * 0x200 && itest 0x${filesize} == ${l_bytes}'
-setenv l_write_first 'setexpr l_from ${l_skip} * 0x200 && setexpr l_from ${l_image} + ${l_from} && cp.b ${l_from} ${l_first} 0x200 && mw.b ${l_zeros} 0x0 0x200 && mmc write ${l_zeros} ${l_p2} 0x1 && setexpr l_from ${l_from} + 0x200 && setexpr l_block ${l_p2} + 0x1 && setexpr l_blocks ${l_want} - ${l_skip} && setexpr l_blocks ${l_blocks} - 0x1 && mmc write ${l_from} ${l_block} ${l_blocks}'
-setenv l_write_next 'setenv l_blocks ${l_want} && mmc write ${l_image} ${l_block} ${l_blocks}'
+setenv l_invalidate 'mw.b ${l_zeros} 0x0 0x200 && setenv l_from ${l_zeros} && setenv l_block ${l_p2} && setenv l_blocks 0x1 && run l_write'
+setenv l_write_first 'setexpr l_start ${l_skip} * 0x200 && setexpr l_start ${l_image} + ${l_start} && cp.b ${l_start} ${l_first} 0x200 && run l_invalidate && setexpr l_from ${l_start} + 0x200 && setexpr l_block ${l_p2} + 0x1 && setexpr l_blocks ${l_want} - ${l_skip} && setexpr l_blocks ${l_blocks} - 0x1 && run l_write'
+setenv l_write_next 'setenv l_from ${l_image} && setenv l_blocks ${l_want} && run l_write'
 setenv l_advance 'setexpr l_block ${l_block} + ${l_blocks} && setexpr l_written ${l_written} + ${l_blocks} && setexpr l_left ${l_left} - ${l_want} && setexpr l_part ${l_part} + 0x1'
+setenv l_write_last 'setenv l_from ${l_first} && setenv l_block ${l_p2} && setenv l_blocks 0x1 && run l_write'
 
 if test ${l_network} = yes; then
     # Questions: an answer comes at once or not at all.
@@ -143,7 +152,7 @@ if test ${l_network} = yes; then
 
             # Everything else is on the card: now, and only now, it may boot.
             if test "${l_state}" = ok; then
-                if mmc write ${l_first} ${l_p2} 0x1; then
+                if run l_write_last; then
                     setexpr l_written ${l_written} + 0x1
                     itest ${l_written} == ${l_need} || setenv l_state "0x${l_written} sectors written instead of 0x${l_need}"
                 else

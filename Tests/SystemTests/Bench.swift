@@ -1,0 +1,186 @@
+import Foundation
+import Subprocess
+import SystemPackage
+import Testing
+
+/// Where the built parts are. `make test` builds them; in CI a missing one is a failure, locally the tests are skipped.
+enum Bench {
+    static let repository = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
+    static let environment = ProcessInfo.processInfo.environment
+    static let build = environment["RPIFLASH_BUILD"].map { FilePath($0) } ?? repository.appending("build")
+    static let binaries = environment["RPIFLASH_BIN"].map { FilePath($0) } ?? repository.appending(".build/debug")
+    static let virtualTarget = repository.appending("virtual_target/virtual-target")
+
+    /// What the virtual target is made of, in the order in which a reader would build it.
+    static let needed = [
+        binaries.appending("rpiflash"), binaries.appending("rpiflash-gen"),
+        build.appending("uboot/qemu_arm64/u-boot.bin"), build.appending("uboot/rpi_arm64/u-boot.bin"),
+        build.appending("firmware/start4.elf"), build.appending("demo/demo.img"),
+        build.appending("peers/atftpd/usr/sbin/atftpd"), build.appending("peers/tftpd-hpa/usr/sbin/in.tftpd"),
+    ]
+
+    /// Everything is there, or this is CI, where its absence has to be seen.
+    static let isReady =
+        environment["CI"] != nil || needed.allSatisfy { FileManager.default.fileExists(atPath: $0.string) }
+
+    /// The folder of this run's cards, images and logs; short, since it holds Unix sockets. Kept for a look at a failure.
+    static let scratch: FilePath = {
+        let path = FilePath(FileManager.default.temporaryDirectory.path).appending("rpiflash-system-tests.\(getpid())")
+        try? FileManager.default.createDirectory(atPath: path.string, withIntermediateDirectories: true)
+        return path
+    }()
+}
+
+/// What a command left behind.
+struct CommandResult: Sendable {
+    let status: Int32
+    let stdout: String
+    let stderr: String
+    var all: Comment { Comment(rawValue: "status \(status)\n--- stdout\n\(stdout)\n--- stderr\n\(stderr)") }
+}
+
+/// Runs a bash script with `set -euo pipefail`, ended after `seconds`.
+///
+/// The environment has RPIFLASH, RPIFLASH_GEN, VT (virtual-target), BUILD and what `environment` adds.
+func bash(
+    _ script: String, _ environment: [String: String] = [:], seconds: Int = 120,
+    prefix: [String] = []
+) async throws -> CommandResult {
+    var variables: [Environment.Key: String?] = [
+        "RPIFLASH": Bench.binaries.appending("rpiflash").string,
+        "RPIFLASH_GEN": Bench.binaries.appending("rpiflash-gen").string,
+        "VT": Bench.virtualTarget.string, "BUILD": Bench.build.string, "REPOSITORY": Bench.repository.string,
+    ]
+    for (name, value) in environment { variables[Environment.Key(stringLiteral: name)] = value }
+    let result = try await run(
+        .name("timeout"),
+        arguments: Arguments(
+            ["--kill-after=10", "\(seconds)"] + prefix + ["bash", "-c", "set -euo pipefail\n" + script]),
+        environment: .inherit.updating(variables),
+        output: .string(limit: 16 << 20), error: .string(limit: 16 << 20))
+    let status: Int32 =
+        switch result.terminationStatus {
+        case .exited(let code): code
+        case .signaled(let signal): 128 + signal
+        }
+    return CommandResult(status: status, stdout: result.standardOutput, stderr: result.standardError)
+}
+
+/// A virtual target with a fresh recovery card.
+struct VirtualTarget: Sendable {
+    let directory: FilePath
+    let image: FilePath
+    let cardFile: FilePath
+
+    /// The console since the first power-on, without carriage returns.
+    var console: String {
+        ((try? String(decoding: Data(contentsOf: URL(filePath: directory.appending("console.log").string)), as: UTF8.self))
+            ?? "").replacing("\r", with: "")
+    }
+
+    /// Makes `name`'s folder: a card laid out by `card`, and `image` ready to flash.
+    init(
+        _ name: String, card: OSImageFixture, image: OSImageFixture? = nil, cardSize: String = "128MiB",
+        board: String = "qemu_arm64", cardArguments: String = ""
+    ) async throws {
+        directory = Bench.scratch.appending(name)
+        cardFile = card.cardFile
+        self.image = (image ?? card).image
+        let made = try await bash(
+            """
+            mkdir -p $D && cd $REPOSITORY
+            $RPIFLASH_GEN recovery-image --board \(board) --card $CARD \(cardArguments) --no-xz \
+              --server-ip 192.168.77.1 --ip-address 192.168.77.2 --netmask 255.255.255.0 \
+              --uboot $BUILD/uboot/\(board) --firmware $BUILD/firmware -o $D/recovery.img
+            $VT create $D --recovery $D/recovery.img --card-size \(cardSize)
+            """, ["D": directory.string, "CARD": card.cardFile.string])
+        try #require(made.status == 0, made.all)
+    }
+
+    /// Runs a bash script in the target's network. Beside ``bash(_:_:seconds:prefix:)``'s variables: D (the folder),
+    /// IMAGE, FLASH (rpiflash flash with this target's inventory, card and TFTP root), TFTP (that root), MAC.
+    func exec(_ script: String, image: FilePath? = nil, seconds: Int = 180) async throws -> CommandResult {
+        try await bash(
+            script,
+            [
+                "D": directory.string, "IMAGE": (image ?? self.image).string, "MAC": "52:54:00:12:34:56",
+                "TFTP": directory.appending("tftp").string, "CARD": cardFile.string,
+                "FLASH": """
+                \(Bench.binaries.appending("rpiflash").string) flash --inventory \(directory.string)/targets.csv \
+                --card \(cardFile.string) --tftp-root \(directory.string)/tftp
+                """,
+            ],
+            seconds: seconds, prefix: [Bench.virtualTarget.string, "exec", directory.string, "--"])
+    }
+
+    /// Flashes the image and expects exit status 0. The small images have no kernel, so nothing comes up.
+    @discardableResult
+    func flash(_ options: String = "--no-wait", seconds: Int = 180) async throws -> CommandResult {
+        let result = try await exec("mkdir -p $TFTP; $FLASH \(options) $IMAGE vt", seconds: seconds)
+        #expect(result.status == 0, result.all)
+        return result
+    }
+
+    /// Whether the card holds the image from partition 2 on, byte for byte.
+    func holdsImage(_ image: FilePath? = nil) async throws -> Bool {
+        try await compare(
+            "cmp -n $(($(stat -Lc %s $IMAGE) - 4194304)) -i 4194304:$((P2 * 512)) $IMAGE $D/card.img", image: image)
+    }
+
+    /// Whether the card's first 4 MiB and partition 1 are the recovery image's (law 1).
+    func keepsPartition1() async throws -> Bool {
+        try await compare("cmp -n $((P2 * 512)) $D/recovery.img $D/card.img")
+    }
+
+    private func compare(_ command: String, image: FilePath? = nil) async throws -> Bool {
+        let result = try await bash(
+            """
+            P2=$(sfdisk --dump $D/recovery.img | sed -n 's/.*img2 : start= *\\([0-9]*\\).*/\\1/p')
+            \(command)
+            """, ["D": directory.string, "IMAGE": (image ?? self.image).string])
+        if result.status > 1 { Issue.record(result.all) }
+        return result.status == 0
+    }
+}
+
+/// An OS image and the card.yaml that fits it.
+struct OSImageFixture: Sendable {
+    let image: FilePath
+    let cardFile: FilePath
+
+    /// A FAT boot partition with a command line and no kernel, and random data for a rootfs: flashes in seconds.
+    static let small = Task { try await OSImageFixture(name: "small", bootMiB: 8, rootfsMiB: 12) }
+    /// Enough for 12 parts of 5 MiB.
+    static let long = Task { try await OSImageFixture(name: "long", bootMiB: 8, rootfsMiB: 44) }
+
+    init(name: String, bootMiB: Int, rootfsMiB: Int, cardSize: String? = nil) async throws {
+        image = Bench.scratch.appending("\(name).img")
+        cardFile = Bench.scratch.appending("\(name).yaml")
+        let made = try await bash(
+            """
+            truncate -s $((4 + BOOT + ROOT))M $IMAGE
+            printf 'label: dos\\nlabel-id: 0x0badcafe\\nstart=8192,size=%d,type=c\\nstart=%d,size=%d,type=83\\n' \
+              $((BOOT * 2048)) $((8192 + BOOT * 2048)) $((ROOT * 2048)) | sfdisk -q $IMAGE
+            mkfs.vfat -h 8192 --offset 8192 $IMAGE $((BOOT * 1024)) >/dev/null
+            printf 'console=serial0,115200 root=PARTUUID=0badcafe-02 rootfstype=ext4 rootwait quiet\\n' >$IMAGE.cmdline
+            MTOOLS_SKIP_CHECK=1 mcopy -i $IMAGE@@4194304 $IMAGE.cmdline ::cmdline.txt
+            dd if=/dev/urandom of=$IMAGE bs=1M seek=$((4 + BOOT)) count=$ROOT conv=notrunc status=none
+            printf 'card_size: %s\\ndisk_id: 0x52504946\\nuboot_size: 64 MiB\\nboot_size: %d MiB\\nrootfs_size: %s\\n' \
+              "\(cardSize ?? "128 MiB")" $BOOT rest >$CARD
+            """,
+            ["IMAGE": image.string, "CARD": cardFile.string, "BOOT": "\(bootMiB)", "ROOT": "\(rootfsMiB)"])
+        try #require(made.status == 0, made.all)
+    }
+
+    /// The demo's image, with a real kernel and a real rootfs; its card is derived from it.
+    init(demo: Void) async throws {
+        image = Bench.build.appending("demo/demo.img")
+        cardFile = Bench.scratch.appending("demo.yaml")
+        try "card_size: 256 MiB\ndisk_id: 0x52504946\nuboot_size: 64 MiB\nboot_size: 64 MiB\nrootfs_size: rest\n"
+            .write(toFile: cardFile.string, atomically: true, encoding: .utf8)
+    }
+}
+
+/// Everything that needs the virtual target, one at a time: two QEMUs would slow each other past the deadlines.
+@Suite(.serialized, .enabled(if: Bench.isReady, "run make test, which builds what these tests need"))
+struct SystemTests {}

@@ -1,0 +1,134 @@
+import Foundation
+import SystemPackage
+import Testing
+
+extension SystemTests {
+    /// The whole flow with a real kernel: what the product is for.
+    @Suite(.serialized) struct WholeFlow {
+        @Test func `flashes the demo's image, sees its Linux come up from partition 3, and the Pi's U-Boot boots it`()
+            async throws
+        {
+            let fixture = try await OSImageFixture(demo: ())
+            let digest = try await bash("sha256sum <$IMAGE", ["IMAGE": fixture.image.string]).stdout
+            let target = try await VirtualTarget("whole", card: fixture, cardSize: "256MiB")
+            let result = try await target.flash("--wait-timeout 180s", seconds: 300)
+
+            // Exit status 0 is proven: the exact count, and the target answers.
+            let bytes = try await bash("stat -Lc %s $IMAGE", ["IMAGE": fixture.image.string]).stdout
+            let expected = try #require(Int(bytes.trimmingCharacters(in: .whitespacesAndNewlines))) - (4 << 20)
+            #expect(result.stdout.contains("\(expected)"), result.all)
+            let up = try #require(target.console.firstMatch(of: /rpiflash-demo: up, root is (\S+)/), "\(target.console)")
+            #expect(up.output.1 == "/dev/mmcblk0p3")
+            // The command line keeps everything but root= (and the serial console's name).
+            #expect(
+                target.console.contains(
+                    "Kernel command line:  console=ttyS1,115200 console=ttyAMA0,115200 console=tty1 "
+                        + "root=PARTUUID=52504946-03 rootfstype=ext4 fsck.repair=yes rootwait"))
+
+            // Law 1, law 4, and nothing left behind.
+            #expect(try await target.keepsPartition1())
+            #expect(try await bash("sha256sum <$IMAGE", ["IMAGE": fixture.image.string]).stdout == digest)
+            #expect(try await bash("ls -A $D/tftp", ["D": target.directory.string]).stdout == "")
+
+            // The boot partition is not written by the Linux that came up, so it still is the image's.
+            let boot = try await bash(
+                "cmp -n 67108864 -i 4194304:71303168 $IMAGE $D/card.img",
+                ["IMAGE": fixture.image.string, "D": target.directory.string])
+            #expect(boot.status == 0, boot.all)
+
+            // The same card, with partition 1 as a Pi's card has it, in a Raspberry Pi 3.
+            let pi = try await VirtualTarget(
+                "whole-pi", card: fixture, cardSize: "256MiB", board: "rpi_arm64")
+            let booted = try await bash(
+                """
+                # Partitions 2 and 3 come from the flashed card, the rest stays.
+                dd if=$FLASHED of=$D/card.img bs=1M skip=68 seek=68 conv=notrunc status=none
+                $VT pi-boot $D --until 'rpiflash-demo: up, root is /dev/mmcblk0p3' --timeout 240
+                """, ["D": pi.directory.string, "FLASHED": target.directory.appending("card.img").string], seconds: 300)
+            #expect(booted.status == 0, booted.all)
+            let console = try String(
+                contentsOfFile: pi.directory.appending("pi-console.log").string, encoding: .utf8)
+            #expect(console.contains("rpiflash: boot script for rpi_arm64"))
+            #expect(console.contains("Machine model: Raspberry Pi 3 Model B"))
+        }
+    }
+
+    /// One flash after another on the small image.
+    @Suite(.serialized) struct Flashing {
+        @Test func `law 2 - flashes in more than 10 parts, and the card equals the image`() async throws {
+            let target = try await VirtualTarget("parts", card: OSImageFixture.long.value)
+            let result = try await target.flash("--no-wait --part-size 5MiB")
+            #expect(try await target.holdsImage())
+            #expect(try await target.keepsPartition1())
+            #expect(target.console.contains("rpi_image_part_11"))
+            #expect(target.console.contains("rpiflash: flashing 0xc parts"), "\(target.console)")
+            #expect(result.stdout.contains("\(52 << 20)"), result.all)
+            // Both first block's writes, law 3: zeros before all else, the block itself last.
+            let writes = target.console.matches(of: /MMC write: dev # 0, block # (\d+), count (\d+)/)
+                .compactMap { match in Int(match.output.1).flatMap { block in Int(match.output.2).map { (block, $0) } } }
+            #expect(writes.count == 14)
+            #expect(writes.first?.0 == writes.last?.0 && writes.first?.1 == 1 && writes.last?.1 == 1)
+            #expect(writes.map(\.0).min() == writes.first?.0)
+        }
+
+        @Test func `pads the last sector of an image that is no multiple of 512 bytes`() async throws {
+            let small = try await OSImageFixture.small.value
+            let target = try await VirtualTarget("padded", card: small)
+            // Its last 100 bytes are missing: sectors are padded with zeros, never cut.
+            let odd = target.directory.appending("odd.img")
+            let made = try await bash(
+                "cp $IMAGE $ODD; truncate -s -100 $ODD; cp $ODD $ODD.padded; truncate -s +100 $ODD.padded",
+                ["IMAGE": small.image.string, "ODD": odd.string])
+            #expect(made.status == 0, made.all)
+            let result = try await target.exec("mkdir -p $TFTP; $FLASH --no-wait $IMAGE vt", image: odd)
+            #expect(result.status == 0, result.all)
+            #expect(result.stdout.contains("\(20 << 20)"), result.all)
+            #expect(try await target.holdsImage(FilePath(odd.string + ".padded")))
+        }
+
+        @Test(arguments: [
+            ("tftpd-hpa", "$BUILD/peers/tftpd-hpa/usr/sbin/in.tftpd --foreground --secure --create --user root "
+                + "--address 192.168.77.1:69 $TFTP"),
+            ("atftpd", "$BUILD/peers/atftpd/usr/sbin/atftpd --daemon --no-fork --user root.root "
+                + "--bind-address 192.168.77.1 $TFTP"),
+        ])
+        func `uses a TFTP server that is there already, and says so`(name: String, command: String) async throws {
+            let target = try await VirtualTarget("foreign-\(name)", card: OSImageFixture.small.value)
+            let result = try await target.exec(
+                """
+                mkdir -p $TFTP
+                \(command) & server=$!
+                trap 'kill $server' EXIT
+                for i in {1..50}; do ss -Hlun sport = :69 | grep -q . && break; sleep 0.1; done
+                $FLASH --no-wait $IMAGE vt
+                ls -A $TFTP >&2
+                """)
+            #expect(result.status == 0, result.all)
+            #expect(result.stderr.contains("TFTP server that is there already") || result.stderr.contains("foreign"), result.all)
+            #expect(try await target.holdsImage())
+        }
+
+        @Test func `takes its address by DHCP where rpiflash.env names none`() async throws {
+            let target = try await VirtualTarget("dhcp", card: OSImageFixture.small.value)
+            let edited = try await bash(
+                """
+                mcopy -n -i $D/card.img@@4194304 ::rpiflash.env $D/env.txt
+                sed -i 's/^ipaddr=.*/ipaddr=/' $D/env.txt
+                mcopy -o -i $D/card.img@@4194304 $D/env.txt ::rpiflash.env
+                """, ["D": target.directory.string, "MTOOLS_SKIP_CHECK": "1"])
+            #expect(edited.status == 0, edited.all)
+            try await target.flash()
+            #expect(target.console.contains("DHCP client bound to address 192.168.77.2"))
+            #expect(try await target.holdsImage())
+        }
+
+        @Test func `without a server the target boots what it has, after a bounded wait`() async throws {
+            let target = try await VirtualTarget("alone", card: OSImageFixture.small.value)
+            try await target.flash()
+            let alone = try await target.exec(
+                "$VT reset $D; $VT wait $D 'rpiflash: cannot boot: no kernel on partition 2' --timeout 60")
+            #expect(alone.status == 0, "\(target.console)")
+            #expect(try await target.holdsImage())
+        }
+    }
+}

@@ -1,0 +1,124 @@
+import Foundation
+import SystemPackage
+import Testing
+
+/// What a half-written card says when it is asked to boot, and what a whole one says (the small image has no kernel).
+private let halfWritten = "rpiflash: cannot boot: no cmdline.txt on partition 2: the card is empty or half written"
+private let whole = "rpiflash: cannot boot: no kernel on partition 2"
+
+extension SystemTests {
+    /// Things that go wrong at the target: never a success, never a boot of a half-written card, the next flash mends.
+    @Suite(.serialized) struct TargetTrouble {
+        /// Flashes again, without trouble, and expects a whole card.
+        private func mend(_ target: VirtualTarget) async throws {
+            try await target.flash()
+            #expect(try await target.holdsImage())
+            #expect(try await target.keepsPartition1())
+            let boot = try await target.exec("$VT reset $D; $VT wait $D '\(whole)' --timeout 60")
+            #expect(boot.status == 0, boot.all)
+        }
+
+        /// Law 3, at three points: after the first block was invalidated, in the middle, and before the first block.
+        @Test(arguments: [
+            ("first", "MMC write: dev # 0, block # [0-9]+, count [0-9]{2,} "),
+            ("middle", "Filename '.*rpi_image_part_6'"),
+            ("last", "Filename '.*rpi_image_part_11'"),
+        ])
+        func `law 3 - a card whose power was cut does not boot`(name: String, moment: String) async throws {
+            let target = try await VirtualTarget("cut-\(name)", card: OSImageFixture.long.value)
+            // The card holds a whole system before: it must not come through either.
+            try await target.flash()
+            let cut = try await target.exec(
+                """
+                $FLASH --no-wait --part-size 5MiB $IMAGE vt & job=$!
+                $VT wait $D "\(moment)" --from $(stat -c %s $D/console.log) --timeout 60
+                $VT stop $D
+                kill -INT $job; status=0; wait $job || status=$?
+                echo "status $status; left: $(ls -A $TFTP)"
+                $VT reset $D
+                $VT wait $D '\(halfWritten)' --timeout 60
+                """)
+            #expect(cut.status == 0, cut.all)
+            #expect(cut.stdout.contains("status 130; left: \n"), cut.all)
+            try await mend(target)
+        }
+
+        @Test func `a server that is killed in the middle of a part`() async throws {
+            let target = try await VirtualTarget("killed", card: OSImageFixture.long.value)
+            let killed = try await target.exec(
+                """
+                mkdir -p $TFTP
+                $FLASH --no-wait --part-size 20MiB $IMAGE vt & job=$!
+                $VT wait $D "Filename '.*rpi_image_part_1'" --timeout 60
+                kill -KILL $job; wait $job || true
+                $VT wait $D 'rpiflash: FAILED' --timeout 90
+                $VT wait $D '\(halfWritten)' --timeout 120
+                """, seconds: 300)
+            #expect(killed.status == 0, killed.all)
+            // What the killed run left is cleared by the next.
+            try await mend(target)
+        }
+
+        @Test func `a part that is missing is a failure, not the end of the parts`() async throws {
+            let target = try await VirtualTarget("missing", card: OSImageFixture.long.value)
+            let result = try await target.exec(
+                """
+                mkdir -p $TFTP
+                sed -i "s#reset_command#&#; s#\\"\\(.*reset .*\\)\\"#\\"rm $TFTP/$MAC/rpi_image_part_7; \\1\\"#" $D/targets.csv
+                $FLASH --no-wait --part-size 5MiB $IMAGE vt
+                """)
+            #expect(result.status == 2, result.all)
+            #expect(target.console.contains("rpiflash: part 0x7 did not load in full"), "\(target.console)")
+            let row = try await bash(
+                "sed -i 's#rm [^;]*; ##' $D/targets.csv", ["D": target.directory.string])
+            #expect(row.status == 0)
+            try await mend(target)
+        }
+
+        @Test func `a card smaller than its table is refused before anything is written`() async throws {
+            let large = try await OSImageFixture(name: "large", bootMiB: 8, rootfsMiB: 100, cardSize: "8 GB")
+            let target = try await VirtualTarget("small-card", card: large, cardSize: "128MiB")
+            let before = try await bash("sha256sum <$D/card.img", ["D": target.directory.string]).stdout
+            let result = try await target.exec("mkdir -p $TFTP; $FLASH --no-wait $IMAGE vt")
+            #expect(result.status == 2, result.all)
+            #expect(target.console.contains("rpiflash: the card ends before sector 0x"), "\(target.console)")
+            #expect(target.console.contains("rpiflash: FAILED, 0x0 sectors written"))
+            #expect(try await bash("sha256sum <$D/card.img", ["D": target.directory.string]).stdout == before)
+        }
+
+        @Test func `a card that says it wrote, and did not, is a failure`() async throws {
+            let target = try await VirtualTarget("liar", card: OSImageFixture.small.value)
+            // QEMU's SD card swallows the host's write errors: exactly a card that lies.
+            let result = try await target.exec(
+                """
+                mkdir -p $TFTP
+                printf '[inject-error]\\nevent = "write_aio"\\nsector = "160000"\\nerrno = "5"\\n' >$D/rules
+                echo "VT_DRIVE_FILE=blkdebug:$D/rules:{card}" >>$D/env
+                $FLASH --no-wait $IMAGE vt
+                """)
+            #expect(result.status == 2, result.all)
+            #expect(target.console.contains("rpiflash: the card does not hold what was written"), "\(target.console)")
+            let healed = try await bash("sed -i /VT_DRIVE_FILE/d $D/env", ["D": target.directory.string])
+            #expect(healed.status == 0)
+            try await mend(target)
+        }
+
+        @Test func `a card whose table is not the one of its script is left alone`() async throws {
+            let target = try await VirtualTarget("table", card: OSImageFixture.small.value)
+            let changed = try await bash(
+                """
+                # Partition 2 one 4 MiB step later, by hand: start and size in the DOS table's second entry.
+                sfdisk --dump $D/card.img | sed 's/\\(img2 : start= *\\)\\([0-9]*\\), size= *\\([0-9]*\\)/\\1147456, size= 8192/' \
+                  | sfdisk -q --no-reread $D/card.img
+                sha256sum <$D/card.img
+                """, ["D": target.directory.string])
+            #expect(changed.status == 0, changed.all)
+            let result = try await target.exec("mkdir -p $TFTP; $FLASH --no-wait $IMAGE vt")
+            #expect(result.status == 2, result.all)
+            #expect(target.console.contains("this script was made for"), "\(target.console)")
+            #expect(
+                try await bash("sha256sum <$D/card.img", ["D": target.directory.string]).stdout
+                    == changed.stdout.split(separator: "\n").last.map { "\($0)\n" })
+        }
+    }
+}
