@@ -74,7 +74,8 @@ struct VirtualTarget: Sendable {
 
     /// The console since the first power-on, without carriage returns.
     var console: String {
-        ((try? String(decoding: Data(contentsOf: URL(filePath: directory.appending("console.log").string)), as: UTF8.self))
+        ((try? String(
+            decoding: Data(contentsOf: URL(filePath: directory.appending("console.log").string)), as: UTF8.self))
             ?? "").replacing("\r", with: "")
     }
 
