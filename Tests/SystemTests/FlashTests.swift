@@ -47,8 +47,7 @@ extension SystemTests {
                 $VT pi-boot $D --until 'rpiflash-demo: up, root is /dev/mmcblk0p3' --timeout 240
                 """, ["D": pi.directory.string, "FLASHED": target.directory.appending("card.img").string], seconds: 300)
             #expect(booted.status == 0, booted.all)
-            let console = try String(
-                contentsOfFile: pi.directory.appending("pi-console.log").string, encoding: .utf8)
+            let console = text(of: pi.directory.appending("pi-console.log"))
             #expect(console.contains("rpiflash: boot script for rpi_arm64"))
             #expect(console.contains("Machine model: Raspberry Pi 3 Model B"))
         }
