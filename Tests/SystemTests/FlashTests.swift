@@ -131,6 +131,27 @@ extension SystemTests {
             #expect(try await target.holdsImage())
         }
 
+        /// The original counted in 32 bits. A plan that claims to have written 156 GB shows what the target would say.
+        @Test func `reports a count over 4 GiB exactly, and runs a plan where the server has one`() async throws {
+            let target = try await VirtualTarget("count", card: OSImageFixture.small.value)
+            let result = try await target.exec(
+                """
+                mkdir -p $TFTP/$MAC; chmod 777 $TFTP/$MAC
+                printf 'setenv l_written 12345678\nsetenv l_outcome OK\nrun l_report\n' >$D/plan.cmd
+                mkimage -A arm -T script -C none -n plan -d $D/plan.cmd $TFTP/$MAC/flash.scr >/dev/null
+                $BUILD/peers/atftpd/usr/sbin/atftpd --daemon --no-fork --user root.root --bind-address 192.168.77.1 $TFTP &
+                server=$!
+                trap 'kill $server' EXIT
+                $VT reset $D
+                $VT wait $D 'rpiflash: cannot boot' --timeout 90 >/dev/null
+                od -An -tx8 --endian=little $TFTP/$MAC/OK
+                """)
+            #expect(result.status == 0, "\(result.all)\(target.console)")
+            // 0x12345678 sectors of 0x200 bytes.
+            #expect(result.stdout.trimmingCharacters(in: .whitespacesAndNewlines) == "0000002468acf000", result.all)
+            #expect(target.console.contains("rpiflash: running the flash plan"))
+        }
+
         @Test func `without a server the target boots what it has, after a bounded wait`() async throws {
             let target = try await VirtualTarget("alone", card: OSImageFixture.small.value)
             try await target.flash()
