@@ -1,0 +1,67 @@
+import ArgumentParser
+import Flashing
+import Glibc
+import HostTools
+
+/// The server side: flashes targets, resets them, lists them.
+@main
+struct RPiFlash: AsyncParsableCommand {
+    static let version = "0.1.0"
+
+    static let configuration = CommandConfiguration(
+        commandName: "rpiflash",
+        abstract: "Flash Raspberry Pis over the network.",
+        discussion: """
+            EXAMPLES
+              rpiflash targets
+              rpiflash flash raspios.img pi-left
+              rpiflash flash raspios.img 192.168.1.20 --wait-port 80 --tftp-root /srv/tftp
+              rpiflash reset b8:27:eb:3d:60:b9
+
+            \(exitCodes)
+            """,
+        version: version,
+        subcommands: [FlashCommand.self, ResetCommand.self, TargetsCommand.self])
+
+    static let exitCodes = """
+        EXIT STATUS
+          0    done; for flash: proven, the target reported exactly what was to be written
+          1    flashed and proven, but the target did not come up in time
+          2    the target reported FAILED
+          3    the target asked for the image, but no outcome came in time
+          4    the target's count differs from what was to be written, or proves nothing
+          5    the target did not ask for the image after the reset
+          6    the inventory is missing or invalid
+          7    the image is missing or unfit
+          8    the target is unknown, or another server's
+          9    trouble on this server: port, disk, lock, GPIO, reset command
+          64   wrong usage
+          130  interrupted; cleaned up, RESET released
+        """
+
+    /// Parses, runs and maps to an exit status. SIGINT, SIGTERM and SIGHUP cancel, so that clean-up runs.
+    static func main() async {
+        do {
+            try await Interruption.withCancellation { name in
+                Console.shared.line("\(name): cleaning up")
+            } _: {
+                var command = try parseAsRoot()
+                if var asynchronous = command as? any AsyncParsableCommand {
+                    try await asynchronous.run()
+                } else {
+                    try command.run()
+                }
+            }
+            Glibc.exit(0)
+        } catch is CancellationError {
+            Console.shared.line("interrupted; nothing is left of it")
+            Glibc.exit(130)
+        } catch let error as FlashError {
+            Console.shared.line(error.description)
+            Glibc.exit(error.exitCode)
+        } catch {
+            Console.shared.finish()
+            exit(withError: error)
+        }
+    }
+}
