@@ -16,7 +16,7 @@ public struct PartsPlan: Hashable, Sendable {
 
     /// The image that is cut.
     public let image: OSImageLayout
-    /// Length of every part but the last; more than ``skip``.
+    /// Length of every part but the last; at least ``smallestPart``.
     public let partSectors: SectorCount
 
     /// One part: a range of the image file, and zeros behind it where the file ends inside the last sector.
@@ -41,18 +41,30 @@ public struct PartsPlan: Hashable, Sendable {
     ///
     /// - Parameters:
     ///   - image: the image's layout.
-    ///   - partSize: length of every part but the last, a multiple of 512, more than 4 MiB.
+    ///   - partSize: length of every part but the last, a multiple of 512, at least ``smallestPart``.
     /// - Throws: ``PartsPlanError``.
     public init(image: OSImageLayout, partSize: ByteCount = Self.defaultPartSize) throws(PartsPlanError) {
-        guard let sectors = partSize.wholeSectors else { throw .notWholeSectors(partSize) }
-        guard sectors > Self.skip else { throw .partTooSmall(partSize) }
-        // U-Boot loads a part into RAM at a 32-bit address and counts it in `filesize`.
-        guard partSize.bytes <= Self.largestPart.bytes else { throw .partTooLarge(partSize) }
-        guard image.sectors > Self.skip else { throw .nothingToWrite(image.sectors) }
+        let sectors = try Self.check(partSize: partSize)
+        guard image.sectors >= Self.smallestPart else { throw .nothingToWrite(image.sectors) }
         self.image = image
         self.partSectors = sectors
     }
 
+    /// Checks a part size before there is an image.
+    ///
+    /// - Returns: the size in sectors.
+    /// - Throws: ``PartsPlanError``.
+    @discardableResult
+    public static func check(partSize: ByteCount) throws(PartsPlanError) -> SectorCount {
+        guard let sectors = partSize.wholeSectors else { throw .notWholeSectors(partSize) }
+        guard sectors >= smallestPart else { throw .partTooSmall(partSize) }
+        // U-Boot loads a part into RAM at a 32-bit address and counts it in `filesize`.
+        guard partSize <= largestPart else { throw .partTooLarge(partSize) }
+        return sectors
+    }
+
+    /// The shortest part: the first 4 MiB, the block that is written last, and one that is written with the part.
+    public static let smallestPart = skip + SectorCount(2)
     /// The largest part: 3 GiB, what a 4 GiB address space has room for beside U-Boot.
     public static let largestPart = ByteCount(3 << 30)
 
@@ -96,7 +108,7 @@ public struct PartsPlan: Hashable, Sendable {
 public enum PartsPlanError: Error, Hashable, Sendable {
     /// The part size is no multiple of 512 bytes.
     case notWholeSectors(ByteCount)
-    /// The part size is not more than the 4 MiB that are skipped.
+    /// The part size leaves nothing to write of the first part.
     case partTooSmall(ByteCount)
     /// A part would not fit a target's address space.
     case partTooLarge(ByteCount)
@@ -111,7 +123,7 @@ extension PartsPlanError: CustomStringConvertible {
         case .notWholeSectors(let size):
             "part size is \(size.bytes) bytes; must be a multiple of 512 bytes (one sector)"
         case .partTooSmall(let size):
-            "part size is \(size.bytes) bytes; must be more than 4194304 bytes (the 4 MiB that a target skips)"
+            "part size is \(size.bytes) bytes; must be at least 4195328 bytes (the 4 MiB that a target skips and two sectors)"
         case .partTooLarge(let size):
             "part size is \(size.bytes) bytes; must be at most \(PartsPlan.largestPart.bytes) bytes (a target's RAM)"
         case .nothingToWrite(let sectors):

@@ -1,91 +1,124 @@
+internal import DiskLayout
+internal import FlashPlan
 internal import Glibc
 internal import SystemPackage
 
-/// An image, opened to be read only (law 4), and its data between the holes.
+/// The user's image, open for reading only (law 4).
 struct ImageFile: ~Copyable {
-    private let file: FileDescriptor
     private let path: FilePath
-    // lseek(2), Linux; Glibc's headers keep them for GNU sources.
+    private let descriptor: Int32
+    private let before: stat
+
+    /// Bytes that are copied at a time: cancellation is noticed in between.
+    private static let chunk = 1 << 20
+    /// lseek's way to the next data and the next hole. Source: Linux, include/uapi/linux/fs.h; Glibc's own names are not
+    /// visible to Swift.
     private static let (seekData, seekHole): (Int32, Int32) = (3, 4)
 
-    init(_ path: FilePath) throws(FlashFailure) {
+    init(_ path: FilePath) throws(FlashError) {
+        let descriptor = path.withPlatformString { open($0, O_RDONLY | O_CLOEXEC) }
+        guard descriptor >= 0 else { throw .image("cannot read image \(path): \(Errno(rawValue: errno))") }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else {
+            let code = errno
+            close(descriptor)
+            throw .image("cannot read image \(path): \(Errno(rawValue: code))")
+        }
         self.path = path
-        do {
-            file = try FileDescriptor.open(path, .readOnly, options: [.closeOnExec])
-        } catch {
-            throw FlashFailure(.image, "cannot read image \(path): \(error)")
+        self.descriptor = descriptor
+        before = status
+    }
+
+    deinit { close(descriptor) }
+
+    /// Bytes of `range` that are not holes: what a copy takes on disk.
+    func dataBytes(in range: Range<UInt64>) throws(FlashError) -> UInt64 {
+        var sum: UInt64 = 0
+        var next = range.lowerBound
+        while let extent = try extent(from: next, to: range.upperBound) {
+            sum += UInt64(extent.count)
+            next = extent.upperBound
         }
+        return sum
     }
 
-    deinit { try? file.close() }
-
-    /// Calls `body` for each run of data in `range`, in order; holes are left out where the file system tells them.
-    func forEachDataRange(
-        in range: Range<UInt64>, _ body: (Range<UInt64>) throws -> Void
-    ) throws {
-        var position = range.lowerBound
-        while position < range.upperBound {
-            let start = seek(to: position, Self.seekData)
-            // ENXIO: nothing but a hole up to the end. Any other error: a file system without holes, all is data.
-            if start == nil, errno == ENXIO { return }
-            let from = min(start ?? position, range.upperBound)
-            let end = start == nil ? nil : seek(to: from, Self.seekHole)
-            let to = min(end ?? range.upperBound, range.upperBound)
-            if from < to { try body(from..<to) }
-            position = max(to, position + 1)
+    /// The first stretch of data in a range; nil where the rest is a hole.
+    private func extent(from start: UInt64, to end: UInt64) throws(FlashError) -> Range<UInt64>? {
+        guard start < end else { return nil }
+        let data = lseek(descriptor, Int(start), Self.seekData)
+        if data < 0 {
+            if errno == ENXIO { return nil }
+            // A file system without holes.
+            if errno == EINVAL { return start..<end }
+            throw .image("cannot read image \(path): \(Errno(rawValue: errno))")
         }
+        guard UInt64(data) < end else { return nil }
+        let hole = lseek(descriptor, data, Self.seekHole)
+        guard hole > data else { throw .image("cannot read image \(path): \(Errno(rawValue: errno))") }
+        return UInt64(data)..<min(UInt64(hole), end)
     }
 
-    private func seek(to offset: UInt64, _ whence: Int32) -> UInt64? {
-        let result = lseek(file.rawValue, off_t(offset), whence)
-        return result < 0 ? nil : UInt64(result)
-    }
-
-    /// Copies a range to the start of `target`, holes as holes, in steps between which a cancellation is seen.
+    /// Copies a part to a new file, holes as holes.
     ///
-    /// - Throws: ``FlashFailure``; `CancellationError`.
-    func copy(_ range: Range<UInt64>, to target: FileDescriptor, name: FilePath) throws {
-        var buffer: [UInt8] = []
-        try forEachDataRange(in: range) { data in
-            if buffer.isEmpty { buffer = [UInt8](repeating: 0, count: 1 << 20) }
-            var position = data.lowerBound
-            while position < data.upperBound {
+    /// - Parameters:
+    ///   - file: empty, open for writing.
+    ///   - name: its path, for messages.
+    ///   - copied: called with the bytes of each step.
+    func copy(
+        _ part: PartsPlan.Part, to file: FileDescriptor, name: FilePath, copied: (UInt64) -> Void
+    ) async throws {
+        guard ftruncate(file.rawValue, Int(part.size.bytes)) == 0 else {
+            throw FlashError.server("cannot write \(name): \(Errno(rawValue: errno))")
+        }
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.chunk, alignment: 4096)
+        defer { buffer.deallocate() }
+        var next = part.source.lowerBound
+        while let extent = try extent(from: next, to: part.source.upperBound) {
+            next = extent.lowerBound
+            while next < extent.upperBound {
                 try Task.checkCancellation()
-                let count = Int(min(data.upperBound - position, UInt64(buffer.count)))
-                position += UInt64(
-                    try copyOnce(
-                        at: position, count: count, to: target, offset: Int64(position - range.lowerBound),
-                        buffer: &buffer, name: name))
+                let count = try copy(
+                    next, min(buffer.count, Int(extent.upperBound - next)), through: buffer, to: file,
+                    at: next - part.source.lowerBound, name: name)
+                next += UInt64(count)
+                copied(UInt64(count))
+                await Task.yield()
             }
         }
     }
 
-    private func copyOnce(
-        at position: UInt64, count: Int, to target: FileDescriptor, offset: Int64, buffer: inout [UInt8], name: FilePath
-    ) throws -> Int {
-        let read: Int
-        do {
-            read = try buffer.withUnsafeMutableBytes {
-                try file.read(
-                    fromAbsoluteOffset: Int64(position), into: UnsafeMutableRawBufferPointer(rebasing: $0[..<count]))
-            }
-        } catch {
-            throw FlashFailure(.image, "cannot read image \(path) at byte \(position): \(error)")
-        }
-        guard read > 0 else {
-            throw FlashFailure(.image, "image \(path) became shorter while it was staged; do not change it now")
-        }
-        do {
-            return try target.writeAll(toAbsoluteOffset: offset, buffer[..<read])
-        } catch {
-            throw Self.failure(error as? Errno ?? .ioError, name)
-        }
+    /// One step; returns the bytes that were copied, at least 1.
+    private func copy(
+        _ offset: UInt64, _ count: Int, through buffer: UnsafeMutableRawBufferPointer, to file: FileDescriptor,
+        at target: UInt64, name: FilePath
+    ) throws(FlashError) -> Int {
+        let count = pread(descriptor, buffer.baseAddress, count, Int(offset))
+        guard count >= 0 else { throw .image("cannot read image \(path): \(Errno(rawValue: errno))") }
+        guard count > 0 else { throw .image("image \(path) was cut short while it was read") }
+        let written = pwrite(file.rawValue, buffer.baseAddress, count, Int(target))
+        guard written > 0 else { throw Self.writeError(errno, name) }
+        return written
     }
 
-    static func failure(_ error: Errno, _ name: FilePath) -> FlashFailure {
-        if error == .noSpace || error.rawValue == EDQUOT {
-            return FlashFailure(.server, "disk full while staging \(name); free space in the TFTP root")
-        }
-        return FlashFailure(.server, "cannot write \(name): \(error)")
+    private static func writeError(_ code: Int32, _ name: FilePath) -> FlashError {
+        code == ENOSPC
+            ? .server("the disk with \(name) is full; free some space or use another --tftp-root")
+            : .server("cannot write \(name): \(Errno(rawValue: code))")
     }
+
+    /// Checks that nobody changed the image since it was opened.
+    func checkUnchanged() throws(FlashError) {
+        var now = stat()
+        guard fstat(descriptor, &now) == 0, now.st_size == before.st_size, now.st_mtim.tv_sec == before.st_mtim.tv_sec,
+            now.st_mtim.tv_nsec == before.st_mtim.tv_nsec
+        else { throw .image("image \(path) changed while it was read; wait until it is complete") }
+    }
+}
+
+/// Bytes that may be written to the file system of `path`; nil where it does not say.
+func freeBytes(at path: FilePath) -> UInt64? {
+    var status = statvfs()
+    guard path.withPlatformString({ statvfs($0, &status) }) == 0 else { return nil }
+    let blocks = geteuid() == 0 ? status.f_bfree : status.f_bavail
+    return UInt64(blocks) * UInt64(status.f_frsize)
 }

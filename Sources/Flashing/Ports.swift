@@ -2,96 +2,115 @@ public import DiskLayout
 public import Inventory
 public import SystemPackage
 
-/// What a job needs of the world. The executable plugs the real things in; each error it throws becomes one sentence.
-public struct Ports: Sendable {
-    /// Reads an image's layout; the file is only read.
-    public var inspectImage: @Sendable (FilePath) throws -> OSImageLayout
-    /// Serves the TFTP root.
-    public var serving: any Serving
-    /// Resets targets.
-    public var resetting: any Resetting
-    /// Whether a TCP connection to the port is accepted, within a second or two.
-    public var answers: @Sendable (_ address: IPv4Address, _ port: UInt16) async -> Bool
-    /// Names and addresses of this host, as an inventory's `server` column may have them.
-    public var hostNames: @Sendable () -> [String]
-    /// What time is measured and waited with.
-    public var clock: any Clock<Duration>
-
-    /// Ports as given.
-    public init(
-        inspectImage: @escaping @Sendable (FilePath) throws -> OSImageLayout, serving: any Serving,
-        resetting: any Resetting, answers: @escaping @Sendable (IPv4Address, UInt16) async -> Bool,
-        hostNames: @escaping @Sendable () -> [String], clock: any Clock<Duration> = ContinuousClock()
-    ) {
-        self.inspectImage = inspectImage
-        self.serving = serving
-        self.resetting = resetting
-        self.answers = answers
-        self.hostNames = hostNames
-        self.clock = clock
-    }
-}
-
-/// Makes sure that somebody serves the TFTP root.
-public protocol Serving: Sendable {
-    /// Takes the port, or finds the server that has it.
-    ///
-    /// - Parameters:
-    ///   - root: the TFTP root.
-    ///   - target: who will ask.
-    /// - Throws: where neither is possible.
-    func start(root: FilePath, target: Target) async throws -> any ServingSession
-}
-
-/// A server that hands out one job's files.
-public protocol ServingSession: Sendable {
-    /// For people: who serves, and where.
-    var description: String { get }
-    /// Somebody else's server writes the uploads into the folder, which it must be able to write.
-    var writesUploads: Bool { get }
-    /// Begins to hand out the files of a job that has been staged, and proves that they are handed out.
-    ///
-    /// - Returns: what happens from now on.
-    /// - Throws: where the staged files cannot be had from the server.
-    func serve(_ staged: StagedFiles) async throws -> AsyncStream<ServingEvent>
-    /// Ends serving.
-    func stop() async
-}
-
-/// What was staged, for the one who serves it.
-public struct StagedFiles: Hashable, Sendable {
-    /// The folder, `<root>/<mac>`.
-    public let folder: FilePath
-    /// Its name, the MAC address.
-    public let name: String
-    /// The manifest's content: small, so that a server can be asked for it as a proof.
-    public let manifest: [UInt8]
-    /// Names of all files.
-    public let files: [String]
-}
-
-/// What a server sees of a target.
-public enum ServingEvent: Hashable, Sendable {
-    /// A file is being read.
+/// What serves a target's folder, as far as a flash has to know.
+public enum ServeEvent: Hashable, Sendable {
+    /// A file of the job was asked for.
     case opened(file: String)
-    /// Bytes of the file that have arrived.
+    /// The target has this many bytes of the file.
     case progress(file: String, bytes: UInt64)
-    /// The file has arrived; shares of a thousand DATA packets that had to be repeated, where known.
-    case completed(file: String, repeatedPerMille: Int?)
-    /// Reading ended early.
+    /// All of the file was sent.
+    case sent(file: String)
+    /// The target said that it has all of the file. `packets` and `repeated` count DATA packets.
+    case completed(file: String, packets: UInt64, repeated: UInt64)
+    /// A sign of life without a number.
+    case activity
+    /// Sending a file ended early.
     case interrupted(file: String, reason: String)
-    /// OK, FAILED or REPORT came, untrusted.
+    /// A file was uploaded: untrusted.
     case uploaded(name: String, content: [UInt8])
     /// A request was refused.
     case refused(String)
 }
 
-/// Resets targets.
-public protocol Resetting: Sendable {
-    /// Checks, without touching the target, that its row can be used: the GPIO line is there and free.
-    func check(_ target: Target) async throws
-    /// Resets by the row's GPIO line, or where it has none by its command.
-    func reset(_ target: Target) async throws
-    /// Runs the row's `reset_command`.
-    func runCommand(of target: Target) async throws
+/// Where events wait until they are asked for.
+public protocol ServeEvents: Sendable {
+    /// What happened since the last call, in order.
+    func take() -> [ServeEvent]
+}
+
+/// Our own server, with the port bound.
+public protocol OwnServer: Sendable {
+    /// Address and port, for messages.
+    var address: String { get }
+    /// Hands out these files of the folder to the target from now on, and takes its outcome.
+    func serve(folder: String, files: Set<String>, to target: Target) -> any ServeEvents
+    /// Frees the port.
+    func stop() async
+}
+
+/// What another TFTP server answered to a test.
+public enum ProbeAnswer: Hashable, Sendable {
+    /// The content of the file that was read.
+    case content([UInt8])
+    /// The upload was taken.
+    case taken
+    /// An error, in the server's words.
+    case refused(String)
+    /// Nothing that is TFTP.
+    case silence
+}
+
+/// A TFTP server that was there before, and serves some folder.
+public protocol ForeignServer: Sendable {
+    /// Address and port, for messages.
+    var address: String { get }
+    /// Reads a small file.
+    func read(_ path: String) async -> ProbeAnswer
+    /// Writes a small file.
+    func write(_ path: String, content: [UInt8]) async -> ProbeAnswer
+    /// Follows what the server does with the files of a folder from now on.
+    ///
+    /// - Throws: any error, with a description for a person.
+    func watch(_ folder: FilePath) throws -> any ServeEvents
+}
+
+/// Who serves.
+public enum ClaimedServer: Sendable {
+    /// The port was free.
+    case own(any OwnServer)
+    /// Someone else has it.
+    case foreign(any ForeignServer)
+}
+
+/// What a flash needs of the world.
+public struct FlashPorts: Sendable {
+    /// Reads and checks the image's partition table.
+    public var inspectImage: @Sendable (FilePath) throws -> OSImageLayout
+    /// Checks that the target can be reset, without touching it.
+    public var checkReset: @Sendable (Target) throws -> Void
+    /// Resets the target. Has a deadline of its own, and throws `CancellationError` only when it was cancelled.
+    public var reset: @Sendable (Target) async throws -> Void
+    /// Binds the TFTP port or finds who has it.
+    public var claimServer: @Sendable (_ root: FilePath, _ target: Target) async throws -> ClaimedServer
+    /// Whether a connection to this TCP port of the target is accepted; takes at most some seconds.
+    public var answers: @Sendable (_ target: Target, _ port: UInt16) async throws -> Bool
+
+    /// The ports as given.
+    public init(
+        inspectImage: @escaping @Sendable (FilePath) throws -> OSImageLayout,
+        checkReset: @escaping @Sendable (Target) throws -> Void,
+        reset: @escaping @Sendable (Target) async throws -> Void,
+        claimServer: @escaping @Sendable (FilePath, Target) async throws -> ClaimedServer,
+        answers: @escaping @Sendable (Target, UInt16) async throws -> Bool
+    ) {
+        self.inspectImage = inspectImage
+        self.checkReset = checkReset
+        self.reset = reset
+        self.claimServer = claimServer
+        self.answers = answers
+    }
+}
+
+/// What a flash tells while it runs.
+public enum FlashProgress: Hashable, Sendable {
+    /// Something worth a line in the log.
+    case note(String)
+    /// Something that may be wrong.
+    case warning(String)
+    /// The image is copied to the TFTP root.
+    case staging(bytes: UInt64, total: UInt64)
+    /// The target takes a part; bytes are of all parts together. `bytes` is nil where another server serves.
+    case transfer(part: UInt64, parts: UInt64, bytes: UInt64?, total: UInt64, elapsed: Duration)
+    /// The target is waited for.
+    case waiting(port: UInt16, elapsed: Duration)
 }

@@ -11,9 +11,13 @@ struct RetransmitTimer {
 
     private var smoothed: Int64?
     private var variation: Int64 = 0
+    /// How often something was repeated since the last answer.
     private(set) var repeats = 0
+    /// Doublings of the wait. They stay after an answer that may be to the first packet or to its repeat, or a client
+    /// that is slower than the wait would have everything repeated for ever (Karn's rule).
+    private var doublings = 0
 
-    /// Takes the time from a packet that was sent once to its answer.
+    /// Takes the time from a packet to its answer.
     mutating func measured(_ interval: Interval) {
         let sample = max(0, interval.nanoseconds)
         if let old = smoothed {
@@ -23,21 +27,29 @@ struct RetransmitTimer {
             smoothed = sample
             variation = sample / 2
         }
+        doublings = 0
     }
 
     /// The next wait.
     var wait: Interval {
         let base = smoothed.map { Interval(nanoseconds: $0 + max(4 * variation, 1_000_000)) } ?? Self.initial
         let bounded = min(max(base, Self.shortest), Self.longest)
-        return min(bounded * (Int64(1) << min(repeats, 10)), Self.longest)
+        return min(bounded * (Int64(1) << doublings), Self.longest)
     }
 
-    /// The measured round trip, 3 to 50 ms: how long packets that are under way need to arrive.
+    /// The measured round trip, 3 to 500 ms: how long packets that are under way need to arrive.
     var roundTrip: Interval {
         let estimate = smoothed.map { Interval(nanoseconds: $0 + 2 * variation) } ?? Self.shortest
-        return min(max(estimate, .milliseconds(3)), .milliseconds(50))
+        return min(max(estimate, .milliseconds(3)), .milliseconds(500))
     }
 
-    mutating func repeated() { repeats += 1 }
-    mutating func answered() { repeats = 0 }
+    mutating func repeated() {
+        repeats += 1
+        doublings = min(doublings + 1, 6)
+    }
+    /// An answer came; `isClear` where it cannot be the answer to what was sent before a repeat.
+    mutating func answered(isClear: Bool) {
+        repeats = 0
+        if isClear { doublings = 0 }
+    }
 }

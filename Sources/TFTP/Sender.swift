@@ -36,9 +36,9 @@ extension TransferFailure: CustomStringConvertible {
 /// ACK only at the end of a window; on a gap it sends one ACK of the last block that it has, counts its next window
 /// from there, and is silent about the same block from then on; it repeats itself only after 5 s. Therefore:
 /// - an ACK inside the window means a gap: go on right behind it, at once;
-/// - silence is ended here, after tens of milliseconds, by two packets: the window's first block and its last. Wherever
-///   the client is, one of them is out of order for it and makes it say where that is. Only when that brings nothing
-///   the whole window is repeated;
+/// - silence is ended here, after tens of milliseconds, by the window's last block: a client that misses something
+///   answers with where it is. If it has said that before it says nothing; then the window's first block goes before,
+///   and moves it on. Only when that brings nothing the whole window is repeated;
 /// - ACKs of what was acknowledged before start nothing, and the same ACK goes back once only;
 /// - a packet that the network doubles looks like a gap too, and going back then doubles every packet, so that each
 ///   round causes the next (the 'sorcerer's apprentice'): after a few rounds without an ACK of a window's end the wire
@@ -103,8 +103,12 @@ public struct Sender: Sendable {
     private var roundLimit = 4
     /// Set while the wire drains and until the client has said where it is: what was acknowledged before.
     private var drainingBehind: UInt64?
-    /// When the present window was sent, while nothing of it was repeated.
+    /// When the present window was sent as a whole.
     private var windowSent: Moment?
+    /// Something of it, or of the OACK, was repeated because no answer came.
+    private var isRepeated = false
+    /// How long the last window's answer took, while another answer to it may follow.
+    private var answerToRepeat: Interval?
 
     /// A transfer of a file of this many bytes.
     public init(size: UInt64, options: TransferOptions) {
@@ -134,7 +138,7 @@ public struct Sender: Sendable {
     /// The client sent its request again.
     public mutating func requestRepeated(at now: Moment) -> [Action] {
         guard phase != .over, !hasAnswered else { return [] }
-        windowSent = nil
+        isRepeated = true
         return offer(at: now)
     }
 
@@ -164,8 +168,8 @@ public struct Sender: Sendable {
         case .over: return []
         case .offering:
             guard number == 0 else { return [] }
-            heard(at: now)
             phase = .sending
+            heardWindowEnd(at: now)
             return startWindow(at: now)
         case .sending: break
         }
@@ -176,9 +180,8 @@ public struct Sender: Sendable {
         if ahead == 0 { return repeatedAcknowledgement(at: now) }
 
         let isWindowEnd = block >= windowEnd
-        if !isWindowEnd { windowSent = nil }
-        heard(at: now)
         acknowledged = block
+        if isWindowEnd { heardWindowEnd(at: now) } else { heardGap(at: now) }
         if block == lastBlock {
             phase = .over
             deadline = nil
@@ -197,17 +200,32 @@ public struct Sender: Sendable {
     private mutating func repeatedAcknowledgement(at now: Moment) -> [Action] {
         // In lock step a repeated ACK must never repeat data (RFC 1123, 4.2.3.1); the timer does.
         guard options.windowSize > 1, wentBackBehind != acknowledged, drainingBehind == nil else { return [] }
-        windowSent = nil
-        heard(at: now)
+        if let late = answerToRepeat {
+            // The answer to what was repeated too early: now it is known how long the client really needs.
+            answerToRepeat = nil
+            timer.measured(late)
+            return []
+        }
+        heardGap(at: now)
         return goBack(at: now)
     }
 
-    private mutating func heard(at now: Moment) {
+    private mutating func heardWindowEnd(at now: Moment) {
         hasAnswered = true
         lastHeard = now
-        timer.answered()
-        if let sent = windowSent { timer.measured(now - sent) }
-        windowSent = nil
+        timer.answered(isClear: !isRepeated)
+        answerToRepeat = nil
+        guard let sent = windowSent else { return }
+        // After a repeat the answer may be to the first or to the second packet. If it was to the first, the answer to
+        // the second follows, as an ACK that was there before.
+        if isRepeated { answerToRepeat = now - sent } else { timer.measured(now - sent) }
+    }
+
+    private mutating func heardGap(at now: Moment) {
+        hasAnswered = true
+        lastHeard = now
+        timer.answered(isClear: true)
+        answerToRepeat = nil
     }
 
     private func end(ofWindowBehind block: UInt64) -> UInt64 { min(block + UInt64(options.windowSize), lastBlock) }
@@ -216,7 +234,8 @@ public struct Sender: Sendable {
         windowEnd = end(ofWindowBehind: acknowledged)
         wentBackBehind = nil
         rounds = 0
-        windowSent = acknowledged + 1 > highestSent ? now : nil
+        windowSent = now
+        isRepeated = false
         deadline = now + timer.wait
         return [send(acknowledged + 1...windowEnd)]
     }
@@ -224,6 +243,9 @@ public struct Sender: Sendable {
     private mutating func goBack(at now: Moment) -> [Action] {
         windowEnd = end(ofWindowBehind: acknowledged)
         wentBackBehind = acknowledged
+        // Its end is only measured where nothing sent before can bring the same ACK.
+        windowSent = windowEnd > highestSent ? now : nil
+        isRepeated = false
         rounds += 1
         if rounds > roundLimit {
             drainingBehind = acknowledged
@@ -256,7 +278,7 @@ public struct Sender: Sendable {
         guard phase != .over, let due = deadline, now >= due else { return [] }
         let giveUp = lastHeard + Self.patience
         if now >= giveUp { return end(with: .silence(Self.patience)) }
-        windowSent = nil
+        isRepeated = true
         if !hasAnswered, timer.repeats >= Self.unansweredRepeats {
             deadline = giveUp
             return []
@@ -267,10 +289,13 @@ public struct Sender: Sendable {
         if phase == .offering { return options.acknowledgement.map { [.sendOptions($0)] } ?? [] }
         // In lock step too U-Boot says only once that it has a block already: then the next one moves it on.
         if options.windowSize == 1, round < 3 { return [send(windowEnd...windowEnd)] }
+        let hasSaidSo = wentBackBehind == acknowledged || drainingBehind != nil
+        if round == 0, !hasSaidSo { return [send(windowEnd...windowEnd)] }
         let first = send(acknowledged + 1...acknowledged + 1)
-        if round < 2 { return windowEnd > acknowledged + 1 ? [first, send(windowEnd...windowEnd)] : [first] }
+        if round < (hasSaidSo ? 1 : 2) { return windowEnd > acknowledged + 1 ? [first, send(windowEnd...windowEnd)] : [first] }
         var actions = [send(acknowledged + 1...windowEnd)]
-        if windowEnd < lastBlock {
+        // Not sooner with a window: what a merely slow client has not read yet would all be out of order then.
+        if round > 4 || options.windowSize == 1, windowEnd < lastBlock {
             // The client may have the whole window and have said so for the last time. A new block moves it on, and
             // an old one behind that makes it say where it is.
             windowEnd += 1

@@ -26,6 +26,8 @@ public enum ServerEvent: Hashable, Sendable {
     case opened(file: String, size: UInt64, address: String)
     /// It has this many bytes of the file.
     case progress(file: String, bytes: UInt64)
+    /// All of the file was sent; the last ACK may still be missing, and may be lost for ever.
+    case sent(file: String)
     /// It has the whole file. `sent` and `repeated` count DATA packets.
     case completed(file: String, bytes: UInt64, sent: UInt64, repeated: UInt64)
     /// Reading a file ended early.

@@ -84,6 +84,7 @@ final class ReadHandler: SessionHandler {
     private let address: String
     private var lastProgress = Moment(nanoseconds: 0)
     private var isOver = false
+    private var isAllSent = false
 
     /// How often progress is reported at most.
     private static let progressInterval = Interval.milliseconds(200)
@@ -185,6 +186,10 @@ final class ReadHandler: SessionHandler {
             context.write(wrapOutboundOut(packet), promise: nil)
         }
         context.flush()
+        if blocks.upperBound == sender.lastBlock, !isAllSent {
+            isAllSent = true
+            report(.sent(file: name))
+        }
     }
 }
 

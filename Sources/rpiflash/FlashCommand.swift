@@ -2,115 +2,102 @@ import ArgumentParser
 import DiskLayout
 import FlashPlan
 import Flashing
-import HostTools
 import Inventory
-import OSImage
 import SystemPackage
 
-/// How image and outcome travel.
-enum WireProtocol: String, ExpressibleByArgument, CaseIterable {
-    case parts
-}
-
+/// `rpiflash flash`.
 struct FlashCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "flash",
-        abstract: "Flash an OS image to a target and prove it.",
+        abstract: "Put an image on a target's card and prove it.",
         discussion: """
-            Checks everything first, stages the image in the target's TFTP folder, resets the target, serves it, and \
-            accepts nothing but OK with the exact number of bytes. The image is only read. Serves by itself if the port \
-            is free, else uses the TFTP server that is there (tftpd-hpa with --create, atftpd).
+            Checks everything, stages the image under the TFTP root, resets the target, serves it, takes its report, \
+            compares, waits until the target answers, and cleans up. The image is only read. If another TFTP server has \
+            the port (tftpd-hpa, atftpd), it serves, and rpiflash says so.
 
-            EXAMPLES
-              rpiflash flash raspios.img camera-1
-              rpiflash flash raspios.img b8:27:eb:3d:60:b9 --wait-port 80 --wait-timeout 5m
-              rpiflash flash raspios.img 192.168.1.51 --no-wait --tftp-root /var/tftp
-
-            EXIT STATUS
-            \(ExitStatus.table)
+            \(RPiFlash.exitCodes)
             """)
 
-    @Argument(help: "The OS image: two partitions, boot at 4 MiB and rootfs.")
-    var image: FilePath
+    @Argument(help: "The OS image, not compressed.")
+    var image: String
 
-    @Argument(help: "The target: IP address, MAC address or name.")
-    var target: String
-
-    @OptionGroup var inventory: InventoryOptions
-    @OptionGroup var card: CardOptions
-
-    @Option(help: ArgumentHelp("The TFTP root.", valueName: "folder"))
-    var tftpRoot: FilePath = "/srv/tftp"
+    @OptionGroup var target: TargetOptions
 
     @Option(
         help: ArgumentHelp(
-            "Length of a part, as 256MiB; a multiple of 512 bytes, more than 4 MiB. It must fit the target's RAM.",
+            "The layout of the target's card. Default: \(defaultCards.map(\.string).joined(separator: ", then ")).",
+            valueName: "file"))
+    var card: String?
+
+    @Option(help: ArgumentHelp("The folder that TFTP serves.", valueName: "folder"))
+    var tftpRoot = "/srv/tftp"
+
+    @Option(
+        help: ArgumentHelp(
+            "Length of a part: bytes, or with KiB, MiB, GiB, kB, MB, GB (default: 786432000, 750 MiB).",
             valueName: "size"),
-        transform: { try ByteCount(parsing: $0, as: "part size") })
+        transform: { text in
+            do {
+                return try ByteCount(parsing: text, as: "part size")
+            } catch {
+                throw ValidationError("\(error)")
+            }
+        })
     var partSize: ByteCount = PartsPlan.defaultPartSize
 
-    @Option(name: .customLong("protocol"), help: "How the image travels.")
-    var wireProtocol: WireProtocol = .parts
+    /// How the image goes over.
+    enum ProtocolName: String, ExpressibleByArgument, CaseIterable { case parts }
 
-    @Option(help: ArgumentHelp("The address and port to serve on.", valueName: "address[:port]"))
-    var listen = ListenAddress.standard
+    @Option(name: .customLong("protocol"), help: "How the image goes over.")
+    var protocolName = ProtocolName.parts
 
-    @Option(help: ArgumentHelp("From a reset to the target's first request, at most.", valueName: "time"))
-    var requestTimeout = TimeSpan(.seconds(45))
+    @Option(help: ArgumentHelp("TCP port that shows that the target is up.", valueName: "port"))
+    var waitPort: UInt16 = 22
+
+    @Option(help: ArgumentHelp("How long that is waited for.", valueName: "time"))
+    var waitTimeout = TimeOption(.seconds(180))
+
+    @Flag(help: "Do not wait until the target is up.")
+    var noWait = false
+
+    @Option(help: ArgumentHelp("How long the target may take to ask for the image.", valueName: "time"))
+    var requestTimeout = TimeOption(.seconds(45))
 
     @Option(
         help: ArgumentHelp(
-            "Silence of a target that flashes, at most; it writes and reads back a whole part in silence.",
+            "How long the target may show no sign of life after that (default: 2m, and 1s for each MiB of a part).",
             valueName: "time"))
-    var outcomeTimeout = TimeSpan(.seconds(900))
+    var outcomeTimeout: TimeOption?
 
-    @Option(help: ArgumentHelp("TCP port that the flashed system answers on.", valueName: "port"))
-    var waitPort: UInt16 = 22
-
-    @Option(help: ArgumentHelp("From the outcome until it answers, at most.", valueName: "time"))
-    var waitTimeout = TimeSpan(.seconds(180))
-
-    @Flag(help: "Do not wait until the flashed system answers.")
-    var noWait = false
+    @Option(help: ArgumentHelp("Where to serve: an IPv4 address, or address:port.", valueName: "addr"))
+    var listen = ListenOption(host: "0.0.0.0", port: 69)
 
     func validate() throws {
         guard waitPort > 0 else { throw ValidationError("--wait-port is 0; must be 1 to 65535") }
+        do throws(PartsPlanError) {
+            try PartsPlan.check(partSize: partSize)
+        } catch {
+            throw ValidationError(error.description)
+        }
+        for (name, time) in [("request", requestTimeout), ("outcome", outcomeTimeout ?? requestTimeout)] {
+            guard time.duration > .zero else { throw ValidationError("--\(name)-timeout is 0; must be more than 0") }
+        }
     }
 
     func run() async throws {
-        let row = try inventory.target(target)
+        let row = try target.find()
         let request = FlashRequest(
-            image: image, card: try card.layout(), tftpRoot: tftpRoot, partSize: partSize,
-            requestTimeout: requestTimeout.duration, outcomeTimeout: outcomeTimeout.duration,
-            waitPort: noWait ? nil : waitPort, waitTimeout: waitTimeout.duration)
-        let printer = ProgressPrinter()
-        defer { printer.finish() }
-        let ports = Ports(
-            inspectImage: { try inspectOSImage(at: $0) }, serving: TFTPServing(listen: listen),
-            resetting: TargetResetting(), answers: { await ThisHost.answers($0.description, port: $1) },
-            hostNames: ThisHost.names)
-        let result = try await FlashJob(target: row, request: request, ports: ports, tell: printer.show).run()
-        printer.finish()
-        var text = "\(row.displayName): OK, \(result.written.bytes) bytes in \(result.flashing.rounded) s"
-        if let time = result.comingUp { text += ", up after \(time.rounded) s" }
-        print(text)
-    }
-}
-
-extension ListenAddress {
-    /// Every address, TFTP's port.
-    static let standard = ListenAddress(host: "0.0.0.0", port: 69)
-
-    private init(host: String, port: Int) {
-        self.host = host
-        self.port = port
-    }
-}
-
-extension Duration {
-    /// Seconds with one digit.
-    var rounded: String {
-        let tenths = Int64((self / .milliseconds(100)).rounded())
-        return "\(tenths / 10).\(tenths % 10)"
+            image: FilePath(image), target: row, card: try loadCard(card.map { FilePath($0) }),
+            root: FilePath(tftpRoot), partSize: partSize, requestTimeout: requestTimeout.duration,
+            outcomeTimeout: outcomeTimeout?.duration, waitPort: noWait ? nil : waitPort,
+            waitTimeout: waitTimeout.duration)
+        let reporter = Reporter(target: row.displayName)
+        let flasher = Flasher(ports: .real(listen: listen), clock: ContinuousClock()) { reporter.report($0) }
+        let result = try await flasher.run(request)
+        Console.shared.finish()
+        let up = result.upAfter.map { ", TCP port \(waitPort) answered \(Reporter.seconds($0)) later" } ?? ""
+        print(
+            "\(row.displayName) (\(row.mac), \(row.ip)): flashed and proven, \(result.written.bytes) bytes "
+                + "in \(Reporter.seconds(result.flashTime))\(up)")
     }
 }

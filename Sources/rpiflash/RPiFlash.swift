@@ -1,97 +1,67 @@
 import ArgumentParser
-import Dispatch
 import Flashing
 import Glibc
-import SystemPackage
+import HostTools
 
-/// The server side: flash a target, reset it, look at the inventory.
+/// The server side: flashes targets, resets them, lists them.
 @main
 struct RPiFlash: AsyncParsableCommand {
+    static let version = "0.1.0"
+
     static let configuration = CommandConfiguration(
         commandName: "rpiflash",
-        abstract: "Flash Raspberry Pis over the network and prove that it worked.",
+        abstract: "Flash Raspberry Pis over the network.",
         discussion: """
             EXAMPLES
               rpiflash targets
-              rpiflash flash raspios.img camera-1
-              rpiflash flash raspios.img 192.168.1.51 --no-wait
-              rpiflash reset camera-1
+              rpiflash flash raspios.img pi-left
+              rpiflash flash raspios.img 192.168.1.20 --wait-port 80 --tftp-root /srv/tftp
+              rpiflash reset b8:27:eb:3d:60:b9
 
-            EXIT STATUS
-            \(ExitStatus.table)
+            \(exitCodes)
             """,
-        version: "0.1.0",
+        version: version,
         subcommands: [FlashCommand.self, ResetCommand.self, TargetsCommand.self])
 
-    /// Parses, runs and maps to an exit status. Ctrl-C, SIGTERM and SIGHUP cancel, so that RESET is released and what was
-    /// staged is removed.
+    static let exitCodes = """
+        EXIT STATUS
+          0    done; for flash: proven, the target reported exactly what was to be written
+          1    flashed and proven, but the target did not come up in time
+          2    the target reported FAILED
+          3    the target asked for the image, but no outcome came in time
+          4    the target's count differs from what was to be written, or proves nothing
+          5    the target did not ask for the image after the reset
+          6    the inventory is missing or invalid
+          7    the image is missing or unfit
+          8    the target is unknown, or another server's
+          9    trouble on this server: port, disk, lock, GPIO, reset command
+          64   wrong usage
+          130  interrupted; cleaned up, RESET released
+        """
+
+    /// Parses, runs and maps to an exit status. SIGINT, SIGTERM and SIGHUP cancel, so that clean-up runs.
     static func main() async {
-        signal(SIGPIPE, SIG_IGN)
-        let work = Task {
-            var command = try parseAsRoot()
-            if var asynchronous = command as? any AsyncParsableCommand {
-                try await asynchronous.run()
-            } else {
-                try command.run()
+        do {
+            try await Interruption.withCancellation { name in
+                Console.shared.line("\(name): cleaning up")
+            } _: {
+                var command = try parseAsRoot()
+                if var asynchronous = command as? any AsyncParsableCommand {
+                    try await asynchronous.run()
+                } else {
+                    try command.run()
+                }
             }
-        }
-        let signals = [SIGINT, SIGTERM, SIGHUP].map { number in
-            signal(number, SIG_IGN)
-            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-            source.setEventHandler { @Sendable in work.cancel() }
-            source.resume()
-            return source
-        }
-        let result = await work.result
-        signals.forEach { $0.cancel() }
-        switch result {
-        case .success:
-            Glibc.exit(ExitStatus.proven.rawValue)
-        case .failure(is CancellationError):
-            Log.error("interrupted: cleaned up, RESET released")
-            Glibc.exit(ExitStatus.interrupted.rawValue)
-        case .failure(let failure as FlashFailure):
-            Log.error(failure.reason)
-            Glibc.exit(failure.status.rawValue)
-        case .failure(let error) where exitCode(for: error) == .failure:
-            Log.error("\(error)")
-            Glibc.exit(ExitStatus.server.rawValue)
-        case .failure(let error):
+            Glibc.exit(0)
+        } catch is CancellationError {
+            Console.shared.line("interrupted; nothing is left of it")
+            Glibc.exit(130)
+        } catch let error as FlashError {
+            Console.shared.line(error.description)
+            Glibc.exit(error.exitCode)
+        } catch {
+            Console.shared.finish()
             exit(withError: error)
         }
-    }
-}
-
-extension ExitStatus {
-    /// The table in `--help`.
-    static var table: String {
-        allCases.map { status in
-            let number = String(status.rawValue)
-            return String(repeating: " ", count: 5 - number.count) + "\(number)  \(status.meaning)"
-        }.joined(separator: "\n")
-    }
-}
-
-/// Standard error: the log. Standard output has results only.
-enum Log {
-    static func note(_ message: String) { write("rpiflash: \(message)\n") }
-    static func warning(_ message: String) { write("rpiflash: warning: \(message)\n") }
-    /// Messages of several lines (an inventory's errors) keep their lines.
-    static func error(_ message: String) { write("rpiflash: error: \(message)\n") }
-
-    static func write(_ text: String) {
-        // A closed standard error is no reason for another status.
-        _ = try? FileDescriptor.standardError.writeAll(printable(text).utf8)
-    }
-
-    /// Control characters of a target's or a file's text would move the terminal's cursor (law 7).
-    private static func printable(_ text: String) -> String {
-        String(
-            String.UnicodeScalarView(
-                text.unicodeScalars.map {
-                    ($0.value < 0x20 && $0 != "\n" && $0 != "\r") || $0.value == 0x7f
-                        || (0x80..<0xa0).contains($0.value)
-                        ? "?" : $0
-                }))
     }
 }

@@ -1,32 +1,37 @@
 import ArgumentParser
 import Flashing
-import HostTools
 import Inventory
 
+/// `rpiflash reset`.
 struct ResetCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "reset",
-        abstract: "Reset a target: pull its RESET line low for a while, or run its reset_command.",
-        discussion: """
-            EXAMPLES
-              rpiflash reset camera-1
-            """)
+        commandName: "reset", abstract: "Reset a target: through its GPIO line, else its reset_command.")
 
-    @Argument(help: "The target: IP address, MAC address or name.")
-    var target: String
+    @OptionGroup var target: TargetOptions
 
-    @OptionGroup var inventory: InventoryOptions
+    @Option(help: ArgumentHelp("How long RESET is held, instead of the row's time: 1ms to 60s.", valueName: "time"))
+    var hold: TimeOption?
+
+    func validate() throws {
+        guard let hold else { return }
+        guard hold.duration >= .milliseconds(1), hold.duration <= .seconds(60) else {
+            throw ValidationError("--hold is \(hold.defaultValueDescription); must be 1ms to 60s")
+        }
+    }
 
     func run() async throws {
-        let row = try inventory.target(target)
-        do {
-            try row.checkServed(by: ThisHost.names())
-        } catch {
-            throw FlashFailure(.target, error.description)
+        let row = try target.find()
+        if hold != nil, row.gpio == nil {
+            throw FlashError.server("--hold: target \(row.displayName) is reset by a command, which has its own time")
         }
-        let resetting = TargetResetting()
-        try await resetting.check(row)
-        try await resetting.reset(row)
-        print("\(row.displayName): reset")
+        do {
+            try checkResetLine(of: row)
+            try await resetTarget(row, hold: hold?.duration)
+        } catch is CancellationError {
+            throw CancellationError()
+        } catch {
+            throw FlashError.server("cannot reset target \(row.displayName): \(error)")
+        }
+        print("\(row.displayName) (\(row.mac), \(row.ip)): reset")
     }
 }

@@ -2,43 +2,38 @@ import ArgumentParser
 import Flashing
 import HostTools
 import Inventory
+import SystemPackage
 
+/// `rpiflash targets`.
 struct TargetsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "targets",
-        abstract: "List the inventory's targets and check the file.",
-        discussion: """
-            Says which targets this host can flash, and every error of the file with line and column (exit status 6).
+        commandName: "targets", abstract: "List the targets, and check the inventory.",
+        discussion: "Exit status 0 where the inventory is valid, 6 where it is not: one line a mistake.")
 
-            EXAMPLES
-              rpiflash targets
-              rpiflash targets --inventory bench.csv
-            """)
-
-    @OptionGroup var inventory: InventoryOptions
+    @Option(help: TargetOptions.inventoryHelp)
+    var inventory: String?
 
     func run() throws {
-        let inventory = try inventory.read()
-        let names = ThisHost.names()
-        let header = ["name", "ip", "mac", "server", "reset", "here"]
+        let inventory = try loadInventory(inventory.map { FilePath($0) })
+        let own = ownHostNames()
         let rows = inventory.targets.map { target in
             [
                 target.name ?? "-", target.ip.description, target.mac.description, target.server,
-                target.gpio.map { "gpio \($0)" } ?? "command",
-                (try? target.checkServed(by: names)) == nil ? "no" : "yes",
+                target.gpio?.description ?? "-", (try? target.checkServed(by: own)) != nil ? "here" : "there",
+                target.resetCommand ?? "-",
             ]
         }
+        let header = ["NAME", "IP", "MAC", "SERVER", "GPIO", "RESET", "COMMAND"]
         let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
         for row in [header] + rows {
             let cells = zip(row, widths).map { $0 + String(repeating: " ", count: $1 - $0.count) }
-            print(cells.joined(separator: "  ").trimmingTrailingSpaces)
+            print(cells.joined(separator: "  ").trimmingSuffix())
         }
     }
 }
 
 extension String {
-    fileprivate var trimmingTrailingSpaces: String {
-        guard let last = lastIndex(where: { $0 != " " }) else { return "" }
-        return String(self[...last])
+    fileprivate func trimmingSuffix() -> Substring {
+        self[..<(lastIndex { $0 != " " }.map { index(after: $0) } ?? startIndex)]
     }
 }

@@ -62,13 +62,13 @@ struct PartsPlanTests {
 
     @Test func `there may be more than ten parts`() throws {
         // Original defect: at most 10 parts.
-        let plan = try PartsPlan(image: try image(rootfsSectors: 0x2001 * 12), partSize: ByteCount(0x2001 * 512))
+        let plan = try PartsPlan(image: try image(rootfsSectors: 0x2002 * 12), partSize: ByteCount(0x2002 * 512))
         #expect(plan.partCount == 14)
         #expect(plan.parts.last?.name == "rpi_image_part_13")
         #expect(plan.manifest.contains("rpi_parts=0xe\n"))
     }
 
-    @Test(arguments: [UInt64(0x2001), 0x2fff, 0x3000, 0x4000, 0x177000])
+    @Test(arguments: [UInt64(0x2002), 0x2fff, 0x3000, 0x4000, 0x177000])
     func `parts cover the image once, in order, and all but the last are full`(sectors: UInt64) throws {
         for rootfs in [UInt64(1), 0x1000, 0xfff, 0x5001] {
             for missing in [UInt64(0), 1, 511] {
@@ -111,8 +111,10 @@ struct PartsPlanTests {
         #expect(message(5_000_000) == "part size is 5000000 bytes; must be a multiple of 512 bytes (one sector)")
         #expect(
             message(4 << 20)
-                == "part size is 4194304 bytes; must be more than 4194304 bytes (the 4 MiB that a target skips)")
-        #expect(message(4 << 20 + 512) == "accepted")
+                == "part size is 4194304 bytes; "
+                + "must be at least 4195328 bytes (the 4 MiB that a target skips and two sectors)")
+        #expect(message(4 << 20 + 512) != "accepted")
+        #expect(message(4 << 20 + 1024) == "accepted")
         #expect(message(3 << 30) == "accepted")
         #expect(
             message(3 << 30 + 512)

@@ -62,7 +62,7 @@ struct SenderTests {
         #expect(sender.receive(acknowledgement: 1, at: at(2)) == [])
     }
 
-    @Test func `silence is ended within tens of milliseconds, first with two packets, then with the window`() throws {
+    @Test func `silence is ended within tens of milliseconds, first with one packet, then two, then the window`() throws {
         var sender = started()
         // The answer to the OACK took 1 ms: the shortest wait of 20 ms.
         var due = try #require(sender.deadline)
@@ -70,8 +70,7 @@ struct SenderTests {
         #expect(sender.expire(at: at(20)) == [])
         var waits: [Interval] = []
         for expected: [Sender.Action] in [
-            [.sendBlocks(1...1), .sendBlocks(4...4)], [.sendBlocks(1...1), .sendBlocks(4...4)],
-            [.sendBlocks(1...4), .sendBlocks(5...5), .sendBlocks(1...1)],
+            [.sendBlocks(4...4)], [.sendBlocks(1...1), .sendBlocks(4...4)], [.sendBlocks(1...4)],
         ] {
             #expect(sender.expire(at: due) == expected)
             let next = try #require(sender.deadline)
@@ -79,6 +78,16 @@ struct SenderTests {
             due = next
         }
         #expect(waits == [.milliseconds(40), .milliseconds(80), .milliseconds(160)])
+    }
+
+    @Test func `a client that was only slow is sent no window twice`() throws {
+        var sender = started()
+        #expect(sender.expire(at: at(21)) == [.sendBlocks(4...4)])
+        // It has the window after 30 ms; then comes what was repeated, and it says the same once more.
+        #expect(sender.receive(acknowledgement: 4, at: at(31)) == [.sendBlocks(5...8)])
+        #expect(sender.receive(acknowledgement: 4, at: at(32)) == [])
+        // Its next such answer would be about a gap.
+        #expect(sender.receive(acknowledgement: 4, at: at(33)) == [.sendBlocks(5...8)])
     }
 
     @Test func `an address that never answered is sent the answer four times, no more`() throws {
@@ -175,6 +184,17 @@ struct SimulatedReadTests {
         #expect(lossFree / seconds(1) > 0.9)
         #expect(lossFree / seconds(10) > 0.7)
         #expect(lossFree / seconds(50) > 0.35)
+    }
+
+    @Test(arguments: [60, 300, 1000, 2000, 5000] as [Int64])
+    func `a slow client is not sent everything twice`(microseconds: Int64) {
+        for window in [1, 16, 32] {
+            let read = simulateRead(
+                size: 2 << 20, options: agreed(window: window), client: UBootClient(window: UInt16(window)),
+                network: Network(perPacket: microseconds), seed: 1)
+            #expect(read.isComplete)
+            #expect(read.counters.repeated * 20 < read.counters.sent, "window \(window)")
+        }
     }
 
     @Test func `doubled packets do not double the traffic`() {

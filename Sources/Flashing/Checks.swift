@@ -1,0 +1,103 @@
+public import DiskLayout
+internal import Glibc
+public import Inventory
+public import SystemPackage
+
+/// Where an inventory is looked for when none is given, in order.
+public let defaultInventories: [FilePath] = ["/etc/rpiflash/targets.csv", "targets.csv"]
+/// Where the card's layout is looked for when none is given, in order; after that its defaults hold.
+public let defaultCards: [FilePath] = ["/etc/rpiflash/card.yaml", "recovery_image/card.yaml"]
+
+/// Reads an inventory.
+///
+/// - Parameter path: the file; nil: the first of ``defaultInventories`` that is there.
+/// - Throws: ``FlashError/inventory(_:)``.
+public func loadInventory(_ path: FilePath?) throws(FlashError) -> Inventory {
+    guard let path = path ?? defaultInventories.first(where: exists) else {
+        throw .inventory(
+            "no inventory: neither \(defaultInventories.map(\.string).joined(separator: " nor ")) is there; "
+                + "make one (mac,ip,server,gpio) or give --inventory")
+    }
+    guard let content = try contents(of: path, limit: Inventory.largestFile, as: FlashError.inventory) else {
+        throw .inventory("\(path) is larger than \(Inventory.largestFile) bytes; that is no inventory")
+    }
+    do throws(InventoryErrors) {
+        return try Inventory(csv: content, file: path.string)
+    } catch {
+        throw .inventory(error.description)
+    }
+}
+
+/// Finds a target and checks that this host resets it.
+///
+/// - Parameter hostNames: this host's own names and addresses.
+/// - Throws: ``FlashError/target(_:)``.
+public func findTarget(
+    _ text: String, in inventory: Inventory, hostNames: Set<String>
+) throws(FlashError) -> Target {
+    do throws(TargetError) {
+        let target = try inventory.target(text)
+        try target.checkServed(by: hostNames)
+        return target
+    } catch {
+        throw .target(error.description)
+    }
+}
+
+/// Reads the layout of the card that targets have.
+///
+/// - Parameter path: the file; nil: the first of ``defaultCards`` that is there, else the defaults of card.yaml.
+/// - Throws: ``FlashError/server(_:)``.
+public func loadCard(_ path: FilePath?) throws(FlashError) -> CardLayout {
+    do {
+        guard let path = path ?? defaultCards.first(where: exists) else {
+            return try CardConfiguration(yaml: "{}\n", file: "card.yaml").layout()
+        }
+        guard let content = try contents(of: path, limit: 1 << 20, as: FlashError.server) else {
+            throw FlashError.server("\(path) is larger than 1 MiB; that is no card.yaml")
+        }
+        guard let text = String(validating: content, as: UTF8.self) else {
+            throw FlashError.server("\(path) is no UTF-8 text")
+        }
+        return try CardConfiguration(yaml: text, file: path.string).layout()
+    } catch let error as FlashError {
+        throw error
+    } catch {
+        throw .server("\(error)")
+    }
+}
+
+/// Checks that the TFTP root is a folder that can be written to.
+func checkRoot(_ root: FilePath) throws(FlashError) {
+    var status = stat()
+    guard root.withPlatformString({ stat($0, &status) }) == 0 else {
+        throw .server("TFTP root \(root): \(Errno(rawValue: errno)); make it or give another --tftp-root")
+    }
+    guard status.st_mode & S_IFMT == S_IFDIR else { throw .server("TFTP root \(root) is not a folder") }
+    guard root.withPlatformString({ access($0, W_OK | X_OK) }) == 0 else {
+        throw .server("TFTP root \(root) cannot be written to: \(Errno(rawValue: errno))")
+    }
+}
+
+private func exists(_ path: FilePath) -> Bool { path.withPlatformString { access($0, F_OK) } == 0 }
+
+/// The content of a file; nil where it is longer than `limit`.
+private func contents(
+    of path: FilePath, limit: Int, as failure: (String) -> FlashError
+) throws(FlashError) -> [UInt8]? {
+    do {
+        let file = try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
+        defer { try? file.close() }
+        var content: [UInt8] = []
+        while content.count <= limit {
+            let chunk = try [UInt8](unsafeUninitializedCapacity: 65536) { buffer, count in
+                count = try file.read(into: UnsafeMutableRawBufferPointer(buffer))
+            }
+            if chunk.isEmpty { return content }
+            content += chunk
+        }
+        return nil
+    } catch {
+        throw failure("cannot read \(path): \(error)")
+    }
+}

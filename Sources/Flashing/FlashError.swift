@@ -1,0 +1,74 @@
+public import DiskLayout
+
+/// Why a flash ended without proof. Each has an exit code, as `rpiflash --help` lists them.
+public enum FlashError: Error, Hashable, Sendable {
+    /// The target was flashed, but does not answer on this TCP port.
+    case notUp(target: String, port: UInt16, within: Duration)
+    /// The target reported FAILED; the bytes that it says it wrote, nil where it says nothing of use.
+    case targetFailed(target: String, written: ByteCount?, expected: ByteCount)
+    /// The target asked for the image, but no outcome came.
+    case noOutcome(String)
+    /// The target's report is not what was to be written.
+    case notProven(String)
+    /// The target did not ask for the image after the reset.
+    case neverAsked(target: String, within: Duration)
+    /// The inventory is missing or invalid.
+    case inventory(String)
+    /// The image is missing or unfit.
+    case image(String)
+    /// The target is unknown, or another server's.
+    case target(String)
+    /// Something is wrong on this server: port, disk, lock, GPIO.
+    case server(String)
+
+    /// The exit status of `rpiflash` for this error.
+    public var exitCode: Int32 {
+        switch self {
+        case .notUp: 1
+        case .targetFailed: 2
+        case .noOutcome: 3
+        case .notProven: 4
+        case .neverAsked: 5
+        case .inventory: 6
+        case .image: 7
+        case .target: 8
+        case .server: 9
+        }
+    }
+}
+
+extension FlashError: CustomStringConvertible {
+    /// One sentence for a person; for an inventory one line a mistake.
+    public var description: String {
+        switch self {
+        case .notUp(let target, let port, let limit):
+            "target \(target) was flashed and proven, but does not answer on TCP port \(port) within \(limit.text)"
+        case .targetFailed(let target, let written, let expected):
+            if let written {
+                "target \(target) reported FAILED after \(written.bytes) of \(expected.bytes) bytes; its console says why"
+            } else {
+                "target \(target) reported FAILED; its console says why"
+            }
+        case .neverAsked(let target, let limit):
+            """
+            target \(target) did not ask for its image within \(limit.text) after the reset; \
+            check its card, network cable and RESET wire, and the serverip in its rpiflash.env
+            """
+        case .noOutcome(let text), .notProven(let text), .inventory(let text), .image(let text), .target(let text),
+            .server(let text):
+            text
+        }
+    }
+}
+
+extension Duration {
+    /// `45 s`, or `250 ms` where it is no whole number of seconds.
+    var text: String {
+        let (seconds, attoseconds) = components
+        let milliseconds = attoseconds / 1_000_000_000_000_000
+        return milliseconds == 0 ? "\(seconds) s" : "\(seconds * 1000 + milliseconds) ms"
+    }
+
+    /// As a number of seconds.
+    var seconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
+}

@@ -1,0 +1,142 @@
+internal import FlashPlan
+internal import Glibc
+internal import Inventory
+public import SystemPackage
+
+/// `<tftp root>/<mac>/`: where a target's files are staged.
+///
+/// Files are readable and folders open to everyone, because a foreign TFTP server reads them as another user.
+struct TargetFolder: ~Copyable {
+    /// The folder's name: the target's MAC address.
+    let name: String
+    /// The folder's path.
+    let path: FilePath
+    /// Made by this job, or left behind by one that was killed.
+    private var isOurs: Bool
+
+    static let probeName = "rpiflash-probe"
+    private static let newManifestName = ".rpi_image_parts.new"
+    /// Only the other server's uploads are files here.
+    static let reportName = "REPORT"
+
+    /// Makes the folder where it is not there.
+    init(root: FilePath, target: Target) throws(FlashError) {
+        name = target.mac.description
+        path = root.appending(name)
+        if path.withPlatformString({ mkdir($0, 0o755) }) == 0 {
+            isOurs = true
+            // The umask must not lock another server out.
+            _ = path.withPlatformString { chmod($0, 0o755) }
+        } else {
+            let code = errno
+            guard code == EEXIST else { throw .server("cannot make the folder \(path): \(Errno(rawValue: code))") }
+            var status = stat()
+            guard path.withPlatformString({ lstat($0, &status) }) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+                throw .server("\(path) is not a folder; remove it")
+            }
+            isOurs = false
+        }
+    }
+
+    /// Removes what a job stages and what targets upload; other files stay.
+    ///
+    /// - Returns: how many files were removed.
+    @discardableResult
+    mutating func clean() -> Int {
+        var removed = 0
+        for name in fileNames() where Self.isStaged(name) {
+            if path.appending(name).withPlatformString({ unlink($0) }) == 0 { removed += 1 }
+        }
+        if removed > 0 { isOurs = true }
+        return removed
+    }
+
+    /// Removes everything that is ours, the folder too if nothing else is in it.
+    mutating func remove() {
+        clean()
+        if isOurs { _ = path.withPlatformString { rmdir($0) } }
+    }
+
+    /// Whether the target would find a plan here and take it instead of the parts.
+    var hasForeignPlan: Bool { path.appending("flash.scr").withPlatformString { access($0, F_OK) } == 0 }
+
+    private static func isStaged(_ name: String) -> Bool {
+        if [PartsPlan.manifestName, newManifestName, probeName, reportName].contains(name) { return true }
+        if Outcome.Kind(rawValue: name) != nil { return true }
+        guard name.hasPrefix(PartsPlan.partNamePrefix) else { return false }
+        let number = name.dropFirst(PartsPlan.partNamePrefix.count)
+        return !number.isEmpty && number.utf8.allSatisfy { (0x30...0x39).contains($0) }
+    }
+
+    private func fileNames() -> [String] {
+        guard let stream = path.withPlatformString({ opendir($0) }) else { return [] }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            names.append(name)
+        }
+        return names
+    }
+
+    /// Makes a file that must not be there yet.
+    func create(_ name: String, mode: mode_t = 0o644) throws(FlashError) -> FileDescriptor {
+        let file = path.appending(name)
+        let descriptor = file.withPlatformString { open($0, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode) }
+        guard descriptor >= 0 else { throw .server("cannot make \(file): \(Errno(rawValue: errno))") }
+        _ = fchmod(descriptor, mode)
+        return FileDescriptor(rawValue: descriptor)
+    }
+
+    /// Makes a file with a short content.
+    func write(_ content: [UInt8], to name: String, mode: mode_t = 0o644) throws(FlashError) {
+        let file = try create(name, mode: mode)
+        defer { try? file.close() }
+        do {
+            try file.writeAll(content)
+        } catch {
+            throw .server("cannot write \(path.appending(name)): \(error)")
+        }
+    }
+
+    /// Puts the manifest in place: all of it at once, and only when every part is there.
+    func publish(manifest: String) throws(FlashError) {
+        try write(Array(manifest.utf8), to: Self.newManifestName)
+        let (from, to) = (path.appending(Self.newManifestName), path.appending(PartsPlan.manifestName))
+        let result = from.withPlatformString { from in to.withPlatformString { to in rename(from, to) } }
+        guard result == 0 else { throw .server("cannot make \(to): \(Errno(rawValue: errno))") }
+    }
+
+    /// The content of a file that another server wrote here, at most `limit` bytes and one more; nil where there is none.
+    func read(_ name: String, limit: Int) -> [UInt8]? { readFile(path.appending(name), limit: limit) }
+
+    /// Removes a file.
+    func delete(_ name: String) { _ = path.appending(name).withPlatformString { unlink($0) } }
+}
+
+/// A file that a target uploaded through another server, at most 64 KiB and one byte; nil where it cannot be read.
+public func readUpload(_ path: FilePath) -> [UInt8]? { readFile(path, limit: 64 << 10) }
+
+/// The content of a regular file, at most `limit` bytes and one more; nil where it cannot be read.
+///
+/// - Parameters:
+///   - path: the file; a link is not followed.
+///   - limit: bytes.
+func readFile(_ path: FilePath, limit: Int) -> [UInt8]? {
+    let descriptor = path.withPlatformString { open($0, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) }
+    guard descriptor >= 0 else { return nil }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
+    var content: [UInt8] = []
+    while content.count <= limit {
+        let chunk = [UInt8](unsafeUninitializedCapacity: min(65536, limit + 1 - content.count)) { buffer, count in
+            count = max(0, Glibc.read(descriptor, buffer.baseAddress, buffer.count))
+        }
+        if chunk.isEmpty { break }
+        content += chunk
+    }
+    return content
+}

@@ -1,0 +1,78 @@
+internal import Glibc
+
+/// This host's own names and addresses: host name, short and full, and the IPv4 addresses of its interfaces.
+public func ownHostNames() -> Set<String> {
+    var names: Set<String> = ["localhost"]
+    var buffer = [CChar](repeating: 0, count: 256)
+    if gethostname(&buffer, buffer.count - 1) == 0 {
+        let name = buffer.withUnsafeBufferPointer { $0.baseAddress.map { String(cString: $0) } ?? "" }
+        names.insert(name)
+        names.insert(String(name.prefix { $0 != "." }))
+        names.formUnion(fullNames(of: name))
+    }
+    names.formUnion(ownAddresses())
+    names.remove("")
+    return Set(names.map { $0.lowercased() })
+}
+
+/// What the resolver makes of the host's name: lab1.example.org for lab1.
+private func fullNames(of name: String) -> [String] {
+    var hints = addrinfo()
+    hints.ai_flags = AI_CANONNAME
+    hints.ai_family = AF_INET
+    var list: UnsafeMutablePointer<addrinfo>?
+    guard getaddrinfo(name, nil, &hints, &list) == 0, let list else { return [] }
+    defer { freeaddrinfo(list) }
+    return list.pointee.ai_canonname.map { [String(cString: $0)] } ?? []
+}
+
+private func ownAddresses() -> [String] {
+    var list: UnsafeMutablePointer<ifaddrs>?
+    guard getifaddrs(&list) == 0 else { return [] }
+    defer { freeifaddrs(list) }
+    var addresses: [String] = []
+    var next = list
+    while let entry = next {
+        if let address = entry.pointee.ifa_addr, address.pointee.sa_family == sa_family_t(AF_INET) {
+            addresses.append(address.withMemoryRebound(to: sockaddr_in.self, capacity: 1) { dotted($0.pointee) })
+        }
+        next = entry.pointee.ifa_next
+    }
+    return addresses
+}
+
+func dotted(_ address: sockaddr_in) -> String {
+    let value = UInt32(bigEndian: address.sin_addr.s_addr)
+    return [24, 16, 8, 0].map { String(value >> $0 & 0xff) }.joined(separator: ".")
+}
+
+func socketAddress(_ dotted: String, port: UInt16) -> sockaddr_in? {
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = port.bigEndian
+    guard inet_pton(AF_INET, dotted, &address.sin_addr) == 1 else { return nil }
+    return address
+}
+
+/// The address that this host talks to another one from; nil where there is no way to it.
+///
+/// - Parameter address: the other host's IPv4 address, dotted.
+public func localAddress(towards address: String) -> String? {
+    guard var remote = socketAddress(address, port: 69) else { return nil }
+    let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    guard descriptor >= 0 else { return nil }
+    defer { close(descriptor) }
+    // Connecting UDP sends nothing; it only chooses the way.
+    let isConnected = withSocketAddress(&remote) { connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+    guard isConnected == 0 else { return nil }
+    var own = sockaddr_in()
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    guard withSocketAddress(&own, { getsockname(descriptor, $0, &length) }) == 0 else { return nil }
+    return dotted(own)
+}
+
+func withSocketAddress<Result>(
+    _ address: inout sockaddr_in, _ body: (UnsafeMutablePointer<sockaddr>) -> Result
+) -> Result {
+    withUnsafeMutablePointer(to: &address) { $0.withMemoryRebound(to: sockaddr.self, capacity: 1, body) }
+}

@@ -1,0 +1,35 @@
+internal import Dispatch
+internal import Glibc
+
+/// Turns SIGINT, SIGTERM and SIGHUP into a cancellation, so that everything is cleaned up on the way out.
+public enum Interruption {
+    /// Runs `body` in a task that these signals cancel. A signal that was ignored when the process started (nohup)
+    /// stays ignored.
+    ///
+    /// - Parameter signalled: called at a signal, with its name.
+    public static func withCancellation<Value: Sendable>(
+        signalled: @escaping @Sendable (String) -> Void, _ body: @escaping @Sendable () async throws -> Value
+    ) async throws -> Value {
+        let task = Task { try await body() }
+        var sources: [any DispatchSourceSignal] = []
+        for (number, name) in [(SIGINT, "SIGINT"), (SIGTERM, "SIGTERM"), (SIGHUP, "SIGHUP")] {
+            var old = sigaction()
+            sigaction(number, nil, &old)
+            // Function pointers have no ==; SIG_IGN is the address 1.
+            if unsafeBitCast(old.__sigaction_handler.sa_handler, to: Int.self) == 1 { continue }
+            // The source gets it instead of the default action. Child processes get the default back.
+            signal(number, SIG_IGN)
+            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+            source.setEventHandler {
+                signalled(name)
+                task.cancel()
+            }
+            source.resume()
+            sources.append(source)
+        }
+        // A reader that went away must not end the process half-way.
+        signal(SIGPIPE, SIG_IGN)
+        defer { for source in sources { source.cancel() } }
+        return try await task.value
+    }
+}

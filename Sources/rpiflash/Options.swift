@@ -1,0 +1,80 @@
+import ArgumentParser
+import DiskLayout
+import Flashing
+import HostTools
+import Inventory
+import SystemPackage
+
+/// Which target, out of which inventory.
+struct TargetOptions: ParsableArguments {
+    @Argument(help: "The target: its name, IP address or MAC address.")
+    var target: String
+
+    @Option(help: inventoryHelp)
+    var inventory: String?
+
+    static let inventoryHelp = ArgumentHelp(
+        "The targets (CSV: mac,ip,server,gpio). Default: \(defaultInventories.map(\.string).joined(separator: ", then ")).",
+        valueName: "file")
+
+    /// The target's row; refused where another host resets it.
+    func find() throws -> Target {
+        try findTarget(target, in: try loadInventory(inventory.map { FilePath($0) }), hostNames: ownHostNames())
+    }
+}
+
+/// A length of time: `45`, `45s`, `500ms`, `2m`, `1h`.
+struct TimeOption: ExpressibleByArgument {
+    let duration: Duration
+
+    init(_ duration: Duration) { self.duration = duration }
+
+    init?(argument: String) {
+        let digits = argument.prefix { $0.isASCII && $0.isNumber }
+        guard let number = Int64(digits), number <= 1_000_000_000 else { return nil }
+        switch argument[digits.endIndex...] {
+        case "", "s": duration = .seconds(number)
+        case "ms": duration = .milliseconds(number)
+        case "m", "min": duration = .seconds(number * 60)
+        case "h": duration = .seconds(number * 3600)
+        default: return nil
+        }
+    }
+
+    var defaultValueDescription: String {
+        let milliseconds = duration.components.attoseconds / 1_000_000_000_000_000
+        return milliseconds == 0
+            ? "\(duration.components.seconds)s" : "\(duration.components.seconds * 1000 + milliseconds)ms"
+    }
+}
+
+/// An IPv4 address and UDP port: `192.168.1.1`, `192.168.1.1:6969`, `:6969`.
+struct ListenOption: ExpressibleByArgument {
+    let host: String
+    let port: Int
+
+    init(host: String, port: Int) {
+        self.host = host
+        self.port = port
+    }
+
+    init?(argument: String) {
+        let parts = argument.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+        guard let first = parts.first else { return nil }
+        if first.isEmpty || first == "0.0.0.0" {
+            host = "0.0.0.0"
+        } else {
+            guard let address = try? IPv4Address(first) else { return nil }
+            host = address.description
+        }
+        guard parts.count == 2 else {
+            guard !first.isEmpty else { return nil }
+            port = 69
+            return
+        }
+        guard let number = UInt16(parts[1]), number > 0 else { return nil }
+        port = Int(number)
+    }
+
+    var defaultValueDescription: String { "\(host):\(port)" }
+}
