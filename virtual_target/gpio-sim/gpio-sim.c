@@ -11,9 +11,9 @@
  *     Chips in the order of their numbers, with lines named PREFIX0, PREFIX1, ...; no names without a PREFIX.
  *   cat /proc/gpio-record
  *     What happened, one line each:
- *     TIME LABEL:OFFSET EVENT LEVEL   TIME: ns of CLOCK_MONOTONIC. EVENT: request or free (by a user of the line), in or
- *                                     out (the direction was set; for out also the value alone). LEVEL: what the wire
- *                                     then has, 0 or 1
+ *     TIME LABEL:OFFSET EVENT LEVEL   TIME: ns of CLOCK_MONOTONIC. EVENT: request or free (by a user of the line), in
+ *                                     or out (the direction was set; for out also the value alone). LEVEL: what the
+ *                                     wire then has, 0 or 1
  *     TIME mark TEXT                  TEXT was written to /proc/gpio-record
  *     lost N                          the record is full, N more events are not in it
  */
