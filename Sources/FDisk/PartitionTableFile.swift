@@ -23,7 +23,7 @@ public func readPartitionTable(of path: String) throws(FDiskError) -> PartitionT
 /// Old signatures that libblkid finds there are wiped; nothing else than the table's sector is written otherwise.
 ///
 /// - Parameters:
-///   - table: entries with numbers 1 to 4 within the file's length, from LBA 1 on, not overlapping.
+///   - table: entries with numbers 1 to 4 from LBA 2048 on, within the file's length, not overlapping.
 ///   - path: a file or block device, at least as long as the table describes.
 /// - Throws: ``FDiskError``.
 public func writePartitionTable(_ table: PartitionTable, to path: String) throws(FDiskError) {

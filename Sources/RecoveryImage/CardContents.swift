@@ -94,7 +94,7 @@ public func cardContents(
     for path in built {
         try require(path, remedy: "make uboot BOARD=\(board.name)")
     }
-    for path in contents.copies { try require(path, remedy: "scripts/firmware") }
+    for path in contents.copies { try require(path, remedy: "make firmware") }
     contents += built.map { .copy($0) }
 
     let script = try makeBootScript(

@@ -1,0 +1,149 @@
+/// The receiving side of a write, without a socket or a clock. It holds what came, up to a limit.
+public struct Receiver: Sendable {
+    /// What the owner of the socket has to do, in order.
+    public enum Action: Hashable, Sendable {
+        /// Send an OACK.
+        case sendOptions([Packet.Option])
+        /// Send an ACK.
+        case sendAcknowledgement(UInt16)
+        /// Send an ERROR.
+        case sendError(ErrorCode, message: String)
+        /// The file is complete: ``Receiver/content``. Later packets are still answered until ``close``.
+        case finish
+        /// The transfer failed; nothing follows.
+        case fail(TransferFailure)
+        /// A finished transfer needs no more answers; nothing follows.
+        case close
+    }
+
+    /// How long a finished transfer answers a client that did not get the last ACK: more than twice U-Boot's 5 s.
+    public static let linger = Interval.seconds(12)
+
+    /// What was agreed on.
+    public let options: TransferOptions
+    /// The most that is taken, in bytes.
+    public let limit: Int
+    /// What came so far.
+    public private(set) var content: [UInt8] = []
+    /// When ``expire(at:)`` has to be called next; nil when the transfer is over.
+    public private(set) var deadline: Moment?
+
+    private enum Phase { case receiving, lingering, over }
+    private var phase: Phase = .receiving
+    private var received: UInt64 = 0
+    private var sinceAcknowledgement = 0
+    /// The last block at which a gap was reported; reported once, as every packet behind the gap would report it again.
+    private var reportedGapBehind: UInt64?
+    private var repeats = 0
+    private var lastHeard = Moment(nanoseconds: 0)
+
+    /// A transfer of at most `limit` bytes.
+    public init(limit: Int, options: TransferOptions) {
+        self.limit = limit
+        self.options = options
+    }
+
+    /// Starts the transfer.
+    public mutating func start(at now: Moment) -> [Action] {
+        lastHeard = now
+        return repeatAnswer(at: now)
+    }
+
+    /// The client sent its request again.
+    public mutating func requestRepeated(at now: Moment) -> [Action] {
+        guard phase == .receiving, received == 0 else { return [] }
+        return repeatAnswer(at: now)
+    }
+
+    private var wait: Interval { min(.milliseconds(250) * (Int64(1) << min(repeats, 5)), .seconds(4)) }
+
+    private mutating func repeatAnswer(at now: Moment) -> [Action] {
+        deadline = now + wait
+        if received == 0, let answer = options.acknowledgement { return [.sendOptions(answer)] }
+        return [.sendAcknowledgement(UInt16(truncatingIfNeeded: received))]
+    }
+
+    /// Takes a DATA packet.
+    public mutating func receive(block: UInt16, payload: [UInt8], at now: Moment) -> [Action] {
+        switch phase {
+        case .over: return []
+        case .lingering:
+            return block == UInt16(truncatingIfNeeded: received) ? [.sendAcknowledgement(block)] : []
+        case .receiving: break
+        }
+        guard payload.count <= options.blockSize else {
+            return fail(
+                .illegalOperation,
+                .malformed("peer sent a block of \(payload.count) bytes; \(options.blockSize) were agreed"))
+        }
+        lastHeard = now
+        repeats = 0
+        deadline = now + wait
+        let last = UInt16(truncatingIfNeeded: received)
+        guard block == last &+ 1 else { return outOfOrder(block, last: last) }
+        guard content.count + payload.count <= limit else { return fail(.diskFull, .tooLarge(limit: limit)) }
+        content += payload
+        received += 1
+        sinceAcknowledgement += 1
+        if payload.count < options.blockSize {
+            phase = .lingering
+            deadline = now + Self.linger
+            return [.finish, .sendAcknowledgement(block)]
+        }
+        guard sinceAcknowledgement == options.windowSize else { return [] }
+        sinceAcknowledgement = 0
+        return [.sendAcknowledgement(block)]
+    }
+
+    private mutating func outOfOrder(_ block: UInt16, last: UInt16) -> [Action] {
+        if options.windowSize == 1 { return block == last && received > 0 ? [.sendAcknowledgement(last)] : [] }
+        guard reportedGapBehind != received else { return [] }
+        reportedGapBehind = received
+        sinceAcknowledgement = 0
+        return [.sendAcknowledgement(last)]
+    }
+
+    private mutating func fail(_ code: ErrorCode, _ failure: TransferFailure) -> [Action] {
+        phase = .over
+        deadline = nil
+        return [.sendError(code, message: failure.description), .fail(failure)]
+    }
+
+    /// Takes an ERROR: the transfer is over.
+    public mutating func receive(error code: ErrorCode, message: String) -> [Action] {
+        end(with: .refused(code, message: message))
+    }
+
+    /// Takes a packet that has no place in a write.
+    public mutating func receiveMisplaced() -> [Action] {
+        end(with: .malformed("peer sent a packet that has no place in a write"))
+    }
+
+    private mutating func end(with failure: TransferFailure) -> [Action] {
+        guard phase != .over else { return [] }
+        let isFinished = phase == .lingering
+        phase = .over
+        deadline = nil
+        return isFinished ? [.close] : [.fail(failure)]
+    }
+
+    /// Called when ``deadline`` has come.
+    public mutating func expire(at now: Moment) -> [Action] {
+        guard phase != .over, let due = deadline, now >= due else { return [] }
+        if phase == .lingering {
+            phase = .over
+            deadline = nil
+            return [.close]
+        }
+        let giveUp = lastHeard + Sender.patience
+        if now >= giveUp { return end(with: .silence(Sender.patience)) }
+        if received == 0, repeats >= Sender.unansweredRepeats {
+            deadline = giveUp
+            return []
+        }
+        repeats += 1
+        let actions = repeatAnswer(at: now)
+        deadline = min(now + wait, giveUp)
+        return actions
+    }
+}

@@ -1,0 +1,282 @@
+/// How a transfer ended without success.
+public enum TransferFailure: Error, Hashable, Sendable {
+    /// The peer was silent for too long.
+    case silence(Interval)
+    /// Nobody listens there any more.
+    case gone
+    /// The file could not be read any more.
+    case unreadable
+    /// The peer sent an ERROR.
+    case refused(ErrorCode, message: String)
+    /// The peer sent what does not belong here.
+    case malformed(String)
+    /// The peer sent more than is taken, in bytes.
+    case tooLarge(limit: Int)
+}
+
+extension TransferFailure: CustomStringConvertible {
+    /// One sentence for a person.
+    public var description: String {
+        switch self {
+        case .silence(let interval): "no answer for \(interval.nanoseconds / 1_000_000_000) s"
+        case .gone: "the client has gone"
+        case .unreadable: "the file was cut short or cannot be read"
+        case .refused(let code, let message):
+            message.isEmpty
+                ? "peer gave up with error \(code.rawValue)" : "peer gave up with error \(code.rawValue): \(message)"
+        case .malformed(let what): what
+        case .tooLarge(let limit): "more than \(limit) bytes; at most that is taken"
+        }
+    }
+}
+
+/// The sending side of a read: what to send when, without a socket, a clock or the file.
+///
+/// It is made for U-Boot (net/tftp.c of 2023.01) and holds with every client of RFC 1350 and RFC 7440. U-Boot sends an
+/// ACK only at the end of a window; on a gap it sends one ACK of the last block that it has, counts its next window
+/// from there, and is silent about the same block from then on; it repeats itself only after 5 s. Therefore:
+/// - an ACK inside the window means a gap: go on right behind it, at once;
+/// - silence is ended here, after tens of milliseconds, by two packets: the window's first block and its last. Wherever
+///   the client is, one of them is out of order for it and makes it say where that is. Only when that brings nothing
+///   the whole window is repeated;
+/// - ACKs of what was acknowledged before start nothing, and the same ACK goes back once only;
+/// - a packet that the network doubles looks like a gap too, and going back then doubles every packet, so that each
+///   round causes the next (the 'sorcerer's apprentice'): after a few rounds without an ACK of a window's end the wire
+///   is left to drain and the client asked where it is.
+public struct Sender: Sendable {
+    /// What the owner of the socket and the file has to do, in order.
+    public enum Action: Hashable, Sendable {
+        /// Send an OACK.
+        case sendOptions([Packet.Option])
+        /// Send DATA packets for these blocks; numbers count from 1 without rolling over.
+        case sendBlocks(ClosedRange<UInt64>)
+        /// Everything has arrived; nothing follows.
+        case finish
+        /// The transfer is over; nothing follows.
+        case fail(TransferFailure)
+    }
+
+    /// How long a peer may be silent.
+    public static let patience = Interval.seconds(30)
+    /// How often an address that never answered is sent the same again: what it asked in another's name must not
+    /// become a flood.
+    public static let unansweredRepeats = 3
+
+    /// Length of the file in bytes.
+    public let size: UInt64
+    /// What was agreed on.
+    public let options: TransferOptions
+    /// The highest block that the client has, with all before it.
+    public private(set) var acknowledged: UInt64 = 0
+    /// The highest block that was sent.
+    public private(set) var highestSent: UInt64 = 0
+    /// DATA packets sent so far, and how many of them were repeats.
+    public private(set) var counters = Counters()
+    /// When ``expire(at:)`` has to be called next; nil when the transfer is over.
+    public private(set) var deadline: Moment?
+
+    /// Counts of packets.
+    public struct Counters: Hashable, Sendable {
+        /// DATA packets.
+        public var sent: UInt64 = 0
+        /// Those of them that had been sent before.
+        public var repeated: UInt64 = 0
+
+        /// Counts as given.
+        public init(sent: UInt64 = 0, repeated: UInt64 = 0) {
+            self.sent = sent
+            self.repeated = repeated
+        }
+    }
+
+    private enum Phase { case offering, sending, over }
+    private var phase: Phase = .offering
+    private var timer = RetransmitTimer()
+    /// The last block of the present window.
+    private var windowEnd: UInt64 = 0
+    /// The block behind which the window was started again last; the client says it only once, and so do we.
+    private var wentBackBehind: UInt64?
+    private var hasAnswered = false
+    private var lastHeard = Moment(nanoseconds: 0)
+    /// How often the sender went back since the last ACK of a window's end, and how often before it lets the wire drain.
+    private var rounds = 0
+    private var roundLimit = 4
+    /// Set while the wire drains and until the client has said where it is: what was acknowledged before.
+    private var drainingBehind: UInt64?
+    /// When the present window was sent, while nothing of it was repeated.
+    private var windowSent: Moment?
+
+    /// A transfer of a file of this many bytes.
+    public init(size: UInt64, options: TransferOptions) {
+        self.size = size
+        self.options = options
+    }
+
+    /// The file's last block; it is shorter than the others and may be empty.
+    public var lastBlock: UInt64 { size / UInt64(options.blockSize) + 1 }
+
+    /// Where a block lies in the file, in bytes.
+    public func range(of block: UInt64) -> Range<UInt64> {
+        let start = (block - 1) * UInt64(options.blockSize)
+        return start..<min(size, start + UInt64(options.blockSize))
+    }
+
+    /// Bytes that the client has.
+    public var acknowledgedBytes: UInt64 { min(size, acknowledged * UInt64(options.blockSize)) }
+
+    /// Starts the transfer.
+    public mutating func start(at now: Moment) -> [Action] {
+        lastHeard = now
+        windowSent = now
+        return offer(at: now)
+    }
+
+    /// The client sent its request again.
+    public mutating func requestRepeated(at now: Moment) -> [Action] {
+        guard phase != .over, !hasAnswered else { return [] }
+        windowSent = nil
+        return offer(at: now)
+    }
+
+    private mutating func offer(at now: Moment) -> [Action] {
+        deadline = now + timer.wait
+        if let answer = options.acknowledgement { return [.sendOptions(answer)] }
+        // Without options the first block is the answer.
+        phase = .sending
+        windowEnd = 1
+        return [send(1...1)]
+    }
+
+    private mutating func send(_ blocks: ClosedRange<UInt64>) -> Action {
+        counters.sent += UInt64(blocks.count)
+        if blocks.lowerBound <= highestSent {
+            counters.repeated += min(highestSent, blocks.upperBound) - blocks.lowerBound + 1
+        }
+        highestSent = max(highestSent, blocks.upperBound)
+        return .sendBlocks(blocks)
+    }
+
+    /// Takes an ACK.
+    ///
+    /// - Parameter number: the packet's 16-bit block number.
+    public mutating func receive(acknowledgement number: UInt16, at now: Moment) -> [Action] {
+        switch phase {
+        case .over: return []
+        case .offering:
+            guard number == 0 else { return [] }
+            heard(at: now)
+            phase = .sending
+            return startWindow(at: now)
+        case .sending: break
+        }
+        let ahead = Int16(bitPattern: number &- UInt16(truncatingIfNeeded: acknowledged))
+        guard ahead >= 0 else { return [] }
+        let block = acknowledged + UInt64(ahead)
+        guard block <= highestSent else { return [] }
+        if ahead == 0 { return repeatedAcknowledgement(at: now) }
+
+        let isWindowEnd = block >= windowEnd
+        if !isWindowEnd { windowSent = nil }
+        heard(at: now)
+        acknowledged = block
+        if block == lastBlock {
+            phase = .over
+            deadline = nil
+            return [.finish]
+        }
+        if let before = drainingBehind {
+            // Further on than the two packets can have brought it: nothing was missing, packets were doubled.
+            roundLimit = block > before + 1 ? max(roundLimit / 2, 1) : min(roundLimit * 2, 64)
+            drainingBehind = nil
+            rounds = 0
+        }
+        return isWindowEnd ? startWindow(at: now) : goBack(at: now)
+    }
+
+    /// The ACK that was there before, once more: the window's first block is missing, or the network doubled it.
+    private mutating func repeatedAcknowledgement(at now: Moment) -> [Action] {
+        // In lock step a repeated ACK must never repeat data (RFC 1123, 4.2.3.1); the timer does.
+        guard options.windowSize > 1, wentBackBehind != acknowledged, drainingBehind == nil else { return [] }
+        windowSent = nil
+        heard(at: now)
+        return goBack(at: now)
+    }
+
+    private mutating func heard(at now: Moment) {
+        hasAnswered = true
+        lastHeard = now
+        timer.answered()
+        if let sent = windowSent { timer.measured(now - sent) }
+        windowSent = nil
+    }
+
+    private func end(ofWindowBehind block: UInt64) -> UInt64 { min(block + UInt64(options.windowSize), lastBlock) }
+
+    private mutating func startWindow(at now: Moment) -> [Action] {
+        windowEnd = end(ofWindowBehind: acknowledged)
+        wentBackBehind = nil
+        rounds = 0
+        windowSent = acknowledged + 1 > highestSent ? now : nil
+        deadline = now + timer.wait
+        return [send(acknowledged + 1...windowEnd)]
+    }
+
+    private mutating func goBack(at now: Moment) -> [Action] {
+        windowEnd = end(ofWindowBehind: acknowledged)
+        wentBackBehind = acknowledged
+        rounds += 1
+        if rounds > roundLimit {
+            drainingBehind = acknowledged
+            deadline = now + timer.roundTrip
+            return []
+        }
+        deadline = now + timer.wait
+        return [send(acknowledged + 1...windowEnd)]
+    }
+
+    /// Takes an ERROR: the transfer is over.
+    public mutating func receive(error code: ErrorCode, message: String) -> [Action] {
+        end(with: .refused(code, message: message))
+    }
+
+    /// Takes a packet that has no place in a read.
+    public mutating func receiveMisplaced() -> [Action] {
+        end(with: .malformed("peer sent a packet that has no place in a read"))
+    }
+
+    private mutating func end(with failure: TransferFailure) -> [Action] {
+        guard phase != .over else { return [] }
+        phase = .over
+        deadline = nil
+        return [.fail(failure)]
+    }
+
+    /// Called when ``deadline`` has come.
+    public mutating func expire(at now: Moment) -> [Action] {
+        guard phase != .over, let due = deadline, now >= due else { return [] }
+        let giveUp = lastHeard + Self.patience
+        if now >= giveUp { return end(with: .silence(Self.patience)) }
+        windowSent = nil
+        if !hasAnswered, timer.repeats >= Self.unansweredRepeats {
+            deadline = giveUp
+            return []
+        }
+        let round = timer.repeats
+        if drainingBehind == nil || round > 0 { timer.repeated() }
+        deadline = min(now + timer.wait, giveUp)
+        if phase == .offering { return options.acknowledgement.map { [.sendOptions($0)] } ?? [] }
+        // In lock step too U-Boot says only once that it has a block already: then the next one moves it on.
+        if options.windowSize == 1, round < 3 { return [send(windowEnd...windowEnd)] }
+        let first = send(acknowledged + 1...acknowledged + 1)
+        if round < 2 { return windowEnd > acknowledged + 1 ? [first, send(windowEnd...windowEnd)] : [first] }
+        var actions = [send(acknowledged + 1...windowEnd)]
+        if windowEnd < lastBlock {
+            // The client may have the whole window and have said so for the last time. A new block moves it on, and
+            // an old one behind that makes it say where it is.
+            windowEnd += 1
+            actions.append(send(windowEnd...windowEnd))
+            actions.append(send(acknowledged + 1...acknowledged + 1))
+        }
+        return actions
+    }
+}

@@ -1,0 +1,65 @@
+/// What a server hands out, and takes, for one target.
+public struct Job: Hashable, Sendable {
+    /// The target's folder in the TFTP root: its MAC address, lower case with colons.
+    public let folder: String
+    /// Names of the files in it that may be read.
+    public let files: Set<String>
+    /// The target's IPv4 address, dotted. Who has another address must have the MAC address that the folder is named by.
+    public let address: String
+
+    /// A job as given.
+    public init(folder: String, files: Set<String>, address: String) {
+        self.folder = folder
+        self.files = files
+        self.address = address
+    }
+
+    /// Names of the files that a target may upload; no other name is ever taken.
+    public static let uploads: Set<String> = ["OK", "FAILED", "REPORT"]
+    /// The longest upload in bytes: 64 KiB.
+    public static let longestUpload = 64 << 10
+}
+
+/// What happened on a server.
+public enum ServerEvent: Hashable, Sendable {
+    /// A target began to read a file of its job.
+    case opened(file: String, size: UInt64, address: String)
+    /// It has this many bytes of the file.
+    case progress(file: String, bytes: UInt64)
+    /// It has the whole file. `sent` and `repeated` count DATA packets.
+    case completed(file: String, bytes: UInt64, sent: UInt64, repeated: UInt64)
+    /// Reading a file ended early.
+    case interrupted(file: String, reason: String)
+    /// A target uploaded a file: OK, FAILED or REPORT, at most 64 KiB, untrusted. Each name comes once.
+    case uploaded(name: String, content: [UInt8])
+    /// A request was refused. The same request of the same host is reported once.
+    case refused(path: String, address: String, reason: String)
+}
+
+/// Why a server cannot serve.
+public enum TFTPServerError: Error, Hashable, Sendable {
+    /// Another program has the port.
+    case addressInUse(String)
+    /// The port is below 1024 and this process may not bind it.
+    case notPermitted(String)
+    /// This host does not have the address.
+    case noSuchAddress(String)
+    /// The root cannot be opened.
+    case root(String, reason: String)
+    /// Anything else the system said.
+    case failed(String, reason: String)
+}
+
+extension TFTPServerError: CustomStringConvertible {
+    /// One sentence for a person.
+    public var description: String {
+        switch self {
+        case .addressInUse(let address): "another program has UDP \(address)"
+        case .notPermitted(let address):
+            "may not bind UDP \(address); run as root or give the program the capability cap_net_bind_service"
+        case .noSuchAddress(let address): "cannot bind UDP \(address); this host does not have the address"
+        case .root(let root, let reason): "cannot open the TFTP root \(root): \(reason)"
+        case .failed(let address, let reason): "cannot serve on UDP \(address): \(reason)"
+        }
+    }
+}

@@ -1,0 +1,185 @@
+internal import NIOCore
+internal import NIOPosix
+internal import TFTP
+
+/// Takes requests on the well-known port and gives each transfer a socket of its own.
+final class ListenHandler: ChannelInboundHandler {
+    typealias InboundIn = AddressedEnvelope<ByteBuffer>
+    typealias OutboundOut = AddressedEnvelope<ByteBuffer>
+
+    /// A transfer, by the client's address and port.
+    private struct Session {
+        let path: String
+        let isWrite: Bool
+        /// nil until its socket is there.
+        var handler: NIOLoopBound<SessionHandler>?
+        var channel: (any Channel)?
+    }
+
+    private let root: Root
+    private let registry: Registry
+    private let group: any EventLoopGroup
+    private let limits: TransferOptions.Limits
+    private var sessions: [SocketAddress: Session] = [:]
+
+    /// Transfers at a time, in all and for one address.
+    static let sessionLimit = 256
+    static let sessionLimitPerAddress = 16
+
+    init(root: Root, registry: Registry, group: any EventLoopGroup, limits: TransferOptions.Limits) {
+        self.root = root
+        self.registry = registry
+        self.group = group
+        self.limits = limits
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let envelope = unwrapInboundIn(data)
+        guard let host = envelope.remoteAddress.ipAddress else { return }
+        let packet: Packet
+        do {
+            packet = try Packet(parsing: envelope.data.readableBytesUInt8Span)
+        } catch {
+            return refuse(.illegalOperation, "not a request", envelope.remoteAddress, context)
+        }
+        switch packet {
+        case .readRequest(let request): admit(request, isWrite: false, host: host, envelope, context)
+        case .writeRequest(let request): admit(request, isWrite: true, host: host, envelope, context)
+        // An answer to an ERROR could go on for ever.
+        case .error: return
+        default: refuse(.unknownTransferID, "no such transfer", envelope.remoteAddress, context)
+        }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // One bad packet, or ICMP for an earlier answer; the port stays open.
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        for session in sessions.values { session.channel?.close(promise: nil) }
+        sessions = [:]
+    }
+
+    private func refuse(
+        _ code: ErrorCode, _ message: String, _ address: SocketAddress, _ context: ChannelHandlerContext
+    ) {
+        let packet = ByteBuffer(bytes: Packet.error(code, message: message).encoded)
+        context.writeAndFlush(
+            wrapOutboundOut(AddressedEnvelope(remoteAddress: address, data: packet)), promise: nil)
+    }
+
+    private func admit(
+        _ request: Packet.Request, isWrite: Bool, host: String, _ envelope: AddressedEnvelope<ByteBuffer>,
+        _ context: ChannelHandlerContext
+    ) {
+        let client = envelope.remoteAddress
+        if let session = sessions[client] {
+            if session.path == request.path, session.isWrite == isWrite {
+                // The client did not get the answer.
+                if let handler = session.handler { handler.eventLoop.execute { handler.value.requestRepeated() } }
+                return
+            }
+            session.channel?.close(promise: nil)
+            sessions[client] = nil
+        }
+        guard request.mode == "octet" else {
+            registry.refused(path: request.path, address: host, reason: "mode is not octet")
+            return refuse(.undefined, "only octet mode is served", client, context)
+        }
+        switch registry.admit(path: request.path, address: host, writing: isWrite) {
+        case .refused(let reason):
+            registry.refused(path: request.path, address: host, reason: reason)
+            return isWrite
+                ? refuse(.accessViolation, "not allowed", client, context)
+                : refuse(.fileNotFound, "file not found", client, context)
+        case .granted(let folder, let name):
+            let mine = sessions.keys.count { $0.ipAddress == host }
+            guard sessions.count < Self.sessionLimit, mine < Self.sessionLimitPerAddress else {
+                registry.refused(path: request.path, address: host, reason: "too many transfers at a time")
+                return refuse(.undefined, "too many transfers", client, context)
+            }
+            guard
+                let handler = isWrite
+                    ? writeHandler(request, folder: folder, name: name, host: host, client, context)
+                    : readHandler(request, folder: folder, name: name, host: host, client, context)
+            else { return }
+            sessions[client] = Session(path: request.path, isWrite: isWrite)
+            open(handler, client: client, asked: envelope.metadata?.packetInfo?.destinationAddress, context)
+        }
+    }
+
+    private func readHandler(
+        _ request: Packet.Request, folder: String, name: String, host: String, _ client: SocketAddress,
+        _ context: ChannelHandlerContext
+    ) -> (@Sendable () -> SessionHandler)? {
+        guard let file = root.open(folder: folder, name: name) else {
+            registry.refused(path: request.path, address: host, reason: "the file is not there or is no regular file")
+            refuse(.fileNotFound, "file not found", client, context)
+            return nil
+        }
+        let options = TransferOptions(answering: request.options, size: file.size, limits: limits)
+        return { [registry] in
+            ReadHandler(file: file, name: name, address: host, options: options) {
+                registry.report($0, folder: folder)
+            }
+        }
+    }
+
+    private func writeHandler(
+        _ request: Packet.Request, folder: String, name: String, host: String, _ client: SocketAddress,
+        _ context: ChannelHandlerContext
+    ) -> (@Sendable () -> SessionHandler)? {
+        if let size = TransferOptions.announcedSize(request.options), size > UInt64(Job.longestUpload) {
+            registry.refused(path: request.path, address: host, reason: "an upload of \(size) bytes")
+            refuse(.diskFull, "at most \(Job.longestUpload) bytes are taken", client, context)
+            return nil
+        }
+        let options = TransferOptions(answering: request.options, size: nil, limits: limits)
+        let path = request.path
+        return { [registry] in
+            WriteHandler(options: options) {
+                registry.take(upload: $0, name: name, folder: folder)
+            } failed: {
+                registry.refused(path: path, address: host, reason: "the upload failed: \($0)")
+            }
+        }
+    }
+
+    /// Opens the transfer's socket on the address that the client asked, so that the answer comes from there.
+    private func open(
+        _ make: @escaping @Sendable () -> SessionHandler, client: SocketAddress, asked: SocketAddress?,
+        _ context: ChannelHandlerContext
+    ) {
+        let local = asked?.ipAddress ?? context.channel.localAddress?.ipAddress ?? "0.0.0.0"
+        let loop = group.next()
+        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+        let listenLoop = context.eventLoop
+        let opened = DatagramBootstrap(group: loop)
+            .channelOption(.maxMessagesPerRead, value: 64)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(make()) }
+            }
+            .bind(host: local, port: 0)
+            .flatMap { channel in channel.connect(to: client).map { channel } }
+            .flatMapThrowing { channel -> (any Channel, NIOLoopBound<SessionHandler>) in
+                let handler = try channel.pipeline.syncOperations.handler(type: SessionHandler.self)
+                return (channel, NIOLoopBound(handler, eventLoop: channel.eventLoop))
+            }
+        opened.hop(to: listenLoop).whenComplete { result in
+            let this = bound.value
+            switch result {
+            case .failure: this.sessions[client] = nil
+            case .success(let (channel, handler)):
+                guard this.sessions[client] != nil else { return channel.close(promise: nil) }
+                this.sessions[client]?.channel = channel
+                this.sessions[client]?.handler = handler
+                channel.closeFuture.hop(to: listenLoop).whenComplete { _ in
+                    // A newer transfer of the same client may have its place.
+                    let this = bound.value
+                    if this.sessions[client]?.channel === channel { this.sessions[client] = nil }
+                }
+                handler.eventLoop.execute { handler.value.begin() }
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+internal import Synchronization
+
+/// The jobs of a server, who may do what for them, and what came in.
+final class Registry: Sendable {
+    private struct Entry {
+        var job: Job
+        var events: AsyncStream<ServerEvent>.Continuation
+        var uploads: [String: [UInt8]] = [:]
+        var refusals: Set<String> = []
+    }
+
+    private let entries = Mutex<[String: Entry]>([:])
+
+    /// Adds a job and returns its events.
+    func add(_ job: Job) -> AsyncStream<ServerEvent> {
+        let (stream, continuation) = AsyncStream.makeStream(of: ServerEvent.self)
+        let old = entries.withLock { $0.updateValue(Entry(job: job, events: continuation), forKey: job.folder) }
+        old?.events.finish()
+        return stream
+    }
+
+    /// Ends a job.
+    func remove(folder: String) {
+        let old = entries.withLock { $0.removeValue(forKey: folder) }
+        old?.events.finish()
+    }
+
+    func removeAll() {
+        let all = entries.withLock { entries in
+            let all = Array(entries.values)
+            entries = [:]
+            return all
+        }
+        for entry in all { entry.events.finish() }
+    }
+
+    func report(_ event: ServerEvent, folder: String) {
+        let events = entries.withLock { $0[folder]?.events }
+        events?.yield(event)
+    }
+
+    /// What a request names, where its sender may have it.
+    enum Admission {
+        case granted(folder: String, name: String)
+        case refused(String)
+    }
+
+    /// Decides about a request.
+    ///
+    /// - Parameters:
+    ///   - path: as it was sent; untrusted.
+    ///   - address: of the sender, dotted.
+    ///   - writing: an upload.
+    func admit(path: String, address: String, writing: Bool) -> Admission {
+        let parts = (path.hasPrefix("/") ? path.dropFirst() : path[...]).split(
+            separator: "/", omittingEmptySubsequences: false)
+        guard parts.count == 2, let job = entries.withLock({ $0[String(parts[0])]?.job }) else {
+            return .refused("no job serves it")
+        }
+        let name = String(parts[1])
+        guard (writing ? Job.uploads : job.files).contains(name) else {
+            return .refused(writing ? "only OK, FAILED and REPORT are taken" : "not part of the job")
+        }
+        guard job.address == address || Neighbours.mac(of: address) == job.folder else {
+            return .refused("not the job's target")
+        }
+        return .granted(folder: job.folder, name: name)
+    }
+
+    /// Reports a refused request to the job whose folder it names, or else to all, once.
+    func refused(path: String, address: String, reason: String) {
+        let key = "\(address) \(path)"
+        let receivers = entries.withLock { entries in
+            let named = entries.keys.filter { path.contains($0) }
+            return (named.isEmpty ? Array(entries.keys) : named).compactMap {
+                folder -> AsyncStream<ServerEvent>.Continuation? in
+                // The limit keeps a flood of made-up names out of memory and out of the log.
+                guard var entry = entries[folder], entry.refusals.count < 64, entry.refusals.insert(key).inserted
+                else { return nil }
+                entries[folder] = entry
+                return entry.events
+            }
+        }
+        for receiver in receivers { receiver.yield(.refused(path: path, address: address, reason: reason)) }
+    }
+
+    /// Takes a complete upload. The first of a name counts; the same again is a client that missed the last ACK.
+    ///
+    /// - Returns: false where another content came under this name before, or the job is over.
+    func take(upload content: [UInt8], name: String, folder: String) -> Bool {
+        let (isTaken, events) = entries.withLock { entries -> (Bool, AsyncStream<ServerEvent>.Continuation?) in
+            guard var entry = entries[folder] else { return (false, nil) }
+            if let old = entry.uploads[name] { return (old == content, nil) }
+            entry.uploads[name] = content
+            entries[folder] = entry
+            return (true, entry.events)
+        }
+        events?.yield(.uploaded(name: name, content: content))
+        return isTaken
+    }
+}

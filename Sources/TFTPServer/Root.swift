@@ -1,0 +1,111 @@
+internal import Glibc
+
+/// A file of a job, open for reading. Closed with its last reference.
+final class ServedFile: Sendable {
+    let descriptor: Int32
+    let size: UInt64
+
+    fileprivate init(descriptor: Int32, size: UInt64) {
+        self.descriptor = descriptor
+        self.size = size
+    }
+
+    deinit { close(descriptor) }
+
+    /// Reads `buffers` one behind the other from `offset` on.
+    ///
+    /// - Returns: false where the file ends before the buffers are full, or cannot be read.
+    func read(into buffers: inout [iovec], at offset: UInt64) -> Bool {
+        var offset = offset
+        var first = 0
+        while first < buffers.count {
+            if buffers[first].iov_len == 0 {
+                first += 1
+                continue
+            }
+            let count = buffers[first...].withUnsafeBufferPointer {
+                preadv(descriptor, $0.baseAddress, Int32($0.count), Int(offset))
+            }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { return false }
+            offset += UInt64(count)
+            var rest = count
+            while rest > 0 {
+                let taken = min(rest, buffers[first].iov_len)
+                buffers[first].iov_base = buffers[first].iov_base.map { $0 + taken }
+                buffers[first].iov_len -= taken
+                rest -= taken
+                if buffers[first].iov_len == 0 { first += 1 }
+            }
+        }
+        return true
+    }
+}
+
+/// The TFTP root. Opens `<folder>/<name>` one step at a time and follows no link, so nothing outside is reached.
+final class Root: Sendable {
+    private let descriptor: Int32
+
+    init(_ path: String) throws(TFTPServerError) {
+        descriptor = Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw .root(path, reason: systemMessage(errno)) }
+    }
+
+    deinit { close(descriptor) }
+
+    /// Opens a regular file for reading; nil where there is none.
+    ///
+    /// `folder` and `name` must be single names; what else comes in is refused.
+    func open(folder: String, name: String) -> ServedFile? {
+        for part in [folder, name] {
+            guard !part.isEmpty, part != ".", part != "..", !part.utf8.contains(UInt8(ascii: "/")) else { return nil }
+        }
+        let directory = openat(descriptor, folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+        guard directory >= 0 else { return nil }
+        defer { close(directory) }
+        // Without O_NONBLOCK a FIFO would hang the server.
+        let file = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+        guard file >= 0 else { return nil }
+        var status = stat()
+        guard fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+            close(file)
+            return nil
+        }
+        return ServedFile(descriptor: file, size: UInt64(status.st_size))
+    }
+}
+
+/// The system's text for an error number, as strerror has it, lower case at the start.
+func systemMessage(_ code: Int32) -> String {
+    let text = String(cString: strerror(code))
+    return text.prefix(1).lowercased() + text.dropFirst()
+}
+
+/// MAC addresses of hosts on the same network, as the kernel knows them.
+enum Neighbours {
+    /// The MAC address of a host, lower case with colons; nil where the kernel knows none. Source: `/proc/net/arp`.
+    static func mac(of address: String) -> String? {
+        let file = open("/proc/net/arp", O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return nil }
+        defer { close(file) }
+        var text: [UInt8] = []
+        while text.count < 1 << 20 {
+            let chunk = [UInt8](unsafeUninitializedCapacity: 65536) { buffer, count in
+                count = max(0, read(file, buffer.baseAddress, buffer.count))
+            }
+            if chunk.isEmpty { break }
+            text += chunk
+        }
+        return mac(of: address, table: String(decoding: text, as: UTF8.self))
+    }
+
+    /// The same in a table's text: columns address, type, flags, MAC, mask, device; flag 0x2 says that it is complete.
+    static func mac(of address: String, table: String) -> String? {
+        for line in table.split(separator: "\n").dropFirst() {
+            let columns = line.split(separator: " ")
+            guard columns.count >= 4, columns[0] == address, columns[2] != "0x0" else { continue }
+            return columns[3].lowercased()
+        }
+        return nil
+    }
+}

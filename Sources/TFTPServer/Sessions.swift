@@ -1,0 +1,251 @@
+internal import Glibc
+internal import NIOCore
+internal import TFTP
+
+extension Moment {
+    static var now: Moment { Moment(nanoseconds: Int64(NIODeadline.now().uptimeNanoseconds)) }
+}
+
+/// A transfer on its own socket, which is connected to the client: the kernel drops what others send there.
+class SessionHandler: ChannelInboundHandler {
+    typealias InboundIn = AddressedEnvelope<ByteBuffer>
+    typealias OutboundOut = ByteBuffer
+
+    fileprivate var context: ChannelHandlerContext?
+    private var scheduled: (moment: Moment, task: Scheduled<Void>)?
+
+    func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        scheduled?.task.cancel()
+        self.context = nil
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let buffer = unwrapInboundIn(data).data
+        // Not a packet: not an answer either. The timer decides.
+        guard let packet = try? Packet(parsing: buffer.readableBytesUInt8Span) else { return }
+        receive(packet, at: .now)
+        arm()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // ICMP 'port unreachable' for a connected socket.
+        if let error = error as? IOError, error.errnoCode == ECONNREFUSED { gone() }
+        context.close(promise: nil)
+    }
+
+    func channelInactive(context: ChannelHandlerContext) { gone() }
+
+    fileprivate func send(_ packet: Packet) {
+        guard let context else { return }
+        context.writeAndFlush(wrapOutboundOut(ByteBuffer(bytes: packet.encoded)), promise: nil)
+    }
+
+    fileprivate func end() {
+        scheduled?.task.cancel()
+        scheduled = nil
+        context?.close(promise: nil)
+    }
+
+    /// Sees to it that ``expire(at:)`` is called when the machine's deadline has come.
+    fileprivate func arm() {
+        guard let context, let deadline else { return }
+        if let scheduled {
+            // A timer that fires early finds nothing due and is armed again: cheaper than one for every packet.
+            if scheduled.moment <= deadline { return }
+            scheduled.task.cancel()
+        }
+        let task = context.eventLoop.assumeIsolated().scheduleTask(
+            deadline: .uptimeNanoseconds(UInt64(max(0, deadline.nanoseconds)))
+        ) {
+            self.scheduled = nil
+            self.expire(at: .now)
+            self.arm()
+        }
+        scheduled = (deadline, task)
+    }
+
+    // What the two kinds of transfer do; a class hierarchy because a channel handler is one.
+    fileprivate var deadline: Moment? { nil }
+    func begin() {}
+    func requestRepeated() {}
+    fileprivate func receive(_ packet: Packet, at now: Moment) {}
+    fileprivate func expire(at now: Moment) {}
+    fileprivate func gone() {}
+}
+
+/// Sends a file.
+final class ReadHandler: SessionHandler {
+    private var sender: Sender
+    private let file: ServedFile
+    private let name: String
+    private let report: (ServerEvent) -> Void
+    private let address: String
+    private var lastProgress = Moment(nanoseconds: 0)
+    private var isOver = false
+
+    /// How often progress is reported at most.
+    private static let progressInterval = Interval.milliseconds(200)
+
+    init(
+        file: ServedFile, name: String, address: String, options: TransferOptions,
+        report: @escaping (ServerEvent) -> Void
+    ) {
+        self.file = file
+        self.name = name
+        self.address = address
+        self.report = report
+        sender = Sender(size: file.size, options: options)
+    }
+
+    fileprivate override var deadline: Moment? { sender.deadline }
+
+    override func begin() {
+        report(.opened(file: name, size: file.size, address: address))
+        perform(sender.start(at: .now))
+        arm()
+    }
+
+    override func requestRepeated() {
+        perform(sender.requestRepeated(at: .now))
+        arm()
+    }
+
+    fileprivate override func expire(at now: Moment) { perform(sender.expire(at: now)) }
+
+    fileprivate override func receive(_ packet: Packet, at now: Moment) {
+        switch packet {
+        case .acknowledgement(let block):
+            perform(sender.receive(acknowledgement: block, at: now))
+            if !isOver, lastProgress + Self.progressInterval <= now {
+                lastProgress = now
+                report(.progress(file: name, bytes: sender.acknowledgedBytes))
+            }
+        case .error(let code, let message): perform(sender.receive(error: code, message: message))
+        default: perform(sender.receiveMisplaced())
+        }
+    }
+
+    fileprivate override func gone() { finish(.gone) }
+
+    private func perform(_ actions: [Sender.Action]) {
+        for action in actions {
+            switch action {
+            case .sendOptions(let options): send(.optionAcknowledgement(options))
+            case .sendBlocks(let blocks): send(blocks)
+            case .finish: finish(nil)
+            case .fail(let failure): finish(failure)
+            }
+        }
+    }
+
+    private func finish(_ failure: TransferFailure?) {
+        guard !isOver else { return }
+        isOver = true
+        if let failure {
+            report(.interrupted(file: name, reason: failure.description))
+        } else {
+            report(
+                .completed(
+                    file: name, bytes: file.size, sent: sender.counters.sent, repeated: sender.counters.repeated))
+        }
+        end()
+    }
+
+    /// Reads the blocks with one call straight into the packets' places and sends them.
+    private func send(_ blocks: ClosedRange<UInt64>) {
+        guard let context, !isOver else { return }
+        let header = Packet.dataHeaderSize
+        let lengths = blocks.map { sender.range(of: $0).count }
+        let total = lengths.reduce(0) { $0 + $1 + header }
+        var buffer = context.channel.allocator.buffer(capacity: total)
+        var isRead = true
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: total) { memory in
+            var places: [iovec] = []
+            places.reserveCapacity(lengths.count)
+            var offset = 0
+            for (index, length) in lengths.enumerated() {
+                let block = UInt16(truncatingIfNeeded: blocks.lowerBound + UInt64(index))
+                for (position, byte) in Packet.dataHeader(block: block).enumerated() {
+                    memory[offset + position] = byte
+                }
+                places.append(iovec(iov_base: memory.baseAddress.map { $0 + offset + header }, iov_len: length))
+                offset += header + length
+            }
+            isRead = file.read(into: &places, at: sender.range(of: blocks.lowerBound).lowerBound)
+            return total
+        }
+        guard isRead else {
+            send(.error(.undefined, message: "file cannot be read"))
+            return finish(.unreadable)
+        }
+        for length in lengths {
+            guard let packet = buffer.readSlice(length: header + length) else { return }
+            context.write(wrapOutboundOut(packet), promise: nil)
+        }
+        context.flush()
+    }
+}
+
+/// Takes a file.
+final class WriteHandler: SessionHandler {
+    private var receiver: Receiver
+    private let take: ([UInt8]) -> Bool
+    private let failed: (TransferFailure) -> Void
+    private var isOver = false
+
+    init(options: TransferOptions, take: @escaping ([UInt8]) -> Bool, failed: @escaping (TransferFailure) -> Void) {
+        receiver = Receiver(limit: Job.longestUpload, options: options)
+        self.take = take
+        self.failed = failed
+    }
+
+    fileprivate override var deadline: Moment? { receiver.deadline }
+
+    override func begin() {
+        perform(receiver.start(at: .now))
+        arm()
+    }
+
+    override func requestRepeated() {
+        perform(receiver.requestRepeated(at: .now))
+        arm()
+    }
+
+    fileprivate override func expire(at now: Moment) { perform(receiver.expire(at: now)) }
+
+    fileprivate override func receive(_ packet: Packet, at now: Moment) {
+        switch packet {
+        case .data(let block, let payload): perform(receiver.receive(block: block, payload: payload, at: now))
+        case .error(let code, let message): perform(receiver.receive(error: code, message: message))
+        default: perform(receiver.receiveMisplaced())
+        }
+    }
+
+    fileprivate override func gone() { isOver = true }
+
+    private func perform(_ actions: [Receiver.Action]) {
+        for action in actions where !isOver {
+            switch action {
+            case .sendOptions(let options): send(.optionAcknowledgement(options))
+            case .sendAcknowledgement(let block): send(.acknowledgement(block: block))
+            case .sendError(let code, let message): send(.error(code, message: message))
+            case .finish:
+                if !take(receiver.content) {
+                    send(.error(.fileExists, message: "another content came before"))
+                    close()
+                }
+            case .fail(let failure):
+                failed(failure)
+                close()
+            case .close: close()
+            }
+        }
+    }
+
+    private func close() {
+        isOver = true
+        end()
+    }
+}

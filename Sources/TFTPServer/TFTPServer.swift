@@ -1,0 +1,75 @@
+internal import Glibc
+internal import NIOCore
+internal import NIOPosix
+internal import TFTP
+
+/// A TFTP server for registered jobs only: it hands out their files, takes their outcomes, and refuses everything else.
+///
+/// Uploads are never written to disk; they are handed over as events. Memory does not grow with the files: a transfer
+/// holds one window.
+public final class TFTPServer: Sendable {
+    private let channel: any Channel
+    private let registry: Registry
+    /// The UDP port that requests are taken on.
+    public let port: Int
+
+    private init(channel: any Channel, registry: Registry) {
+        self.channel = channel
+        self.registry = registry
+        port = channel.localAddress?.port ?? 0
+    }
+
+    /// Binds the port and serves; nothing is handed out before a job is added.
+    ///
+    /// - Parameters:
+    ///   - root: the TFTP root folder.
+    ///   - host: the IPv4 address to bind, `0.0.0.0` for all.
+    ///   - port: the UDP port; 0 for any free one.
+    /// - Throws: ``TFTPServerError``.
+    public static func start(root: String, host: String, port: Int) async throws(TFTPServerError) -> TFTPServer {
+        let folder = try Root(root)
+        let registry = Registry()
+        let address = "\(host):\(port)"
+        // The process's own loops, one a core: they outlive every server, so a late close has where to run.
+        let group = MultiThreadedEventLoopGroup.singleton
+        do {
+            let channel = try await DatagramBootstrap(group: group)
+                .channelOption(.receivePacketInfo, value: true)
+                .channelInitializer { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        try channel.pipeline.syncOperations.addHandler(
+                            ListenHandler(
+                                root: folder, registry: registry, group: group, limits: TransferOptions.Limits()))
+                    }
+                }
+                .bind(host: host, port: port).get()
+            return TFTPServer(channel: channel, registry: registry)
+        } catch {
+            throw serverError(error, address: address)
+        }
+    }
+
+    private static func serverError(_ error: any Error, address: String) -> TFTPServerError {
+        switch (error as? IOError)?.errnoCode {
+        case EADDRINUSE?: .addressInUse(address)
+        case EACCES?, EPERM?: .notPermitted(address)
+        case EADDRNOTAVAIL?: .noSuchAddress(address)
+        case let code?: .failed(address, reason: systemMessage(code))
+        case nil: .failed(address, reason: "\(error)")
+        }
+    }
+
+    /// Serves a job from now on.
+    ///
+    /// - Returns: what happens; ends when the job is removed or the server stops.
+    public func add(_ job: Job) -> AsyncStream<ServerEvent> { registry.add(job) }
+
+    /// Serves a job no longer. Transfers that are under way end by themselves.
+    public func remove(folder: String) { registry.remove(folder: folder) }
+
+    /// Ends all transfers and frees the port.
+    public func stop() async {
+        registry.removeAll()
+        try? await channel.close().get()
+    }
+}

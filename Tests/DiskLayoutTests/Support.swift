@@ -1,0 +1,83 @@
+import DiskLayout
+import Foundation
+
+/// A generator that gives the same numbers each time (SplitMix64), so that a failing case can be run again.
+struct SeededGenerator: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+        return z ^ (z >> 31)
+    }
+}
+
+extension CardLayout {
+    /// Some card: 64 MiB to 1 TiB, any sizes that fit it.
+    static func random(seed: UInt64) throws -> CardLayout {
+        var generator = SeededGenerator(seed: seed)
+        let uboot = UInt64.random(in: 1...64, using: &generator) * 4
+        let boot = UInt64.random(in: 1...512, using: &generator) * 4
+        let rootfs = UInt64.random(in: 1...(1 << UInt64.random(in: 13...31, using: &generator)), using: &generator)
+        let behind = UInt64.random(in: 0...100_000, using: &generator)
+        let card = ByteCount((4 + uboot + boot) << 20) + SectorCount(rootfs + behind).byteCount
+        return try CardLayout(
+            cardSize: card, ubootSize: .mebibytes(uboot), bootSize: .mebibytes(boot),
+            rootfsSize: Bool.random(using: &generator) || rootfs + behind < 8192 ? SectorCount(rootfs).byteCount : nil,
+            diskID: DiskID(UInt32.random(in: 1...UInt32.max, using: &generator)) ?? CardLayout.defaultDiskID)
+    }
+}
+
+/// A folder that goes when it is released.
+final class TemporaryFolder {
+    let url: URL
+
+    init() throws {
+        url = FileManager.default.temporaryDirectory.appendingPathComponent("rpiflash-test-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+    }
+
+    deinit { try? FileManager.default.removeItem(at: url) }
+
+    func path(_ name: String) -> String { url.appendingPathComponent(name).path }
+
+    /// A sparse file.
+    func file(_ name: String, size: UInt64) throws -> String {
+        try Data().write(to: URL(fileURLWithPath: path(name)))
+        let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: path(name)))
+        try handle.truncate(atOffset: size)
+        try handle.close()
+        return path(name)
+    }
+}
+
+/// The second opinion.
+let sfdisk = ["/usr/sbin/sfdisk", "/sbin/sfdisk"].first { FileManager.default.isExecutableFile(atPath: $0) }
+/// Locally a missing tool skips a test visibly, in CI it fails it.
+let canUseSfdisk = sfdisk != nil || ProcessInfo.processInfo.environment["CI"] != nil
+
+struct ToolMissing: Error {}
+
+/// What sfdisk prints; `input` is its script.
+@discardableResult
+func runSfdisk(_ arguments: [String], input: String = "", in folder: URL) throws -> (status: Int32, output: String) {
+    guard let sfdisk else { throw ToolMissing() }
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: sfdisk)
+    process.arguments = arguments
+    process.currentDirectoryURL = folder
+    let (standardInput, standardOutput) = (Pipe(), Pipe())
+    process.standardInput = standardInput
+    process.standardOutput = standardOutput
+    process.standardError = FileHandle.nullDevice
+    try process.run()
+    try standardInput.fileHandleForWriting.write(contentsOf: Data(input.utf8))
+    try standardInput.fileHandleForWriting.close()
+    let output = standardOutput.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    return (process.terminationStatus, String(decoding: output, as: UTF8.self))
+}

@@ -1,0 +1,151 @@
+import BootScript
+import DiskLayout
+import Foundation
+import RecoveryImage
+import SystemPackage
+import Testing
+
+/// The source tree.
+let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent()
+
+/// The built program: in RPIFLASH_BIN, else next to the test program.
+let program: URL = {
+    let folder =
+        ProcessInfo.processInfo.environment["RPIFLASH_BIN"].map { URL(fileURLWithPath: $0, relativeTo: root) }
+        ?? URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+    return folder.appendingPathComponent("rpiflash-gen")
+}()
+
+/// What the tests check with, besides what the program itself needs.
+let hostTools = [
+    "mkfs.vfat", "mcopy", "mdir", "mkimage", "dumpimage", "sfdisk", "fsck.vfat", "xz", "sha256sum", "bmaptool",
+]
+let missingTools = hostTools.filter { find($0) == nil }
+/// Locally a missing tool skips a test visibly, in CI it fails it.
+let canUseTools = missingTools.isEmpty || ProcessInfo.processInfo.environment["CI"] != nil
+
+/// Whether a test may make a mount namespace of its own.
+let canUnshare =
+    (try? run("unshare", ["-rm", "true"], in: root).status) == 0 || ProcessInfo.processInfo.environment["CI"] != nil
+
+func find(_ tool: String) -> String? {
+    let path = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map(String.init)
+    return (path + ["/usr/sbin", "/sbin"]).map { "\($0)/\(tool)" }
+        .first { FileManager.default.isExecutableFile(atPath: $0) }
+}
+
+struct Ran {
+    let status: Int32
+    let output: String
+    let errors: String
+}
+
+/// Runs a program to its end.
+@discardableResult
+func run(
+    _ tool: String, _ arguments: [String], in folder: URL, environment: [String: String] = [:]
+) throws -> Ran {
+    let process = Process()
+    process.executableURL = URL(
+        fileURLWithPath: try #require(tool.hasPrefix("/") ? tool : find(tool), "\(tool) is missing"))
+    process.arguments = arguments
+    process.currentDirectoryURL = folder
+    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+    let folder = try TemporaryFolder()
+    // Files and not pipes: nothing has to be drained while it runs.
+    let (output, errors) = (folder.url.appendingPathComponent("output"), folder.url.appendingPathComponent("errors"))
+    for file in [output, errors] { try Data().write(to: file) }
+    process.standardInput = FileHandle.nullDevice
+    process.standardOutput = try FileHandle(forWritingTo: output)
+    process.standardError = try FileHandle(forWritingTo: errors)
+    try process.run()
+    process.waitUntilExit()
+    return Ran(
+        status: process.terminationStatus, output: String(decoding: try Data(contentsOf: output), as: UTF8.self),
+        errors: String(decoding: try Data(contentsOf: errors), as: UTF8.self))
+}
+
+/// A folder that goes when it is released.
+final class TemporaryFolder {
+    let url: URL
+
+    init() throws {
+        url = FileManager.default.temporaryDirectory.appendingPathComponent("rpiflash-test-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+    }
+
+    deinit { try? FileManager.default.removeItem(at: url) }
+
+    func write(_ text: String, to name: String) throws { try write(Data(text.utf8), to: name) }
+
+    func write(_ data: Data, to name: String) throws {
+        let file = url.appendingPathComponent(name)
+        try FileManager.default.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+        try data.write(to: file)
+    }
+
+    func data(_ name: String) throws -> Data { try Data(contentsOf: url.appendingPathComponent(name)) }
+
+    /// The names of all that is in it, hidden ones too.
+    func names(_ folder: String = "") throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: url.appendingPathComponent(folder).path).sorted()
+    }
+}
+
+/// Bytes that nobody mistakes for others, of a length that fills no cluster.
+func filler(_ seed: UInt8, count: Int) -> Data {
+    let pattern = Data((0..<251).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ Int(seed)) })
+    var data = Data()
+    while data.count < count { data.append(data.isEmpty ? pattern : data) }
+    return data.prefix(count)
+}
+
+/// A work folder like the source tree's: card.yaml, and stand-ins for what is built and fetched, whose content nothing
+/// looks at.
+func workFolder(ubootSize: String = "8 MiB", bootSize: String = "8 MiB", cardSize: String = "256 MiB") throws
+    -> TemporaryFolder
+{
+    let folder = try TemporaryFolder()
+    try folder.write(
+        "card_size: \(cardSize)\nuboot_size: \(ubootSize)\nboot_size: \(bootSize)\n", to: "recovery_image/card.yaml")
+    for name in ["files.yaml", "config.txt", "rpiflash.env"] {
+        try folder.write(
+            Data(contentsOf: root.appendingPathComponent("recovery_image/\(name)")), to: "recovery_image/\(name)")
+    }
+    for (index, name) in [
+        "LICENCE.broadcom", "bootcode.bin", "start.elf", "fixup.dat", "start4.elf", "fixup4.dat", "start_x.elf",
+    ]
+    .enumerated() {
+        try folder.write(filler(UInt8(index), count: 10_001 * (index + 1)), to: "build/firmware/\(name)")
+    }
+    for board in ["rpi_arm64", "rpi_3_32b", "rpi_4_32b", "qemu_arm64"] {
+        try folder.write(filler(99, count: 600_123), to: "build/uboot/\(board)/u-boot.bin")
+        for tree in try profile(board).deviceTrees {
+            try folder.write(
+                filler(UInt8(truncatingIfNeeded: tree.count), count: 20_011), to: "build/uboot/\(board)/dtb/\(tree).dtb"
+            )
+        }
+    }
+    return folder
+}
+
+/// A board's own profile.
+func profile(_ board: String) throws -> BoardProfile {
+    try readBoard(board, in: FilePath(root.appendingPathComponent("uboot/boards").path))
+}
+
+/// Runs rpiflash-gen in a work folder, with the source tree's templates and boards.
+func generate(
+    _ arguments: [String], in folder: TemporaryFolder, environment: [String: String] = [:]
+) throws -> Ran {
+    var arguments = arguments
+    if arguments.first != "layout" {
+        arguments += ["--templates", root.appendingPathComponent("templates").path]
+        arguments += ["--boards", root.appendingPathComponent("uboot/boards").path]
+    }
+    // Compressing takes longest, and little hangs on it.
+    if arguments.first == "recovery-image", !arguments.contains("--xz") { arguments.append("--no-xz") }
+    let environment = ["SOURCE_DATE_EPOCH": "", "RPIFLASH_BUILD": ""].merging(environment) { $1 }
+    return try run(program.path, arguments, in: folder.url, environment: environment)
+}

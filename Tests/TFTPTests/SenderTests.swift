@@ -1,0 +1,203 @@
+import TFTP
+import Testing
+
+private func at(_ milliseconds: Int64) -> Moment { Moment(nanoseconds: milliseconds * 1_000_000) }
+
+struct SenderTests {
+    /// A sender with a window of 4 whose first window, blocks 1 to 4, is out.
+    private func started(blocks: UInt64 = 100) -> Sender {
+        var sender = Sender(size: blocks * 1468 - 1, options: agreed(window: 4))
+        #expect(sender.start(at: at(0)) == [.sendOptions(sender.options.acknowledgement ?? [])])
+        #expect(sender.receive(acknowledgement: 0, at: at(1)) == [.sendBlocks(1...4)])
+        return sender
+    }
+
+    @Test func `a file that fills its last block ends with an empty one`() {
+        let sender = Sender(size: 1024, options: TransferOptions())
+        #expect(sender.lastBlock == 3)
+        #expect(sender.range(of: 2) == 512..<1024)
+        #expect(sender.range(of: 3) == 1024..<1024)
+        #expect(Sender(size: 1023, options: TransferOptions()).lastBlock == 2)
+        #expect(Sender(size: 0, options: TransferOptions()).range(of: 1) == 0..<0)
+    }
+
+    @Test func `without options the first block is the answer`() {
+        var sender = Sender(size: 600, options: TransferOptions())
+        #expect(sender.start(at: at(0)) == [.sendBlocks(1...1)])
+        #expect(sender.receive(acknowledgement: 1, at: at(1)) == [.sendBlocks(2...2)])
+        #expect(sender.receive(acknowledgement: 2, at: at(2)) == [.finish])
+        #expect(sender.deadline == nil)
+    }
+
+    @Test func `an ack of the window's end sends the next window`() {
+        var sender = started()
+        #expect(sender.receive(acknowledgement: 4, at: at(2)) == [.sendBlocks(5...8)])
+    }
+
+    @Test func `an ack inside the window goes back behind it at once`() {
+        var sender = started()
+        #expect(sender.receive(acknowledgement: 2, at: at(2)) == [.sendBlocks(3...6)])
+        #expect(sender.counters == Sender.Counters(sent: 8, repeated: 2))
+    }
+
+    @Test func `old acks, and acks of what was never sent, start nothing`() {
+        var sender = started()
+        #expect(sender.receive(acknowledgement: 4, at: at(2)) == [.sendBlocks(5...8)])
+        for number in [UInt16(0), 1, 2, 3, 9, 100, 0x7fff, 0x8000, 0xffff] {
+            #expect(sender.receive(acknowledgement: number, at: at(3)) == [])
+        }
+    }
+
+    @Test func `the same ack goes back once only`() {
+        var sender = started()
+        #expect(sender.receive(acknowledgement: 4, at: at(2)) == [.sendBlocks(5...8)])
+        #expect(sender.receive(acknowledgement: 4, at: at(3)) == [.sendBlocks(5...8)])
+        #expect(sender.receive(acknowledgement: 4, at: at(4)) == [])
+    }
+
+    @Test func `in lock step a repeated ack repeats no data`() {
+        var sender = Sender(size: 5000, options: TransferOptions())
+        _ = sender.start(at: at(0))
+        #expect(sender.receive(acknowledgement: 1, at: at(1)) == [.sendBlocks(2...2)])
+        #expect(sender.receive(acknowledgement: 1, at: at(2)) == [])
+    }
+
+    @Test func `silence is ended within tens of milliseconds, first with two packets, then with the window`() throws {
+        var sender = started()
+        // The answer to the OACK took 1 ms: the shortest wait of 20 ms.
+        var due = try #require(sender.deadline)
+        #expect(due == at(1 + 20))
+        #expect(sender.expire(at: at(20)) == [])
+        var waits: [Interval] = []
+        for expected: [Sender.Action] in [
+            [.sendBlocks(1...1), .sendBlocks(4...4)], [.sendBlocks(1...1), .sendBlocks(4...4)],
+            [.sendBlocks(1...4), .sendBlocks(5...5), .sendBlocks(1...1)],
+        ] {
+            #expect(sender.expire(at: due) == expected)
+            let next = try #require(sender.deadline)
+            waits.append(next - due)
+            due = next
+        }
+        #expect(waits == [.milliseconds(40), .milliseconds(80), .milliseconds(160)])
+    }
+
+    @Test func `an address that never answered is sent the answer four times, no more`() throws {
+        var sender = Sender(size: 1 << 20, options: agreed(window: 32))
+        var packets = sender.start(at: at(0)).count
+        while let deadline = sender.deadline {
+            packets += sender.expire(at: deadline).filter { if case .sendOptions = $0 { true } else { false } }.count
+        }
+        #expect(packets == 1 + Sender.unansweredRepeats)
+    }
+
+    @Test func `a silent client is given up with its own error`() throws {
+        var sender = started()
+        var last: [Sender.Action] = []
+        while let deadline = sender.deadline { last = sender.expire(at: deadline) }
+        #expect(last == [.fail(.silence(.seconds(30)))])
+        #expect(sender.receive(acknowledgement: 4, at: at(99_999)) == [])
+    }
+
+    @Test func `an error from the client ends the transfer with what it says`() {
+        var sender = started()
+        let failure = TransferFailure.refused(ErrorCode(rawValue: 0), message: "user abort")
+        #expect(sender.receive(error: .undefined, message: "user abort") == [.fail(failure)])
+        #expect(failure.description == "peer gave up with error 0: user abort")
+        #expect(sender.deadline == nil)
+    }
+
+    @Test func `block numbers roll over`() {
+        // 200,000 blocks: the 16-bit number rolls over three times.
+        var sender = Sender(size: 8 * 200_000 - 1, options: agreed(window: 32, blockSize: 8))
+        _ = sender.start(at: at(0))
+        var actions = sender.receive(acknowledgement: 0, at: at(0))
+        var next: UInt64 = 1
+        while case .sendBlocks(let blocks)? = actions.first {
+            #expect(blocks.lowerBound == next)
+            next = blocks.upperBound + 1
+            actions = sender.receive(acknowledgement: UInt16(truncatingIfNeeded: blocks.upperBound), at: at(0))
+        }
+        #expect(actions == [.finish])
+        #expect(next == 200_001)
+        #expect(sender.counters.repeated == 0)
+    }
+}
+
+struct SimulatedReadTests {
+    static let cases = 300
+
+    @Test(arguments: [0, 1, 10, 50, 200], [1, 4, 16, 32])
+    func `every read completes with every block, whatever is lost`(loss: Int, window: Int) {
+        for seed in 0..<UInt64(Self.cases) {
+            let size = seed * 1021 % 300_000
+            let network = Network(lossToClient: loss, lossToServer: loss, duplicates: loss / 4, reordered: loss / 4)
+            let options = agreed(window: window)
+            let read = simulateRead(
+                size: size, options: options, client: UBootClient(window: UInt16(window)), network: network, seed: seed)
+            #expect(read.isComplete, "seed \(seed)")
+            #expect(read.blocks == size / 1468 + 1, "seed \(seed)")
+        }
+    }
+
+    @Test(arguments: [0, 10, 100])
+    func `a client of plain RFC 1350 completes`(loss: Int) {
+        for seed in 0..<UInt64(Self.cases) {
+            let network = Network(lossToClient: loss, lossToServer: loss, duplicates: loss)
+            let read = simulateRead(
+                size: seed * 97, options: TransferOptions(), client: PlainClient(), network: network, seed: seed)
+            #expect(read.isComplete, "seed \(seed)")
+            #expect(read.blocks == seed * 97 / 512 + 1)
+        }
+    }
+
+    @Test(arguments: [10, 50])
+    func `U-Boot never waits in vain when packets to it are lost`(perThousand: Int) {
+        for seed in 0..<UInt64(40) {
+            let read = simulateRead(
+                size: 4 << 20, options: agreed(window: 32), client: UBootClient(window: 32),
+                network: Network(lossToClient: perThousand), seed: seed)
+            #expect(read.isComplete && read.failure == nil)
+            #expect(read.clientTimeouts == 0, "seed \(seed)")
+        }
+    }
+
+    @Test func `with losses the rate stays near the loss-free one`() {
+        func seconds(_ perThousand: Int) -> Double {
+            let runs = (0..<UInt64(9)).map { seed in
+                simulateRead(
+                    size: 4 << 20, options: agreed(window: 32), client: UBootClient(window: 32),
+                    network: Network(lossToClient: perThousand), seed: seed
+                ).seconds
+            }
+            return runs.sorted()[4]
+        }
+        let lossFree = seconds(0)
+        #expect(lossFree / seconds(1) > 0.9)
+        #expect(lossFree / seconds(10) > 0.7)
+        #expect(lossFree / seconds(50) > 0.35)
+    }
+
+    @Test func `doubled packets do not double the traffic`() {
+        // The sorcerer's apprentice: an ACK that comes twice must not make every later packet come twice.
+        for window in [1, 8, 32] {
+            var total = Sender.Counters()
+            for seed in 0..<UInt64(50) {
+                let read = simulateRead(
+                    size: 1 << 20, options: agreed(window: window), client: UBootClient(window: UInt16(window)),
+                    network: Network(duplicates: 20), seed: seed)
+                #expect(read.isComplete)
+                total.sent += read.counters.sent
+                total.repeated += read.counters.repeated
+            }
+            #expect(total.repeated * 2 < total.sent, "window \(window)")
+        }
+    }
+
+    @Test func `a client that vanishes is sent little more`() {
+        let read = simulateRead(
+            size: 4 << 20, options: agreed(window: 32), client: UBootClient(window: 32),
+            network: Network(lossToClient: 1000, lossToServer: 0), seed: 1)
+        #expect(read.failure == .silence(.seconds(30)))
+        #expect(read.counters.sent == 0)
+    }
+}

@@ -1,0 +1,258 @@
+import Foundation
+import TFTPServer
+import Testing
+
+/// A TFTP root in a temporary folder with one target's folder in it, removed in the end.
+struct TemporaryRoot: ~Copyable {
+    static let mac = "02:00:00:00:00:01"
+    let path: String
+    var folder: String { "\(path)/\(Self.mac)" }
+
+    init() throws {
+        path = FileManager.default.temporaryDirectory.appending(path: "tftp-\(UUID().uuidString)").path
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    }
+
+    func write(_ name: String, _ content: [UInt8]) throws {
+        try Data(content).write(to: URL(filePath: "\(folder)/\(name)"))
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+}
+
+/// Bytes that show where they come from: a tile of random bytes whose length no block size divides, repeated.
+func pattern(_ count: Int) -> [UInt8] {
+    var generator = SeededGenerator(seed: UInt64(count))
+    let tile = (0..<min(count, 65_521)).map { _ in UInt8(truncatingIfNeeded: generator.next()) }
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(count + tile.count)
+    while bytes.count < count { bytes += tile }
+    bytes.removeLast(bytes.count - count)
+    return bytes
+}
+
+/// Runs a client; returns its exit status.
+func run(_ program: String, _ arguments: [String], in folder: String) throws -> Int32 {
+    let process = Process()
+    process.executableURL = URL(filePath: "/usr/bin/env")
+    process.arguments = [program] + arguments
+    process.currentDirectoryURL = URL(filePath: folder)
+    process.standardOutput = FileHandle.nullDevice
+    process.standardError = FileHandle.nullDevice
+    process.standardInput = FileHandle.nullDevice
+    try process.run()
+    process.waitUntilExit()
+    return process.terminationStatus
+}
+
+func isInstalled(_ program: String) -> Bool {
+    ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"].contains {
+        FileManager.default.isExecutableFile(atPath: "\($0)/\(program)")
+    }
+}
+
+/// A client that someone else wrote.
+enum ForeignClient: String, CaseIterable, Sendable {
+    case curl, atftp
+    case tftpHPA = "tftp"
+
+    func arguments(get remote: String, to local: String, port: Int) -> [String] {
+        switch self {
+        case .curl: ["-s", "-o", local, "tftp://127.0.0.1:\(port)/\(remote)"]
+        case .atftp:
+            [
+                "--option", "windowsize 8", "--option", "blksize 1468", "-g", "-r", remote, "-l", local, "127.0.0.1",
+                "\(port)",
+            ]
+        case .tftpHPA: ["-m", "binary", "127.0.0.1", "\(port)", "-c", "get", "127.0.0.1:\(remote)", local]
+        }
+    }
+
+    func arguments(put local: String, to remote: String, port: Int) -> [String] {
+        switch self {
+        case .curl: ["-s", "-T", local, "tftp://127.0.0.1:\(port)/\(remote)"]
+        case .atftp: ["-p", "-l", local, "-r", remote, "127.0.0.1", "\(port)"]
+        case .tftpHPA: ["-m", "binary", "127.0.0.1", "\(port)", "-c", "put", local, "127.0.0.1:\(remote)"]
+        }
+    }
+}
+
+/// In CI a missing client fails the test; elsewhere it is skipped.
+let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
+
+@Suite(.timeLimit(.minutes(2))) struct ServerTests {
+    private func job(_ files: Set<String>, address: String = "127.0.0.1") -> Job {
+        Job(folder: TemporaryRoot.mac, files: files, address: address)
+    }
+
+    @Test(arguments: ForeignClient.allCases.filter { requiresClients || isInstalled($0.rawValue) })
+    func `clients that others wrote fetch and upload, byte for byte`(client: ForeignClient) async throws {
+        let root = try TemporaryRoot()
+        // Ends inside, at and one behind a block of 512 and of 1468, empty, and past the 16-bit block number.
+        let sizes = [0, 1, 511, 512, 513, 1467, 1468, 1469, 100_000, 65_536 * 512 + 77]
+        for size in sizes { try root.write("rpi_image_part_\(size)", pattern(size)) }
+        let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
+        let events = server.add(job(Set(sizes.map { "rpi_image_part_\($0)" })))
+        for size in sizes {
+            let remote = "\(TemporaryRoot.mac)/rpi_image_part_\(size)"
+            let status = try run(
+                client.rawValue, client.arguments(get: remote, to: "got", port: server.port), in: root.path)
+            #expect(status == 0, "\(size) bytes")
+            let got = FileManager.default.contents(atPath: "\(root.path)/got")
+            // curl makes no file for an empty one.
+            #expect((got ?? Data()) == Data(pattern(size)), "\(size) bytes")
+            try? FileManager.default.removeItem(atPath: "\(root.path)/got")
+        }
+        try Data([1, 2, 3, 4, 5, 6, 7, 8]).write(to: URL(filePath: "\(root.path)/outcome"))
+        let status = try run(
+            client.rawValue, client.arguments(put: "outcome", to: "\(TemporaryRoot.mac)/OK", port: server.port),
+            in: root.path)
+        #expect(status == 0)
+        await server.stop()
+
+        var completed: [String] = []
+        var uploads: [ServerEvent] = []
+        for await event in events {
+            if case .completed(let file, _, _, let repeated) = event {
+                completed.append(file)
+                #expect(repeated == 0, "nothing is lost on loopback")
+            }
+            if case .uploaded = event { uploads.append(event) }
+        }
+        #expect(completed == sizes.map { "rpi_image_part_\($0)" })
+        #expect(uploads == [.uploaded(name: "OK", content: [1, 2, 3, 4, 5, 6, 7, 8])])
+        #expect(!FileManager.default.fileExists(atPath: "\(root.folder)/OK"), "an upload is never written to disk")
+    }
+
+    @Test func `what is not the job's is refused`() async throws {
+        let root = try TemporaryRoot()
+        try root.write("rpi_image_parts", [1])
+        try root.write("secret", [2])
+        try Data([3]).write(to: URL(filePath: "\(root.path)/outside"))
+        try FileManager.default.createDirectory(atPath: "\(root.path)/other", withIntermediateDirectories: true)
+        try Data([4]).write(to: URL(filePath: "\(root.path)/other/rpi_image_parts"))
+        try FileManager.default.createSymbolicLink(
+            atPath: "\(root.folder)/rpi_image_part_0", withDestinationPath: "../outside")
+        #expect(mkfifo("\(root.folder)/rpi_image_part_1", 0o600) == 0)
+        let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
+        _ = server.add(job(["rpi_image_parts", "rpi_image_part_0", "rpi_image_part_1", "rpi_image_part_2"]))
+        let probe = ServerProbe(host: "127.0.0.1", port: server.port)
+        let mac = TemporaryRoot.mac
+        #expect(await probe.read("\(mac)/rpi_image_parts") == .content([1]))
+        #expect(await probe.read("/\(mac)/rpi_image_parts") == .content([1]))
+        let refused = ServerProbe.Answer.refused(code: 1, message: "file not found")
+        for path in [
+            "\(mac)/secret", "outside", "/outside", "\(mac)/../outside", "../\(mac)/rpi_image_parts",
+            "other/rpi_image_parts", "\(mac)//rpi_image_parts", "\(mac)/./rpi_image_parts", "\(mac)/", "", "/", mac,
+            "\(mac)/rpi_image_parts/", "//\(mac)/rpi_image_parts",
+            // A link, a FIFO, a file that is missing.
+            "\(mac)/rpi_image_part_0", "\(mac)/rpi_image_part_1", "\(mac)/rpi_image_part_2",
+        ] {
+            #expect(await probe.read(path) == refused, "\(path)")
+        }
+        for path in ["\(mac)/rpi_image_parts", "\(mac)/ok", "\(mac)/OK2", "OK", "other/OK", "\(mac)/../OK"] {
+            #expect(
+                await probe.write(path, content: [1]) == .refused(code: 2, message: "not allowed"), "\(path)")
+        }
+        await server.stop()
+    }
+
+    @Test func `another host than the job's target gets nothing`() async throws {
+        let root = try TemporaryRoot()
+        try root.write("rpi_image_parts", [1])
+        let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
+        let events = server.add(job(["rpi_image_parts"], address: "192.0.2.1"))
+        let probe = ServerProbe(host: "127.0.0.1", port: server.port)
+        let path = "\(TemporaryRoot.mac)/rpi_image_parts"
+        for _ in 0..<3 {
+            #expect(await probe.read(path) == .refused(code: 1, message: "file not found"))
+        }
+        #expect(
+            await probe.write("\(TemporaryRoot.mac)/OK", content: [1]) == .refused(code: 2, message: "not allowed"))
+        await server.stop()
+        var seen: [ServerEvent] = []
+        for await event in events { seen.append(event) }
+        // Each once, however often it is asked.
+        #expect(
+            seen == [
+                .refused(path: path, address: "127.0.0.1", reason: "not the job's target"),
+                .refused(path: "\(TemporaryRoot.mac)/OK", address: "127.0.0.1", reason: "not the job's target"),
+            ])
+    }
+
+    @Test func `each outcome is taken once; the same again is acknowledged, another content refused`() async throws {
+        let root = try TemporaryRoot()
+        let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
+        let events = server.add(job([]))
+        let probe = ServerProbe(host: "127.0.0.1", port: server.port)
+        let path = "\(TemporaryRoot.mac)/OK"
+        #expect(await probe.write(path, content: [1]) == .taken)
+        #expect(await probe.write(path, content: [1]) == .taken)
+        #expect(
+            await probe.write(path, content: [2]) == .refused(code: 6, message: "another content came before"))
+        #expect(await probe.write("\(TemporaryRoot.mac)/FAILED", content: [3]) == .taken)
+        await server.stop()
+        var seen: [ServerEvent] = []
+        for await event in events { seen.append(event) }
+        #expect(
+            seen == [.uploaded(name: "OK", content: [1]), .uploaded(name: "FAILED", content: [3])])
+    }
+
+    @Test(arguments: [65535, 65536, 65537]) func `an upload has at most 64 KiB`(size: Int) async throws {
+        try #require(requiresClients || isInstalled("atftp"))
+        let root = try TemporaryRoot()
+        let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
+        let events = server.add(job([]))
+        try Data(pattern(size)).write(to: URL(filePath: "\(root.path)/report"))
+        let status = try run(
+            "atftp", ForeignClient.atftp.arguments(put: "report", to: "\(TemporaryRoot.mac)/REPORT", port: server.port),
+            in: root.path)
+        await server.stop()
+        #expect((status == 0) == (size <= 65536))
+        var uploads = 0
+        for await event in events {
+            if case .uploaded(let name, let content) = event {
+                uploads += 1
+                #expect(name == "REPORT" && content == pattern(size))
+            }
+        }
+        #expect(uploads == (size <= 65536 ? 1 : 0))
+    }
+
+    @Test func `a port that is taken is named`() async throws {
+        let root = try TemporaryRoot()
+        let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
+        await #expect(throws: TFTPServerError.addressInUse("127.0.0.1:\(server.port)")) {
+            _ = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: server.port)
+        }
+        await #expect(throws: TFTPServerError.noSuchAddress("192.0.2.1:0")) {
+            _ = try await TFTPServer.start(root: root.path, host: "192.0.2.1", port: 0)
+        }
+        await #expect(throws: TFTPServerError.root("/nonexistent", reason: "no such file or directory")) {
+            _ = try await TFTPServer.start(root: "/nonexistent", host: "127.0.0.1", port: 0)
+        }
+        await server.stop()
+    }
+
+    @Test func `a server on all addresses answers from the one that was asked`() async throws {
+        let root = try TemporaryRoot()
+        try root.write("rpi_image_parts", [9])
+        let server = try await TFTPServer.start(root: root.path, host: "0.0.0.0", port: 0)
+        // The answer goes to whom the kernel chose to ask from: 127.0.0.1, for every 127.x.
+        _ = server.add(job(["rpi_image_parts"]))
+        for host in ["127.0.0.1", "127.0.0.2", "127.1.2.3"] {
+            // The probe takes answers from the address that it asked only.
+            let probe = ServerProbe(host: host, port: server.port)
+            #expect(await probe.read("\(TemporaryRoot.mac)/rpi_image_parts") == .content([9]))
+        }
+        await server.stop()
+    }
+
+    @Test func `no answer is silence, not a hang`() async throws {
+        let root = try TemporaryRoot()
+        let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
+        let port = server.port
+        await server.stop()
+        #expect(await ServerProbe(host: "127.0.0.1", port: port, patience: 1).read("x") == .silence)
+    }
+}
