@@ -59,6 +59,11 @@ struct FATUsage {
         while index < clusterCount + 2 {
             let entries = min(clusterCount + 2 - index, 65536 / UInt64(entryBytes))
             let bytes = try read(fatStart + index * UInt64(entryBytes), Int(entries) * entryBytes)
+            // Most of a FAT is unused.
+            guard bytes.contains(where: { $0 != 0 }) else {
+                index += entries
+                continue
+            }
             for entry in 0..<Int(entries) {
                 let value = bytes[entry * entryBytes..<(entry + 1) * entryBytes]
                 guard value.contains(where: { $0 != 0 }) else { continue }

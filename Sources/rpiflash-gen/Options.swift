@@ -55,8 +55,8 @@ enum Places {
     /// A file or folder of the source tree, or of an installed product: `share/rpiflash` next to the program's folder, then
     /// in /usr. The first that exists; the source tree's where none does, for the message.
     static func shared(_ path: String) -> FilePath {
-        let installed = [beside, "/usr/share/rpiflash"].compactMap { $0?.appending(path) }
-        return ([FilePath(path)] + installed).first { access($0.string, F_OK) == 0 } ?? FilePath(path)
+        let candidates = [path] + installed.map { "\($0)/\(path)" }
+        return FilePath(candidates.first { access($0, F_OK) == 0 } ?? path)
     }
 
     /// Folder of everything that is built: RPIFLASH_BUILD, else `build`.
@@ -67,10 +67,11 @@ enum Places {
         getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
     }
 
-    private static var beside: FilePath? {
-        guard let program = realpath("/proc/self/exe", nil) else { return nil }
+    // Looked up once: the parser asks for each default dozens of times.
+    private static let installed: [String] = {
+        guard let program = realpath("/proc/self/exe", nil) else { return ["/usr/share/rpiflash"] }
         defer { free(program) }
-        return FilePath(String(cString: program)).removingLastComponent().removingLastComponent()
-            .appending("share/rpiflash")
-    }
+        let folder = FilePath(String(cString: program)).removingLastComponent().removingLastComponent()
+        return ["\(folder)/share/rpiflash", "/usr/share/rpiflash"]
+    }()
 }
