@@ -68,8 +68,8 @@ static void show(struct cgpiod_chip *chip, unsigned int offset)
 
     if (cgpiod_chip_get_line_info(chip, offset, &info) != 0)
         fail("line info");
-    printf("line %u '%s' %s %s '%s'\n", offset, info.name, info.used ? "used" : "free", info.output ? "output" : "input",
-           info.consumer);
+    printf("line %u '%s' %s %s '%s'\n", offset, info.name, info.used ? "used" : "free",
+           info.output ? "output" : "input", info.consumer);
 }
 
 static struct cgpiod_line *request(struct cgpiod_chip *chip, unsigned int offset)
