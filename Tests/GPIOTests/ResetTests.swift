@@ -38,6 +38,16 @@ extension GPIOTests {
             #expect(events.allSatisfy { $0.line == line }, scenario.all, sourceLocation: sourceLocation)
         }
 
+        /// One sentence on stderr that ends in `message`; what it is about may come before.
+        private func expectError(
+            _ scenario: Scenario, _ message: String, sourceLocation: SourceLocation = #_sourceLocation
+        ) {
+            let lines = scenario.stderr.split(separator: "\n")
+            #expect(lines.count == 1, scenario.all, sourceLocation: sourceLocation)
+            #expect(lines.first?.hasPrefix("rpiflash: ") == true, scenario.all, sourceLocation: sourceLocation)
+            #expect(lines.first?.hasSuffix(": \(message)") == true, scenario.all, sourceLocation: sourceLocation)
+        }
+
         /// The hold time, 5 % less or more.
         private func about(_ milliseconds: Double) -> ClosedRange<Double> { milliseconds * 0.95...milliseconds * 1.05 }
 
@@ -116,7 +126,7 @@ extension GPIOTests {
         {
             let scenario = try await scenario(name)
             #expect(scenario.status == 9, scenario.all)
-            #expect(scenario.stderr == "rpiflash: error: \(message)\n", scenario.all)
+            expectError(scenario, message)
             #expect(scenario.events.isEmpty, scenario.all)
         }
 
@@ -126,9 +136,7 @@ extension GPIOTests {
         ) async throws {
             let scenario = try await scenario(name)
             #expect(scenario.status == 9, scenario.all)
-            #expect(
-                scenario.stderr == "rpiflash: error: GPIO line \(line) is in use by '\(consumer)'; free it first\n",
-                scenario.all)
+            expectError(scenario, "GPIO line \(line) is in use by '\(consumer)'; free it first")
             // One request only: the other's.
             #expect(scenario.events.count { $0.kind == .request } == 1, scenario.all)
         }
