@@ -86,6 +86,9 @@ let package = Package(
         .testTarget(name: "TFTPTests", dependencies: ["TFTP", "TFTPServer"], swiftSettings: strict),
         .testTarget(
             name: "FlashingTests", dependencies: ["Flashing", "FlashPlan", "Inventory", "GPIO"], swiftSettings: strict),
+        // The built program and the shim on recorded GPIO lines, in QEMU.
+        .testTarget(
+            name: "GPIOTests", dependencies: ["GPIO", subprocess, system], exclude: ["vm"], swiftSettings: strict),
         // The whole system: the built binaries, real U-Boot in QEMU, a real kernel.
         .testTarget(name: "SystemTests", dependencies: ["DiskLayout", subprocess, system], swiftSettings: strict),
     ]

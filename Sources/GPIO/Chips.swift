@@ -22,8 +22,8 @@ public struct ChipDescription: Hashable, Sendable {
     /// How many lines it has.
     public let lines: UInt32
 
-    /// Labels of the chips that carry a Raspberry Pi's 40-pin header.
-    static let headerLabels: Set<String> = ["pinctrl-bcm2835", "pinctrl-bcm2711", "pinctrl-bcm2712", "pinctrl-rp1"]
+    /// Labels of the chips that carry a Raspberry Pi's 40-pin header: up to the Pi 3, the Pi 4, the Pi 5.
+    static let headerLabels: Set<String> = ["pinctrl-bcm2835", "pinctrl-bcm2711", "pinctrl-rp1"]
 }
 
 /// A line as the kernel describes it.
@@ -104,6 +104,8 @@ private func chipPaths(in folder: String) -> [String] {
     defer { unsafe closedir(stream) }
     var numbers: [UInt32] = []
     while let entry = unsafe readdir(stream) {
+        // Raspberry Pi OS links a Pi 5's old name gpiochip4 to the chip, which must not be there twice.
+        if unsafe Int(entry.pointee.d_type) == Int(DT_LNK) { continue }
         let name = unsafe text(entry.pointee.d_name)
         if name.hasPrefix("gpiochip"), let number = UInt32(name.dropFirst("gpiochip".count)) { numbers.append(number) }
     }
@@ -118,21 +120,23 @@ public func findLine(_ reference: LineReference) throws(GPIOError) -> LineDescri
     switch reference {
     case .offset(let offset): return try line(offset, on: try defaultChip(of: chips))
     case .chipOffset(let name, let offset):
+        if let chip = chips.first(where: { $0.name == name }) { return try line(offset, on: chip) }
         // A label may be there twice (two equal expanders); a name never is.
-        guard let chip = chips.first(where: { $0.name == name }) ?? chips.first(where: { $0.label == name }) else {
-            throw .noSuchChip(name, chips: names(chips))
-        }
+        let labelled = chips.filter { $0.label == name }
+        guard let chip = labelled.first else { throw .noSuchChip(name, chips: names(chips)) }
+        guard labelled.count == 1 else { throw .ambiguousChip(name, chips: labelled.map(\.name)) }
         return try line(offset, on: chip)
     case .name(let name):
         var found: [LineDescription] = []
+        var others: [String] = []
         for chip in chips {
             let handle = try ChipHandle(path: chip.path)
             for offset in 0..<chip.lines {
                 let line = try handle.line(offset, of: chip)
-                if line.name == name { found.append(line) }
+                if line.name == name { found.append(line) } else if !line.name.isEmpty { others.append(line.name) }
             }
         }
-        guard let line = found.first else { throw .noSuchLine(name) }
+        guard let line = found.first else { throw .noSuchLine(name, names: others) }
         guard found.count == 1 else { throw .ambiguousLine(name, places: found.map(\.place)) }
         return line
     }

@@ -1,0 +1,139 @@
+import Foundation
+import Subprocess
+import SystemPackage
+import Testing
+
+/// Where programs are run with GPIO lines that are seen: `virtual_target/gpio-bench`.
+enum GPIOBench {
+    static let repository = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
+    static let environment = ProcessInfo.processInfo.environment
+    static let build = environment["RPIFLASH_BUILD"].map { FilePath($0) } ?? repository.appending("build")
+    static let binaries = environment["RPIFLASH_BIN"].map { FilePath($0) } ?? repository.appending(".build/debug")
+
+    /// What `make test` prepares.
+    static let needed = [
+        binaries.appending("rpiflash"), build.appending("gpio-bench/vm/vmlinux"),
+        build.appending("gpio-bench/pi/vmlinuz"), build.appending("gpio-bench/libgpiod2-arm64/lib/libgpiod.a"),
+    ]
+
+    /// Everything is there, or this is CI, where its absence has to be seen.
+    static let isReady =
+        environment["CI"] != nil || needed.allSatisfy { FileManager.default.fileExists(atPath: $0.string) }
+
+    /// This run's programs and records; kept for a look at a failure.
+    static let scratch: FilePath = {
+        let path = FilePath(FileManager.default.temporaryDirectory.path).appending("rpiflash-gpio-tests.\(getpid())")
+        try? FileManager.default.createDirectory(atPath: path.string, withIntermediateDirectories: true)
+        return path
+    }()
+}
+
+/// What a command left behind.
+struct CommandResult: Sendable {
+    let status: Int32
+    let stdout: String
+    let stderr: String
+    var all: Comment { Comment(rawValue: "status \(status)\n--- stdout\n\(stdout)\n--- stderr\n\(stderr)") }
+}
+
+/// Runs a bash script with `set -euo pipefail`, ended after `seconds`.
+///
+/// The environment has RPIFLASH, BENCH (gpio-bench), REPOSITORY, D (the scratch folder) and what `environment` adds.
+func bash(_ script: String, _ environment: [String: String] = [:], seconds: Int) async throws -> CommandResult {
+    var variables: [Environment.Key: String?] = [
+        "RPIFLASH": GPIOBench.binaries.appending("rpiflash").string,
+        "BENCH": GPIOBench.repository.appending("virtual_target/gpio-bench").string,
+        "REPOSITORY": GPIOBench.repository.string, "D": GPIOBench.scratch.string,
+    ]
+    for (name, value) in environment { variables[Environment.Key(stringLiteral: name)] = value }
+    let result = try await run(
+        .name("timeout"),
+        arguments: ["--kill-after=10", "\(seconds)", "bash", "-c", "set -euo pipefail\n" + script],
+        environment: .inherit.updating(variables),
+        output: .string(limit: 16 << 20), error: .string(limit: 16 << 20))
+    let status: Int32 =
+        switch result.terminationStatus {
+        case .exited(let code): code
+        case .signaled(let signal): 128 + signal
+        }
+    return CommandResult(status: status, stdout: result.standardOutput, stderr: result.standardError)
+}
+
+/// One line of the simulated gpiochips' record.
+struct LineEvent: Hashable, Sendable, CustomStringConvertible {
+    enum Kind: String { case request, free, `in`, out }
+
+    /// Nanoseconds of the machine's monotonic clock.
+    let time: UInt64
+    /// `label:offset`.
+    let line: String
+    let kind: Kind
+    /// What the wire has, 0 or 1. Driven high is `out` and 1.
+    let level: Int
+
+    /// Without the time: `in 1`.
+    var description: String { "\(kind.rawValue) \(level)" }
+
+    init?(_ text: some StringProtocol) {
+        let words = text.split(separator: " ")
+        guard words.count == 4, let time = UInt64(words[0]), let kind = Kind(rawValue: String(words[2])),
+            let level = Int(words[3])
+        else { return nil }
+        (self.time, line, self.kind, self.level) = (time, String(words[1]), kind, level)
+    }
+}
+
+/// What one command did in the machine.
+struct Scenario: Sendable {
+    var status: Int32 = -1
+    var stdout = ""
+    var stderr = ""
+    var events: [LineEvent] = []
+
+    var all: Comment {
+        let record = events.map { "\($0.time) \($0.line) \($0)" }.joined(separator: "\n")
+        return Comment(rawValue: "status \(status)\n--- stdout\n\(stdout)--- stderr\n\(stderr)--- record\n\(record)")
+    }
+
+    /// How long the line was driven low, in milliseconds, each time.
+    var pulses: [Double] {
+        var pulses: [Double] = []
+        var start: UInt64?
+        for event in events where event.kind == .in || event.kind == .out {
+            if event.kind == .out, event.level == 0 {
+                start = start ?? event.time
+            } else if let began = start {
+                pulses.append(Double(event.time - began) / 1e6)
+                start = nil
+            }
+        }
+        return pulses
+    }
+
+    /// What the scenarios of `Tests/GPIOTests/vm/scenarios` printed, by their names.
+    static func parse(_ text: String) -> [String: Scenario] {
+        var scenarios: [String: Scenario] = [:]
+        var (name, part) = ("", "")
+        for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+            if line.hasPrefix("=== ") {
+                (name, part) = (String(line.dropFirst(4)), "")
+                scenarios[name] = Scenario()
+            } else if line.hasPrefix("--- ") {
+                part = String(line.dropFirst(4))
+            } else if part.isEmpty, line.hasPrefix("status ") {
+                scenarios[name]?.status = Int32(line.dropFirst(7)) ?? -1
+            } else if part == "stdout" {
+                scenarios[name]?.stdout += line + "\n"
+            } else if part == "stderr" {
+                scenarios[name]?.stderr += line + "\n"
+            } else if part == "record", let event = LineEvent(line) {
+                scenarios[name]?.events.append(event)
+            }
+        }
+        return scenarios
+    }
+}
+
+/// Everything that runs in gpio-bench, one at a time.
+@Suite(.serialized, .enabled(if: GPIOBench.isReady, "run make test, which builds what these tests need"))
+struct GPIOTests {}
