@@ -52,6 +52,9 @@ extension BoardProfile: Decodable {
         case piFirmware = "pi_firmware"
     }
 
+    /// Decodes a profile; every key must be there.
+    ///
+    /// - Throws: `DecodingError`.
     public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         name = try values.decode(String.self, forKey: .name)
@@ -85,7 +88,8 @@ extension BoardProfile: Decodable {
             for key in (try Yams.compose(yaml: yaml)?.mapping?.keys).map(Array.init) ?? [] {
                 guard let name = key.string, known.contains(name) else {
                     throw BoardProfileError(
-                        file: file, reason: "\(key.mark.map { "\($0.line):\($0.column): " } ?? "")unknown key \(key.string ?? "")")
+                        file: file,
+                        reason: "\(key.mark.map { "\($0.line):\($0.column): " } ?? "")unknown key \(key.string ?? "")")
                 }
             }
         } catch let error as BoardProfileError {
@@ -104,5 +108,6 @@ public struct BoardProfileError: Error, Hashable, Sendable, CustomStringConverti
     public let file: String
     /// What is wrong in it.
     public let reason: String
+    /// As people read it: `file: reason`.
     public var description: String { "\(file): \(reason)" }
 }

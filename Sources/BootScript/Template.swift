@@ -141,5 +141,6 @@ public struct TemplateError: Error, Hashable, Sendable, CustomStringConvertible 
     public let column: Int
     /// What is wrong there.
     public let reason: String
+    /// As people read it: `file:line:column: reason`.
     public var description: String { "\(file):\(line):\(column): \(reason)" }
 }

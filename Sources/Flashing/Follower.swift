@@ -47,7 +47,8 @@ struct Follower {
             guard let part = number(of: file) else { return .goOn }
             current = (part, plan.part(part).size.bytes)
             if let repeated, repeated >= 10 {
-                return .tell(.warning("the network lost about \(repeated) of 1000 packets while part \(part) was loaded"))
+                return .tell(
+                    .warning("the network lost about \(repeated) of 1000 packets while part \(part) was loaded"))
             }
             return .tell(progress)
         case .interrupted(let file, let reason):
@@ -99,7 +100,8 @@ struct Follower {
     }
 
     private func number(of file: String) -> UInt64? {
-        guard file.hasPrefix(PartsPlan.partNamePrefix), let number = UInt64(file.dropFirst(PartsPlan.partNamePrefix.count)),
+        guard file.hasPrefix(PartsPlan.partNamePrefix),
+            let number = UInt64(file.dropFirst(PartsPlan.partNamePrefix.count)),
             number < plan.partCount
         else { return nil }
         return number

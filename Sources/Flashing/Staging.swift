@@ -34,7 +34,8 @@ struct Staging {
             throw FlashFailure(.server, "cannot use TFTP root \(root): \(Errno(rawValue: errno))")
         }
         guard access(root.string, W_OK | X_OK) == 0, system.f_flag & UInt(ST_RDONLY) == 0 else {
-            throw FlashFailure(.server, "TFTP root \(root) cannot be written by this user; name another with --tftp-root")
+            throw FlashFailure(
+                .server, "TFTP root \(root) cannot be written by this user; name another with --tftp-root")
         }
         var needed: UInt64 = 0
         try image.forEachDataRange(in: 0..<plan.totalSectors.byteCount.bytes) { needed += UInt64($0.count) }

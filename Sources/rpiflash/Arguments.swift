@@ -19,7 +19,8 @@ struct InventoryOptions: ParsableArguments {
         guard let path = found else {
             throw FlashFailure(
                 .inventory,
-                "no inventory: neither \(standard[0]) nor ./\(standard[1]) is there; make one, or name it with --inventory")
+                "no inventory: neither \(standard[0]) nor ./\(standard[1]) is there; make one, or name it with --inventory"
+            )
         }
         let content: [UInt8]
         do {

@@ -89,7 +89,8 @@ enum Log {
         String(
             String.UnicodeScalarView(
                 text.unicodeScalars.map {
-                    ($0.value < 0x20 && $0 != "\n" && $0 != "\r") || $0.value == 0x7f || (0x80..<0xa0).contains($0.value)
+                    ($0.value < 0x20 && $0 != "\n" && $0 != "\r") || $0.value == 0x7f
+                        || (0x80..<0xa0).contains($0.value)
                         ? "?" : $0
                 }))
     }

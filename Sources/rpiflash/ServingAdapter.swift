@@ -128,7 +128,9 @@ private struct ForeignSession: ServingSession {
 
     /// What the target uploaded, at most 64 KiB of it; untrusted.
     private static func upload(_ path: FilePath) -> [UInt8]? {
-        guard let file = try? FileDescriptor.open(path, .readOnly, options: [.noFollow, .closeOnExec]) else { return nil }
+        guard let file = try? FileDescriptor.open(path, .readOnly, options: [.noFollow, .closeOnExec]) else {
+            return nil
+        }
         defer { try? file.close() }
         return try? [UInt8](unsafeUninitializedCapacity: Job.longestUpload) { buffer, count in
             count = try file.read(into: UnsafeMutableRawBufferPointer(buffer))

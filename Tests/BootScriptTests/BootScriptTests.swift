@@ -37,7 +37,8 @@ struct BootScriptTests {
     }
 
     @Test(arguments: boards)
-    func `law 1 - every write to the card starts at partition 2 or behind what was written before`(board: String) throws {
+    func `law 1 - every write to the card starts at partition 2 or behind what was written before`(board: String) throws
+    {
         let script = try script(board)
         // One command writes; where to is set in few places, all from partition 2's start.
         let writes = script.matches(of: /mmc (?:write|erase|swrite) (\S+) (\S+)/).map { "\($0.output.2)" }
@@ -49,7 +50,8 @@ struct BootScriptTests {
         #expect(!script.contains("saveenv") && !script.contains("fatwrite") && !script.contains("gzwrite"))
     }
 
-    @Test func `law 3 - zeros go to the first block of partition 2 before anything else, the block itself last`() throws {
+    @Test func `law 3 - zeros go to the first block of partition 2 before anything else, the block itself last`() throws
+    {
         let script = try script("rpi_arm64")
         // Part 0 keeps the block back, puts zeros there and only then writes the rest; the block comes after the loop.
         let first = try #require(script.firstMatch(of: /setenv l_write_first '(.*)'/)).output.1
@@ -74,7 +76,9 @@ struct BootScriptTests {
             }
             #expect(line.utf8.count < 2048, "line \(index + 1): half of CONFIG_SYS_CBSIZE")
             // A bare mmc write or tftpboot that is not checked goes on after a failure.
-            if code.hasPrefix("mmc write") || code.hasPrefix("tftpboot") { Issue.record("unchecked: line \(index + 1)") }
+            if code.hasPrefix("mmc write") || code.hasPrefix("tftpboot") {
+                Issue.record("unchecked: line \(index + 1)")
+            }
         }
     }
 

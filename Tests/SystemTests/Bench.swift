@@ -66,6 +66,12 @@ func bash(
     return CommandResult(status: status, stdout: result.standardOutput, stderr: result.standardError)
 }
 
+/// A console's log; what is no UTF-8 in it, and carriage returns, do not matter. Empty where there is none.
+func text(of file: FilePath) -> String {
+    let bytes = (try? Data(contentsOf: URL(filePath: file.string))) ?? Data()
+    return String(decoding: bytes, as: UTF8.self).replacing("\r", with: "")
+}
+
 /// A virtual target with a fresh recovery card.
 struct VirtualTarget: Sendable {
     let directory: FilePath
@@ -73,10 +79,7 @@ struct VirtualTarget: Sendable {
     let cardFile: FilePath
 
     /// The console since the first power-on, without carriage returns.
-    var console: String {
-        ((try? String(decoding: Data(contentsOf: URL(filePath: directory.appending("console.log").string)), as: UTF8.self))
-            ?? "").replacing("\r", with: "")
-    }
+    var console: String { text(of: directory.appending("console.log")) }
 
     /// Makes `name`'s folder: a card laid out by `card`, and `image` ready to flash.
     init(

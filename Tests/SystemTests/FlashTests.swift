@@ -17,7 +17,8 @@ extension SystemTests {
             let bytes = try await bash("stat -Lc %s $IMAGE", ["IMAGE": fixture.image.string]).stdout
             let expected = try #require(Int(bytes.trimmingCharacters(in: .whitespacesAndNewlines))) - (4 << 20)
             #expect(result.stdout.contains("\(expected)"), result.all)
-            let up = try #require(target.console.firstMatch(of: /rpiflash-demo: up, root is (\S+)/), "\(target.console)")
+            let up = try #require(
+                target.console.firstMatch(of: /rpiflash-demo: up, root is (\S+)/), "\(target.console)")
             #expect(up.output.1 == "/dev/mmcblk0p3")
             // The command line keeps everything but root= (and the serial console's name).
             #expect(
@@ -46,8 +47,7 @@ extension SystemTests {
                 $VT pi-boot $D --until 'rpiflash-demo: up, root is /dev/mmcblk0p3' --timeout 240
                 """, ["D": pi.directory.string, "FLASHED": target.directory.appending("card.img").string], seconds: 300)
             #expect(booted.status == 0, booted.all)
-            let console = try String(
-                contentsOfFile: pi.directory.appending("pi-console.log").string, encoding: .utf8)
+            let console = text(of: pi.directory.appending("pi-console.log"))
             #expect(console.contains("rpiflash: boot script for rpi_arm64"))
             #expect(console.contains("Machine model: Raspberry Pi 3 Model B"))
         }
@@ -65,7 +65,8 @@ extension SystemTests {
             #expect(result.stdout.contains("\(52 << 20)"), result.all)
             // Both first block's writes, law 3: zeros before all else, the block itself last.
             let writes = target.console.matches(of: /MMC write: dev # 0, block # (\d+), count (\d+)/)
-                .compactMap { match in Int(match.output.1).flatMap { block in Int(match.output.2).map { (block, $0) } } }
+                .compactMap { match in Int(match.output.1).flatMap { block in Int(match.output.2).map { (block, $0) } }
+                }
             #expect(writes.count == 14)
             #expect(writes.first?.0 == writes.last?.0 && writes.first?.1 == 1 && writes.last?.1 == 1)
             #expect(writes.map(\.0).min() == writes.first?.0)
@@ -87,10 +88,16 @@ extension SystemTests {
         }
 
         @Test(arguments: [
-            ("tftpd-hpa", "$BUILD/peers/tftpd-hpa/usr/sbin/in.tftpd --foreground --secure --create --user root "
-                + "--address 192.168.77.1:69 $TFTP"),
-            ("atftpd", "$BUILD/peers/atftpd/usr/sbin/atftpd --daemon --no-fork --user root.root "
-                + "--bind-address 192.168.77.1 $TFTP"),
+            (
+                "tftpd-hpa",
+                "$BUILD/peers/tftpd-hpa/usr/sbin/in.tftpd --foreground --secure --create --user root "
+                    + "--address 192.168.77.1:69 $TFTP"
+            ),
+            (
+                "atftpd",
+                "$BUILD/peers/atftpd/usr/sbin/atftpd --daemon --no-fork --user root.root "
+                    + "--bind-address 192.168.77.1 $TFTP"
+            ),
         ])
         func `uses a TFTP server that is there already, and says so`(name: String, command: String) async throws {
             let target = try await VirtualTarget("foreign-\(name)", card: OSImageFixture.small.value)
@@ -104,7 +111,9 @@ extension SystemTests {
                 ls -A $TFTP >&2
                 """)
             #expect(result.status == 0, result.all)
-            #expect(result.stderr.contains("TFTP server that is there already") || result.stderr.contains("foreign"), result.all)
+            #expect(
+                result.stderr.contains("TFTP server that is there already") || result.stderr.contains("foreign"),
+                result.all)
             #expect(try await target.holdsImage())
         }
 

@@ -31,6 +31,7 @@ extension SystemTests {
             let cut = try await target.exec(
                 """
                 $FLASH --no-wait --part-size 5MiB $IMAGE vt & job=$!
+                trap 'kill -KILL $job 2>/dev/null || true' EXIT
                 $VT wait $D "\(moment)" --from $(stat -c %s $D/console.log) --timeout 60
                 $VT stop $D
                 kill -INT $job; status=0; wait $job || status=$?
@@ -49,6 +50,7 @@ extension SystemTests {
                 """
                 mkdir -p $TFTP
                 $FLASH --no-wait --part-size 20MiB $IMAGE vt & job=$!
+                trap 'kill -KILL $job 2>/dev/null || true' EXIT
                 $VT wait $D "Filename '.*rpi_image_part_1'" --timeout 60
                 kill -KILL $job; wait $job || true
                 $VT wait $D 'rpiflash: FAILED' --timeout 90
