@@ -94,7 +94,7 @@ extension SystemTests {
             let result = try await target.exec(
                 """
                 mkdir -p $TFTP
-                printf '[inject-error]\\nevent = "write_aio"\\nsector = "160000"\\nerrno = "5"\\n' >$D/rules
+                printf '[inject-error]\\nevent = "write_aio"\\niotype = "write"\\nsector = "160000"\\nerrno = "5"\\n' >$D/rules
                 echo "VT_DRIVE_FILE=blkdebug:$D/rules:{card}" >>$D/env
                 $FLASH --no-wait $IMAGE vt
                 """)
