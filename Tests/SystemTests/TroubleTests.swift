@@ -32,7 +32,9 @@ extension SystemTests {
                 """
                 $FLASH --no-wait --part-size 5MiB $IMAGE vt & job=$!
                 trap 'kill -KILL $job 2>/dev/null || true' EXIT
-                $VT wait $D "\(moment)" --from $(stat -c %s $D/console.log) --timeout 60
+                seen=$(stat -c %s $D/console.log)
+                until [ -s $D/qemu.pid ]; do sleep 0.1; done
+                $VT wait $D "\(moment)" --from $seen --timeout 120
                 $VT stop $D
                 kill -INT $job; status=0; wait $job || status=$?
                 echo "status $status; left: $(ls -A $TFTP)"
@@ -51,7 +53,8 @@ extension SystemTests {
                 mkdir -p $TFTP
                 $FLASH --no-wait --part-size 20MiB $IMAGE vt & job=$!
                 trap 'kill -KILL $job 2>/dev/null || true' EXIT
-                $VT wait $D "Filename '.*rpi_image_part_1'" --timeout 60
+                until [ -s $D/qemu.pid ]; do sleep 0.1; done
+                $VT wait $D "Filename '.*rpi_image_part_1'" --timeout 120
                 kill -KILL $job; wait $job || true
                 $VT wait $D 'rpiflash: FAILED' --timeout 90
                 $VT wait $D '\(halfWritten)' --timeout 120
