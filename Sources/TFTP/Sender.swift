@@ -292,7 +292,9 @@ public struct Sender: Sendable {
         let hasSaidSo = wentBackBehind == acknowledged || drainingBehind != nil
         if round == 0, !hasSaidSo { return [send(windowEnd...windowEnd)] }
         let first = send(acknowledged + 1...acknowledged + 1)
-        if round < (hasSaidSo ? 1 : 2) { return windowEnd > acknowledged + 1 ? [first, send(windowEnd...windowEnd)] : [first] }
+        if round < (hasSaidSo ? 1 : 2) {
+            return windowEnd > acknowledged + 1 ? [first, send(windowEnd...windowEnd)] : [first]
+        }
         var actions = [send(acknowledged + 1...windowEnd)]
         // Not sooner with a window: what a merely slow client has not read yet would all be out of order then.
         if round > 4 || options.windowSize == 1, windowEnd < lastBlock {

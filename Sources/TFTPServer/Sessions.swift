@@ -13,11 +13,13 @@ class SessionHandler: ChannelInboundHandler {
 
     fileprivate var context: ChannelHandlerContext?
     private var scheduled: (moment: Moment, task: Scheduled<Void>)?
+    private var closing: Scheduled<Void>?
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
 
     func handlerRemoved(context: ChannelHandlerContext) {
         scheduled?.task.cancel()
+        closing?.cancel()
         self.context = nil
     }
 
@@ -46,6 +48,17 @@ class SessionHandler: ChannelInboundHandler {
         scheduled?.task.cancel()
         scheduled = nil
         context?.close(promise: nil)
+    }
+
+    /// Ends the transfer, but keeps its socket for a while: a client whose last ACK was doubled sends it once more, and
+    /// U-Boot takes the kernel's 'port unreachable' for a dead server although it has everything (net/tftp.c of 2023.01).
+    fileprivate func dally() {
+        scheduled?.task.cancel()
+        scheduled = nil
+        guard let context else { return }
+        closing = context.eventLoop.assumeIsolated().scheduleTask(in: .seconds(2)) {
+            self.context?.close(promise: nil)
+        }
     }
 
     /// Sees to it that ``expire(at:)`` is called when the machine's deadline has come.
@@ -151,7 +164,7 @@ final class ReadHandler: SessionHandler {
                 .completed(
                     file: name, bytes: file.size, sent: sender.counters.sent, repeated: sender.counters.repeated))
         }
-        end()
+        dally()
     }
 
     /// Reads the blocks with one call straight into the packets' places and sends them.

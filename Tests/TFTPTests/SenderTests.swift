@@ -62,7 +62,8 @@ struct SenderTests {
         #expect(sender.receive(acknowledgement: 1, at: at(2)) == [])
     }
 
-    @Test func `silence is ended within tens of milliseconds, first with one packet, then two, then the window`() throws {
+    @Test func `silence is ended within tens of milliseconds, first with one packet, then two, then the window`() throws
+    {
         var sender = started()
         // The answer to the OACK took 1 ms: the shortest wait of 20 ms.
         var due = try #require(sender.deadline)
