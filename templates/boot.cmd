@@ -81,10 +81,11 @@ setenv l_check_manifest 'test -n "${rpi_parts}" && test -n "${rpi_part_sectors}"
 setenv l_check_fit 'setexpr l_room ${l_p3} + ${l_p3size} && setexpr l_room ${l_room} - ${l_p2} && setexpr l_span ${l_p3} - ${l_p2} && setexpr l_need ${rpi_total_sectors} - ${l_skip} && itest ${l_span} == ${rpi_rootfs_offset} && itest ${l_need} -le ${l_room}'
 setenv l_check_size 'setexpr l_last ${l_p2} + ${l_need} && setexpr l_last ${l_last} - 0x1 && mmc dev ${l_mmc} && mmc read ${l_first} ${l_last} 0x1'
 
-# Write l_blocks sectors from RAM at l_from to l_block, then read them back, 16 MiB at a time, and compare: a card that
-# says it wrote is not believed.
-setenv l_write 'mmc write ${l_from} ${l_block} ${l_blocks} && run l_verify'
-setenv l_verify 'setenv l_done 0; setenv l_same yes; while test ${l_same} = yes && itest ${l_done} -lt ${l_blocks}; do setexpr l_some ${l_blocks} - ${l_done}; if itest ${l_some} -gt 0x8000; then setenv l_some 0x8000; fi; setexpr l_at ${l_block} + ${l_done}; setexpr l_ram ${l_done} * 0x200; setexpr l_ram ${l_from} + ${l_ram}; setexpr l_words ${l_some} * 0x80; if mmc read ${l_back} ${l_at} ${l_some} && cmp.l ${l_back} ${l_ram} ${l_words}; then setexpr l_done ${l_done} + ${l_some}; else setenv l_same no; echo "rpiflash: the card does not hold what was written, in the 0x${l_some} sectors from 0x${l_at}"; fi; done; test ${l_same} = yes'
+# Write l_blocks sectors from RAM at l_from to l_block, then read them back and compare: a card that says it wrote is not
+# believed. 4 MiB a command: a controller that answers only when it is done must do so within U-Boot's second.
+setenv l_step 'setexpr l_some ${l_blocks} - ${l_done}; if itest ${l_some} -gt 0x2000; then setenv l_some 0x2000; fi; setexpr l_at ${l_block} + ${l_done}; setexpr l_ram ${l_done} * 0x200; setexpr l_ram ${l_from} + ${l_ram}; setexpr l_words ${l_some} * 0x80'
+setenv l_write 'setenv l_done 0; setenv l_same yes; while test ${l_same} = yes && itest ${l_done} -lt ${l_blocks}; do run l_step; if mmc write ${l_ram} ${l_at} ${l_some}; then setexpr l_done ${l_done} + ${l_some}; else setenv l_same no; fi; done; test ${l_same} = yes && run l_verify'
+setenv l_verify 'setenv l_done 0; setenv l_same yes; while test ${l_same} = yes && itest ${l_done} -lt ${l_blocks}; do run l_step; if mmc read ${l_back} ${l_at} ${l_some} && cmp.l ${l_back} ${l_ram} ${l_words}; then setexpr l_done ${l_done} + ${l_some}; else setenv l_same no; echo "rpiflash: the card does not hold what was written, in the 0x${l_some} sectors from 0x${l_at}"; fi; done; test ${l_same} = yes'
 
 # One part: load it in its full length, then write it. Part 0 brings the first block of partition 2, which is kept
 # back; zeros take its place, so that a half-written card never boots (law 3).

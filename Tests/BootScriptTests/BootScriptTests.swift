@@ -42,7 +42,9 @@ struct BootScriptTests {
         let script = try script(board)
         // One command writes; where to is set in few places, all from partition 2's start.
         let writes = script.matches(of: /mmc (?:write|erase|swrite) (\S+) (\S+)/).map { "\($0.output.2)" }
-        #expect(writes == ["${l_block}"])
+        #expect(writes == ["${l_at}"])
+        let places = script.matches(of: /(?:setenv|setexpr) l_at (.*?);/).map { "\($0.output.1)" }
+        #expect(places == ["${l_block} + ${l_done}"])
         // l_p2 comes from the card's table, and only counts when it is what the script was made for.
         #expect(script.contains("itest 0x${l_p2} == ${l_boot_start}"))
         let blocks = script.matches(of: /(?:setenv|setexpr) l_block (.*?)(?: &&|$)/).map { "\($0.output.1)" }

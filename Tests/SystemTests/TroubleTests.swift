@@ -36,7 +36,7 @@ extension SystemTests {
                 until [ -s $D/qemu.pid ]; do sleep 0.1; done
                 $VT wait $D "\(moment)" --from $seen --timeout 120
                 $VT stop $D
-                kill -INT $job; status=0; wait $job || status=$?
+                kill -TERM $job; status=0; wait $job || status=$?
                 echo "status $status; left: $(ls -A $TFTP)"
                 $VT reset $D
                 $VT wait $D '\(halfWritten)' --timeout 60
