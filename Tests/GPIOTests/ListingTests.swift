@@ -5,10 +5,10 @@ extension GPIOTests {
     /// `rpiflash gpio`, in the machine of the scenarios.
     @Suite struct Listing {
         /// What the command printed; it looked and touched nothing.
-        private func listing(_ name: String, line: Int = #line) async throws -> String {
+        private func listing(_ name: String) async throws -> String {
             let scenario = try await Reset.scenario(name)
             #expect(scenario.status == 0, scenario.all)
-            #expect(scenario.stderr == "\n", scenario.all)
+            #expect(scenario.stderr.isEmpty, scenario.all)
             #expect(scenario.events.isEmpty, scenario.all)
             return scenario.stdout
         }
@@ -40,7 +40,6 @@ extension GPIOTests {
 
                         gpiochip1:22 is driven, but nobody uses it: held may be held in reset; rpiflash reset held ends that
                         inventory: bench.csv
-
 
                         """)
         }
@@ -93,7 +92,6 @@ extension GPIOTests {
 
                     inventory: none found, so that what a line resets is not known; give --inventory
 
-
                     """)
         }
 
@@ -110,9 +108,8 @@ extension GPIOTests {
         {
             let text = try await listing("gpio-pi5")
             #expect(text.contains("\ngpiochip2  pinctrl-rp1              54     yes\n"), "\(text)")
-            // Its old name is a link, and no chip of its own.
-            #expect(
-                text.split(separator: "\n").count { $0.hasSuffix(" yes") || $0.hasSuffix("  -") } == 3 + 0, "\(text)")
+            // Its old name gpiochip4 is a link, and no chip of its own.
+            #expect(!text.contains("gpiochip4"), "\(text)")
             #expect(text.contains("gpiochip2:17  GPIO17  input      -        pulse\n"), "\(text)")
         }
 
@@ -146,8 +143,8 @@ extension GPIOTests {
         func `refuses in one sentence what it cannot list`(name: String, status: Int, message: String) async throws {
             let scenario = try await Reset.scenario(name)
             #expect(scenario.status == Int32(status), scenario.all)
-            #expect(scenario.stderr == "rpiflash: \(message)\n\n", scenario.all)
-            #expect(scenario.stdout == "\n", scenario.all)
+            #expect(scenario.stderr == "rpiflash: \(message)\n", scenario.all)
+            #expect(scenario.stdout.isEmpty, scenario.all)
         }
 
         /// The JSON as a program reads it; a field that is missing or of another type ends the test.
@@ -172,8 +169,8 @@ extension GPIOTests {
         @Test func `prints one JSON object for programs`() async throws {
             let report = try await report("gpio-json")
             #expect(report.version == 1)
-            // Debian 12's, which the tests are built with.
-            #expect(report.libgpiod == 1)
+            let installed = try await bash("pkg-config --modversion libgpiod", seconds: 20)
+            #expect(installed.stdout.hasPrefix("\(report.libgpiod)."), installed.all)
             #expect(report.inventory == "targets.csv")
             #expect(report.default_chip == "gpiochip1")
             #expect(report.chip_error == nil)
