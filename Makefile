@@ -19,7 +19,7 @@ BIN := .build/debug
 BOARDS := $(patsubst uboot/boards/%.yaml,%,$(wildcard uboot/boards/*.yaml))
 SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot virtual_target .ci)
 
-.PHONY: help deps build uboot firmware peers recovery-image demo-image demo test check bench install clean
+.PHONY: help deps build uboot firmware peers recovery-image demo-image gpio-bench demo test check bench install clean
 
 help: ## this index
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -52,7 +52,10 @@ demo: build demo-image ## a whole flash without hardware: card, flash over the n
 	@uboot/build qemu_arm64
 	@virtual_target/demo
 
-test: build firmware peers demo-image ## all tests; those of the whole system run real U-Boot and Linux in QEMU
+gpio-bench: deps # machines whose GPIO lines are seen, for tests, into build/gpio-bench
+	@virtual_target/gpio-bench prepare
+
+test: build firmware peers demo-image gpio-bench ## all tests; those of the whole system run real U-Boot and Linux in QEMU
 	@uboot/build qemu_arm64
 	@uboot/build rpi_arm64
 	swift test

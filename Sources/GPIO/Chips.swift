@@ -38,6 +38,8 @@ public struct LineDescription: Hashable, Sendable {
     public let consumer: String
     /// Whether someone has requested it.
     public let isUsed: Bool
+    /// Whether it is driven. One that nobody uses was left so by its last user.
+    public let isOutput: Bool
 
     /// `gpiochip0:17`.
     public var place: String { "\(chip.name):\(offset)" }
@@ -70,91 +72,146 @@ public struct LineDescription: Hashable, Sendable {
             throw .system(call: "ask about", line: "\(chip.name):\(offset)", code: errno)
         }
         return LineDescription(
-            chip: chip, offset: offset, name: text(info.name), consumer: text(info.consumer), isUsed: info.used)
+            chip: chip, offset: offset, name: text(info.name), consumer: text(info.consumer), isUsed: info.used,
+            isOutput: info.output)
     }
 }
 
-/// The text of a C array that ends in 0.
+/// The text of a C array that ends in 0. Any program may name itself a line's user: what a terminal would obey is not kept.
 private func text<Tuple>(_ tuple: Tuple) -> String {
-    unsafe withUnsafeBytes(of: tuple) { bytes in
+    let text = unsafe withUnsafeBytes(of: tuple) { bytes in
         unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
     }
+    let scalars = text.unicodeScalars.map { $0.properties.generalCategory == .control ? "\u{fffd}" : $0 }
+    return String(String.UnicodeScalarView(scalars))
 }
 
-/// The chips of this host, in the order of their device files.
-///
-/// - Parameter folder: where the device files are.
-/// - Throws: ``GPIOError/noChips`` where there is none.
-public func gpioChips(in folder: String = "/dev") throws(GPIOError) -> [ChipDescription] {
-    var chips: [ChipDescription] = []
-    var firstError: GPIOError?
-    for path in chipPaths(in: folder) {
-        do throws(GPIOError) {
-            chips.append(try ChipHandle(path: path).info(path: path))
-        } catch {
-            firstError = firstError ?? error
+/// The major version of the libgpiod that this was built with, 1 or 2. C: cgpiod_api.
+public var libgpiodVersion: Int { Int(cgpiod_api()) }
+
+/// The GPIO chips of this host; looking at them requests no line.
+public struct GPIOChips: Sendable {
+    /// In the order of their device files.
+    public let all: [ChipDescription]
+    /// Why one of the others could not be opened: what is missing in ``all`` may be there.
+    public let firstError: GPIOError?
+
+    private static let folder = "/dev"
+
+    /// Looks for `/dev/gpiochip*`.
+    ///
+    /// - Throws: ``GPIOError/noChips`` where there is none, ``GPIOError/system(call:line:code:)`` where none can be opened.
+    public init() throws(GPIOError) {
+        var chips: [ChipDescription] = []
+        var firstError: GPIOError?
+        for path in Self.paths() {
+            do throws(GPIOError) {
+                chips.append(try ChipHandle(path: path).info(path: path))
+            } catch {
+                firstError = firstError ?? error
+            }
+        }
+        if chips.isEmpty { throw firstError ?? .noChips }
+        self.init(all: chips, firstError: firstError)
+    }
+
+    init(all: [ChipDescription], firstError: GPIOError? = nil) {
+        self.all = all
+        self.firstError = firstError
+    }
+
+    private static func paths() -> [String] {
+        guard let stream = unsafe opendir(folder) else { return [] }
+        defer { unsafe closedir(stream) }
+        var numbers: [UInt32] = []
+        while let entry = unsafe readdir(stream) {
+            // Raspberry Pi OS links a Pi 5's old name gpiochip4 to the chip, which must not be there twice.
+            if unsafe Int(entry.pointee.d_type) == Int(DT_LNK) { continue }
+            if let number = number(of: unsafe text(entry.pointee.d_name)) { numbers.append(number) }
+        }
+        return numbers.sorted().map { "\(folder)/gpiochip\($0)" }
+    }
+
+    /// 4 for `gpiochip4`.
+    private static func number(of name: some StringProtocol) -> UInt32? {
+        name.hasPrefix("gpiochip") ? UInt32(name.dropFirst("gpiochip".count)) : nil
+    }
+
+    /// The chip that an offset alone means: the Pi's header, found by its label because numbers change; where none is a
+    /// Pi's, the only chip that there is.
+    ///
+    /// - Throws: ``GPIOError/noDefaultChip(chips:)``, or why a chip that may be the one could not be opened.
+    public func defaultChip() throws(GPIOError) -> ChipDescription {
+        if let header = all.first(where: { ChipDescription.headerLabels.contains($0.label) }) { return header }
+        if let firstError { throw firstError }
+        guard all.count == 1 else { throw .noDefaultChip(chips: names) }
+        return all[0]
+    }
+
+    /// All lines of a chip, in the order of their offsets.
+    ///
+    /// - Throws: ``GPIOError/system(call:line:code:)``.
+    public func lines(of chip: ChipDescription) throws(GPIOError) -> [LineDescription] {
+        let handle = try ChipHandle(path: chip.path)
+        var lines: [LineDescription] = []
+        for offset in 0..<chip.lines { lines.append(try handle.line(offset, of: chip)) }
+        return lines
+    }
+
+    /// The line that a reference names.
+    ///
+    /// - Throws: ``GPIOError`` where there is no such line, or more than one.
+    public func line(_ reference: LineReference) throws(GPIOError) -> LineDescription {
+        switch reference {
+        case .offset(let offset): return try line(offset, on: try defaultChip())
+        case .chipOffset(let name, let offset): return try line(offset, on: try chip(name))
+        case .name(let name): return try line(named: name)
         }
     }
-    if chips.isEmpty { throw firstError ?? .noChips }
-    return chips
-}
 
-private func chipPaths(in folder: String) -> [String] {
-    guard let stream = unsafe opendir(folder) else { return [] }
-    defer { unsafe closedir(stream) }
-    var numbers: [UInt32] = []
-    while let entry = unsafe readdir(stream) {
-        // Raspberry Pi OS links a Pi 5's old name gpiochip4 to the chip, which must not be there twice.
-        if unsafe Int(entry.pointee.d_type) == Int(DT_LNK) { continue }
-        let name = unsafe text(entry.pointee.d_name)
-        if name.hasPrefix("gpiochip"), let number = UInt32(name.dropFirst("gpiochip".count)) { numbers.append(number) }
+    private func line(_ offset: UInt32, on chip: ChipDescription) throws(GPIOError) -> LineDescription {
+        guard offset < chip.lines else { throw .noSuchOffset(offset, chip: chip.name, lines: chip.lines) }
+        return try ChipHandle(path: chip.path).line(offset, of: chip)
     }
-    return numbers.sorted().map { "\(folder)/gpiochip\($0)" }
+
+    private func chip(_ name: String) throws(GPIOError) -> ChipDescription {
+        if let chip = all.first(where: { $0.name == name }) ?? linkedChip(name) { return chip }
+        // A label may be there twice (two equal expanders); a name never is.
+        let labelled = all.filter { $0.label == name }
+        guard let chip = labelled.first else { throw firstError ?? .noSuchChip(name, chips: names) }
+        guard labelled.count == 1 else { throw .ambiguousChip(name, chips: labelled.map(\.name)) }
+        return chip
+    }
+
+    /// The chip that an old name is a link to.
+    private func linkedChip(_ name: String) -> ChipDescription? {
+        guard Self.number(of: name) != nil, let path = unsafe realpath("\(Self.folder)/\(name)", nil) else {
+            return nil
+        }
+        defer { unsafe free(path) }
+        let target = unsafe String(cString: path)
+        return all.first { $0.path == target }
+    }
+
+    private func line(named name: String) throws(GPIOError) -> LineDescription {
+        var found: [LineDescription] = []
+        var others: [String] = []
+        for chip in all {
+            for line in try lines(of: chip) {
+                if line.name == name { found.append(line) } else if !line.name.isEmpty { others.append(line.name) }
+            }
+        }
+        guard let line = found.first else { throw firstError ?? .noSuchLine(name, names: others) }
+        guard found.count == 1 else { throw .ambiguousLine(name, places: found.map(\.place)) }
+        return line
+    }
+
+    private var names: [String] { all.map { $0.label.isEmpty ? $0.name : "\($0.name) (\($0.label))" } }
 }
 
 /// Finds the line that a reference names; nothing is requested.
 ///
 /// - Throws: ``GPIOError`` where there is no such line, or more than one.
 public func findLine(_ reference: LineReference) throws(GPIOError) -> LineDescription {
-    let chips = try gpioChips()
-    switch reference {
-    case .offset(let offset): return try line(offset, on: try defaultChip(of: chips))
-    case .chipOffset(let name, let offset):
-        if let chip = chips.first(where: { $0.name == name }) { return try line(offset, on: chip) }
-        // A label may be there twice (two equal expanders); a name never is.
-        let labelled = chips.filter { $0.label == name }
-        guard let chip = labelled.first else { throw .noSuchChip(name, chips: names(chips)) }
-        guard labelled.count == 1 else { throw .ambiguousChip(name, chips: labelled.map(\.name)) }
-        return try line(offset, on: chip)
-    case .name(let name):
-        var found: [LineDescription] = []
-        var others: [String] = []
-        for chip in chips {
-            let handle = try ChipHandle(path: chip.path)
-            for offset in 0..<chip.lines {
-                let line = try handle.line(offset, of: chip)
-                if line.name == name { found.append(line) } else if !line.name.isEmpty { others.append(line.name) }
-            }
-        }
-        guard let line = found.first else { throw .noSuchLine(name, names: others) }
-        guard found.count == 1 else { throw .ambiguousLine(name, places: found.map(\.place)) }
-        return line
-    }
-}
-
-/// The chip that an offset alone means: the Pi's header, found by its label because numbers change; where none is a
-/// Pi's, the only chip that there is.
-func defaultChip(of chips: [ChipDescription]) throws(GPIOError) -> ChipDescription {
-    if let header = chips.first(where: { ChipDescription.headerLabels.contains($0.label) }) { return header }
-    guard chips.count == 1 else { throw .noDefaultChip(chips: names(chips)) }
-    return chips[0]
-}
-
-private func names(_ chips: [ChipDescription]) -> [String] {
-    chips.map { $0.label.isEmpty ? $0.name : "\($0.name) (\($0.label))" }
-}
-
-private func line(_ offset: UInt32, on chip: ChipDescription) throws(GPIOError) -> LineDescription {
-    guard offset < chip.lines else { throw .noSuchOffset(offset, chip: chip.name, lines: chip.lines) }
-    return try ChipHandle(path: chip.path).line(offset, of: chip)
+    try GPIOChips().line(reference)
 }

@@ -40,7 +40,11 @@ public struct ResetLine: ~Copyable {
         let chip = try ChipHandle(path: line.chip.path)
         guard let raw = unsafe cgpiod_line_request(chip.raw, line.offset, consumer) else {
             let code = errno
-            if code == EBUSY { throw .busy(line: line.place, consumer: line.consumer) }
+            if code == EBUSY {
+                // Asked again: somebody may have taken it since it was found.
+                let holder = try? chip.line(line.offset, of: line.chip).consumer
+                throw .busy(line: line.place, consumer: holder ?? line.consumer)
+            }
             throw .system(call: "request", line: line.place, code: code)
         }
         self.chip = chip

@@ -24,7 +24,8 @@ extension FlashPorts {
 }
 
 extension GPIOLine {
-    fileprivate var reference: LineReference {
+    /// For the GPIO module, which does not know the inventory.
+    var reference: LineReference {
         switch self {
         case .offset(let offset): .offset(offset)
         case .chipOffset(let chip, let offset): .chipOffset(chip: chip, offset: offset)

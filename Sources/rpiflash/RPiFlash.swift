@@ -17,11 +17,12 @@ struct RPiFlash: AsyncParsableCommand {
               rpiflash flash raspios.img pi-left
               rpiflash flash raspios.img 192.168.1.20 --wait-port 80 --tftp-root /srv/tftp
               rpiflash reset b8:27:eb:3d:60:b9
+              rpiflash gpio
 
             \(exitCodes)
             """,
         version: version,
-        subcommands: [FlashCommand.self, ResetCommand.self, TargetsCommand.self])
+        subcommands: [FlashCommand.self, ResetCommand.self, TargetsCommand.self, GPIOCommand.self])
 
     static let exitCodes = """
         EXIT STATUS

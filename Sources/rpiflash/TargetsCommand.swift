@@ -24,16 +24,6 @@ struct TargetsCommand: ParsableCommand {
             ]
         }
         let header = ["NAME", "IP", "MAC", "SERVER", "GPIO", "RESET", "COMMAND"]
-        let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
-        for row in [header] + rows {
-            let cells = zip(row, widths).map { $0 + String(repeating: " ", count: $1 - $0.count) }
-            print(cells.joined(separator: "  ").trimmingSuffix())
-        }
-    }
-}
-
-extension String {
-    fileprivate func trimmingSuffix() -> Substring {
-        self[..<(lastIndex { $0 != " " }.map { index(after: $0) } ?? startIndex)]
+        print(columns([header] + rows), terminator: "")
     }
 }

@@ -6,7 +6,7 @@ extension GPIOTests {
     /// `rpiflash reset`, the built program, in a machine whose gpiochips record every change of a line.
     @Suite struct Reset {
         /// One machine runs all scenarios; each test looks at its own.
-        private static let scenarios = Task {
+        static let scenarios = Task {
             let result = try await bash(
                 """
                 $BENCH run --binary $RPIFLASH --binary gpioset --files $REPOSITORY/Tests/GPIOTests/vm \
@@ -17,8 +17,10 @@ extension GPIOTests {
             return Scenario.parse(result.stdout)
         }
 
-        private func scenario(_ name: String) async throws -> Scenario {
-            try #require(try await Self.scenarios.value[name], "no scenario \(name); see \(GPIOBench.scratch)")
+        private func scenario(_ name: String) async throws -> Scenario { try await Self.scenario(name) }
+
+        static func scenario(_ name: String) async throws -> Scenario {
+            try #require(try await scenarios.value[name], "no scenario \(name); see \(GPIOBench.scratch)")
         }
 
         /// The line that is an input before, low for one pulse, an input after, on `line` only, and never high.
@@ -89,8 +91,11 @@ extension GPIOTests {
             ("pulse", "pinctrl-bcm2711:17"), ("by-chip", "pinctrl-bcm2711:18"), ("by-label", "pinctrl-bcm2711:19"),
             ("by-name", "pinctrl-bcm2711:20"),
             // The chip with the header is neither the first nor the last, and has another old name.
-            ("pi5", "pinctrl-rp1:17"), ("pi5-name", "pinctrl-rp1:20"), ("pi3", "pinctrl-bcm2835:17"),
+            ("pi5", "pinctrl-rp1:17"), ("pi5-name", "pinctrl-rp1:20"), ("pi5-old-name", "pinctrl-rp1:17"),
+            ("pi3", "pinctrl-bcm2835:17"),
             ("usb", "pinctrl-bcm2711:17"), ("only-chip", "expander:17"),
+            // The only chip that this user may open, named by the row.
+            ("own-access", "raspberrypi-exp-gpio:3"),
         ])
         func `finds the line that a row names, whatever the chips' numbers`(name: String, line: String) async throws {
             let scenario = try await scenario(name)
@@ -120,6 +125,17 @@ extension GPIOTests {
                     + "name the chip too, as in gpiochip0:17"
             ),
             ("no-gpio", "no GPIO chip on this host; a target here needs a reset_command in its row"),
+            (
+                "no-access",
+                "cannot open GPIO /dev/gpiochip0: Permission denied; "
+                    + "run as root, or as a member of the group that owns it"
+            ),
+            // The chip that may be opened is not the only one: line 17 is another's.
+            (
+                "other-access",
+                "cannot open GPIO /dev/gpiochip1: Permission denied; "
+                    + "run as root, or as a member of the group that owns it"
+            ),
         ])
         func `refuses a line that is not there, says what is, and touches none`(name: String, message: String)
             async throws
