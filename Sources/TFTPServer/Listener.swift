@@ -86,41 +86,53 @@ final class ListenHandler: ChannelInboundHandler {
             registry.refused(path: request.path, address: host, reason: "mode is not octet")
             return refuse(.undefined, "only octet mode is served", client, context)
         }
-        switch registry.admit(path: request.path, address: host, writing: isWrite) {
+        let admission = registry.admit(path: request.path, address: host, writing: isWrite)
+        switch admission {
         case .refused(let reason):
             registry.refused(path: request.path, address: host, reason: reason)
             return isWrite
                 ? refuse(.accessViolation, "not allowed", client, context)
                 : refuse(.fileNotFound, "file not found", client, context)
-        case .granted(let folder, let name):
+        case .read, .write:
             let mine = sessions.keys.count { $0.ipAddress == host }
             guard sessions.count < Self.sessionLimit, mine < Self.sessionLimitPerAddress else {
                 registry.refused(path: request.path, address: host, reason: "too many transfers at a time")
                 return refuse(.undefined, "too many transfers", client, context)
             }
-            guard
-                let handler = isWrite
-                    ? writeHandler(request, folder: folder, name: name, host: host, client, context)
-                    : readHandler(request, folder: folder, name: name, host: host, client, context)
-            else { return }
+            guard let handler = handler(of: admission, request, host: host, client, context) else { return }
             sessions[client] = Session(path: request.path, isWrite: isWrite)
             open(handler, client: client, asked: envelope.metadata?.packetInfo?.destinationAddress, context)
         }
     }
 
-    private func readHandler(
-        _ request: Packet.Request, folder: String, name: String, host: String, _ client: SocketAddress,
+    private func handler(
+        of admission: Registry.Admission, _ request: Packet.Request, host: String, _ client: SocketAddress,
         _ context: ChannelHandlerContext
     ) -> (@Sendable () -> SessionHandler)? {
-        guard let file = root.open(folder: folder, name: name) else {
-            registry.refused(path: request.path, address: host, reason: "the file is not there or is no regular file")
+        switch admission {
+        case .refused: nil
+        case .read(let grant): readHandler(request, grant, host: host, client, context)
+        case .write(let folder, let name):
+            writeHandler(request, folder: folder, name: name, host: host, client, context)
+        }
+    }
+
+    private func readHandler(
+        _ request: Packet.Request, _ grant: Grant, host: String, _ client: SocketAddress,
+        _ context: ChannelHandlerContext
+    ) -> (@Sendable () -> SessionHandler)? {
+        let file: ServedFile
+        do {
+            file = try root.open(grant)
+        } catch {
+            registry.refused(path: request.path, address: host, reason: error.reason)
             refuse(.fileNotFound, "file not found", client, context)
             return nil
         }
         let options = TransferOptions(answering: request.options, size: file.size, limits: limits)
         return { [registry] in
-            ReadHandler(file: file, name: name, address: host, options: options) {
-                registry.report($0, folder: folder)
+            ReadHandler(file: file, name: grant.name, address: host, options: options) {
+                registry.report($0, folder: grant.folder)
             }
         }
     }
