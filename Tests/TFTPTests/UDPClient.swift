@@ -49,6 +49,28 @@ final class UDPClient {
         }
     }
 
+    /// What is sent goes there.
+    func aim(at port: Int) { peer = UInt16(port) }
+
+    /// Takes packets of this port only, and learns of an ICMP 'port unreachable' from there.
+    func connect(to port: UInt16) {
+        var address = Self.address(port)
+        _ = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        peer = port
+    }
+
+    /// Whether the kernel has said that nobody listens on the port that this client is connected to.
+    var isRefused: Bool {
+        var code: Int32 = 0
+        var length = socklen_t(MemoryLayout<Int32>.size)
+        getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &length)
+        return code == ECONNREFUSED
+    }
+
     func send(_ packet: Packet, to port: UInt16? = nil) { send(packet.encoded, to: port) }
 
     /// The next packet, from ``peer`` from now on; nil where none comes in time.
