@@ -1,3 +1,5 @@
+internal import Glibc
+
 /// What a server hands out, and takes, for one target.
 public struct Job: Hashable, Sendable {
     /// Where a file that is handed out lies.
@@ -7,6 +9,8 @@ public struct Job: Hashable, Sendable {
         /// Anywhere else: the absolute path of a regular file. It comes from the job's owner and is trusted; links in it
         /// are followed. It is only read.
         case file(String)
+        /// An open file, wherever it lies; nothing else is opened, so no right to it is needed.
+        case open(SharedFile)
     }
 
     /// The target's folder in the TFTP root: its MAC address, lower case with colons.
@@ -37,6 +41,25 @@ public struct Job: Hashable, Sendable {
     public static let uploads: Set<String> = ["OK", "FAILED", "REPORT"]
     /// The longest upload in bytes: 64 KiB.
     public static let longestUpload = 64 << 10
+}
+
+/// An open file that a job hands out. Closed with its last reference.
+public final class SharedFile: Hashable, Sendable {
+    let descriptor: Int32
+
+    /// A file of its own on what `descriptor` has open; nil where there is no room for one more.
+    public init?(duplicating descriptor: Int32) {
+        let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
+        guard copy >= 0 else { return nil }
+        self.descriptor = copy
+    }
+
+    deinit { close(descriptor) }
+
+    /// The same one only.
+    public static func == (a: SharedFile, b: SharedFile) -> Bool { a === b }
+    /// By identity.
+    public func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(self)) }
 }
 
 /// What happened on a server. A file's name is as it was asked for: a range of a file has a name of its own.

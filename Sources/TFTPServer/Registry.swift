@@ -19,6 +19,17 @@ final class Registry: Sendable {
         return stream
     }
 
+    /// Adds a job and returns its events; nil where its folder has one.
+    func addNew(_ job: Job) -> AsyncStream<ServerEvent>? {
+        let (stream, continuation) = AsyncStream.makeStream(of: ServerEvent.self)
+        let isNew = entries.withLock { entries in
+            guard entries[job.folder] == nil else { return false }
+            entries[job.folder] = Entry(job: job, events: continuation)
+            return true
+        }
+        return isNew ? stream : nil
+    }
+
     /// Ends a job.
     func remove(folder: String) {
         let old = entries.withLock { $0.removeValue(forKey: folder) }

@@ -67,6 +67,7 @@ final class Root: Sendable {
             case .folder: descriptor(folder: grant.folder, name: grant.file)
             // A relative path would depend on the folder that the program happens to be in.
             case .file(let path): path.hasPrefix("/") ? Glibc.open(path, Self.flags) : nil
+            case .open(let shared): fcntl(shared.descriptor, F_DUPFD_CLOEXEC, 0)
             }
         guard let file, file >= 0 else { throw Unavailable(reason: "the file is not there or cannot be opened") }
         var status = stat()

@@ -29,14 +29,29 @@ public final class TFTPServer: Sendable {
     ///   - port: the UDP port; 0 for any free one.
     /// - Throws: ``TFTPServerError``.
     public static func start(root: String, host: String, port: Int) async throws(TFTPServerError) -> TFTPServer {
+        try await start(root: root, address: "\(host):\(port)") { $0.bind(host: host, port: port) }
+    }
+
+    /// Serves on a UDP socket that is bound already, as systemd hands it over.
+    ///
+    /// - Parameters:
+    ///   - root: the TFTP root folder.
+    ///   - socket: the bound socket, from here on owned.
+    /// - Throws: ``TFTPServerError``.
+    public static func start(root: String, socket: Int32) async throws(TFTPServerError) -> TFTPServer {
+        try await start(root: root, address: "socket \(socket)") { $0.withBoundSocket(socket) }
+    }
+
+    private static func start(
+        root: String, address: String, bind: (DatagramBootstrap) -> EventLoopFuture<any Channel>
+    ) async throws(TFTPServerError) -> TFTPServer {
         let folder = try Root(root)
         let registry = Registry()
         let farewells = Farewells()
-        let address = "\(host):\(port)"
         // The process's own loops, one a core: they outlive every server, so a late close has where to run.
         let group = MultiThreadedEventLoopGroup.singleton
         do {
-            let channel = try await DatagramBootstrap(group: group)
+            let bootstrap = DatagramBootstrap(group: group)
                 .channelOption(.receivePacketInfo, value: true)
                 .channelInitializer { channel in
                     channel.eventLoop.makeCompletedFuture {
@@ -46,7 +61,7 @@ public final class TFTPServer: Sendable {
                                 limits: TransferOptions.Limits()))
                     }
                 }
-                .bind(host: host, port: port).get()
+            let channel = try await bind(bootstrap).get()
             return TFTPServer(channel: channel, registry: registry, farewells: farewells)
         } catch {
             throw serverError(error, address: address)
@@ -67,6 +82,11 @@ public final class TFTPServer: Sendable {
     ///
     /// - Returns: what happens; ends when the job is removed or the server stops.
     public func add(_ job: Job) -> AsyncStream<ServerEvent> { registry.add(job) }
+
+    /// Serves a job from now on, unless its folder has one.
+    ///
+    /// - Returns: what happens, as ``add(_:)``; nil where another job has the folder.
+    public func register(_ job: Job) -> AsyncStream<ServerEvent>? { registry.addNew(job) }
 
     /// Serves a job no longer. Transfers that are under way end by themselves.
     public func remove(folder: String) { registry.remove(folder: folder) }

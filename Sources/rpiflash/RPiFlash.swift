@@ -21,7 +21,7 @@ struct RPiFlash: AsyncParsableCommand {
             \(exitCodes)
             """,
         version: version,
-        subcommands: [FlashCommand.self, ResetCommand.self, TargetsCommand.self])
+        subcommands: [FlashCommand.self, ResetCommand.self, TargetsCommand.self, ServeCommand.self])
 
     static let exitCodes = """
         EXIT STATUS
