@@ -42,6 +42,8 @@ let package = Package(
         .systemLibrary(name: "CGPIODLibrary", pkgConfig: "libgpiod", providers: [.apt(["libgpiod-dev"])]),
         .target(name: "CGPIOD", dependencies: ["CGPIODLibrary"]),
 
+        .target(name: "CUnixSocket"),
+
         // Pure: no files, no sockets, no clock.
         .target(name: "DiskLayout", dependencies: [yams], swiftSettings: strict),
         .target(name: "BootScript", dependencies: ["DiskLayout", yams], swiftSettings: strict),
@@ -55,6 +57,7 @@ let package = Package(
         .target(name: "HostTools", dependencies: [subprocess, system], swiftSettings: strict),
         .target(name: "OSImage", dependencies: ["DiskLayout", "FDisk", system], swiftSettings: strict),
         .target(name: "TFTPServer", dependencies: ["TFTP", nioCore, nioPosix, system], swiftSettings: strict),
+        .target(name: "TFTPService", dependencies: ["CUnixSocket", "TFTPServer", system], swiftSettings: strictC),
 
         // Use cases.
         .target(name: "RecoveryImage", dependencies: ["DiskLayout", "BootScript", system], swiftSettings: strict),
@@ -73,6 +76,7 @@ let package = Package(
             name: "rpiflash",
             dependencies: [
                 "DiskLayout", "FlashPlan", "Flashing", "GPIO", "HostTools", "Inventory", "OSImage", "TFTPServer",
+                "TFTPService",
                 argumentParser, logging, system,
             ],
             swiftSettings: strict),
@@ -84,6 +88,8 @@ let package = Package(
         .testTarget(name: "FlashPlanTests", dependencies: ["DiskLayout", "FlashPlan"], swiftSettings: strict),
         .testTarget(name: "InventoryTests", dependencies: ["Inventory"], swiftSettings: strict),
         .testTarget(name: "TFTPTests", dependencies: ["TFTP", "TFTPServer"], swiftSettings: strict),
+        .testTarget(
+            name: "TFTPServiceTests", dependencies: ["TFTPServer", "TFTPService", system], swiftSettings: strict),
         .testTarget(
             name: "FlashingTests", dependencies: ["Flashing", "FlashPlan", "Inventory", "GPIO"], swiftSettings: strict),
         // The built program and the shim on recorded GPIO lines, in QEMU.

@@ -1,8 +1,23 @@
 internal import Dispatch
 internal import Glibc
+internal import Synchronization
 
 /// Turns SIGINT, SIGTERM and SIGHUP into a cancellation, so that everything is cleaned up on the way out.
 public enum Interruption {
+    private static let hangup = Mutex<(@Sendable () -> Void)?>(nil)
+
+    /// Until ``Hangup/cancel()``, SIGHUP calls this instead of cancelling: services take it for 'reload'.
+    public static func onHangup(_ action: @escaping @Sendable () -> Void) -> Hangup {
+        hangup.withLock { $0 = action }
+        return Hangup()
+    }
+
+    /// A meaning of SIGHUP other than the end.
+    public struct Hangup: Sendable {
+        /// SIGHUP cancels again.
+        public func cancel() { hangup.withLock { $0 = nil } }
+    }
+
     /// Runs `body` in a task that these signals cancel. A signal that was ignored when the process started (nohup)
     /// stays ignored.
     ///
@@ -21,6 +36,7 @@ public enum Interruption {
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
             source.setEventHandler {
+                if number == SIGHUP, let action = hangup.withLock({ $0 }) { return action() }
                 signalled(name)
                 task.cancel()
             }

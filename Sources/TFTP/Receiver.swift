@@ -19,6 +19,10 @@ public struct Receiver: Sendable {
     /// How long a finished transfer answers a client that did not get the last ACK: more than twice U-Boot's 5 s.
     public static let linger = Interval.seconds(12)
 
+    /// The last ACK may be lost, and U-Boot then waits for 5 s: it is sent again this long after the first, unasked. Who
+    /// has it and is gone answers with an ICMP, which ends the transfer.
+    private static let farewells: [Interval] = [.milliseconds(30), .milliseconds(200)]
+
     /// What was agreed on.
     public let options: TransferOptions
     /// The most that is taken, in bytes.
@@ -36,6 +40,8 @@ public struct Receiver: Sendable {
     private var reportedGapBehind: UInt64?
     private var repeats = 0
     private var lastHeard = Moment(nanoseconds: 0)
+    private var finished = Moment(nanoseconds: 0)
+    private var farewellsSent = 0
 
     /// A transfer of at most `limit` bytes.
     public init(limit: Int, options: TransferOptions) {
@@ -56,6 +62,10 @@ public struct Receiver: Sendable {
     }
 
     private var wait: Interval { min(.milliseconds(250) * (Int64(1) << min(repeats, 5)), .seconds(4)) }
+
+    private var lingerDeadline: Moment {
+        finished + (farewellsSent < Self.farewells.count ? Self.farewells[farewellsSent] : Self.linger)
+    }
 
     private mutating func repeatAnswer(at now: Moment) -> [Action] {
         deadline = now + wait
@@ -87,7 +97,8 @@ public struct Receiver: Sendable {
         sinceAcknowledgement += 1
         if payload.count < options.blockSize {
             phase = .lingering
-            deadline = now + Self.linger
+            finished = now
+            deadline = lingerDeadline
             return [.finish, .sendAcknowledgement(block)]
         }
         guard sinceAcknowledgement == options.windowSize else { return [] }
@@ -131,6 +142,11 @@ public struct Receiver: Sendable {
     public mutating func expire(at now: Moment) -> [Action] {
         guard phase != .over, let due = deadline, now >= due else { return [] }
         if phase == .lingering {
+            if farewellsSent < Self.farewells.count {
+                farewellsSent += 1
+                deadline = lingerDeadline
+                return [.sendAcknowledgement(UInt16(truncatingIfNeeded: received))]
+            }
             phase = .over
             deadline = nil
             return [.close]

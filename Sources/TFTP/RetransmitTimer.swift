@@ -11,6 +11,8 @@ struct RetransmitTimer {
 
     private var smoothed: Int64?
     private var variation: Int64 = 0
+    /// The fastest answer so far.
+    private var fastest: Int64?
     /// How often something was repeated since the last answer.
     private(set) var repeats = 0
     /// Doublings of the wait. They stay after an answer that may be to the first packet or to its repeat, or a client
@@ -20,6 +22,7 @@ struct RetransmitTimer {
     /// Takes the time from a packet to its answer.
     mutating func measured(_ interval: Interval) {
         let sample = max(0, interval.nanoseconds)
+        fastest = min(fastest ?? sample, sample)
         if let old = smoothed {
             variation += (abs(sample - old) - variation) / 4
             smoothed = old + (sample - old) / 8
@@ -29,6 +32,12 @@ struct RetransmitTimer {
         }
         doublings = 0
     }
+
+    /// Takes the time from a window to the client's sign that something of it is missing.
+    mutating func heardGap(after interval: Interval) { fastest = min(fastest ?? .max, max(0, interval.nanoseconds)) }
+
+    /// Whether an answer comes so soon that it cannot be about what was sent this long ago.
+    func isTooEarly(_ interval: Interval) -> Bool { fastest.map { interval.nanoseconds < $0 / 2 } ?? false }
 
     /// The next wait.
     var wait: Interval {

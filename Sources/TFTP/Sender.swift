@@ -4,6 +4,8 @@ public enum TransferFailure: Error, Hashable, Sendable {
     case silence(Interval)
     /// Nobody listens there any more.
     case gone
+    /// The client asked for something else from the same port.
+    case abandoned
     /// The file could not be read any more.
     case unreadable
     /// The peer sent an ERROR.
@@ -20,6 +22,7 @@ extension TransferFailure: CustomStringConvertible {
         switch self {
         case .silence(let interval): "no answer for \(interval.nanoseconds / 1_000_000_000) s"
         case .gone: "the client has gone"
+        case .abandoned: "the client asked for something else"
         case .unreadable: "the file was cut short or cannot be read"
         case .refused(let code, let message):
             message.isEmpty
@@ -40,6 +43,9 @@ extension TransferFailure: CustomStringConvertible {
 ///   answers with where it is. If it has said that before it says nothing; then the window's first block goes before,
 ///   and moves it on. Only when that brings nothing the whole window is repeated;
 /// - ACKs of what was acknowledged before start nothing, and the same ACK goes back once only;
+/// - every packet that was sent again, and that the client had already, may bring its last ACK once more: as many of those
+///   as were sent start nothing, nor does one that comes before the new window can have arrived. A window that is sent
+///   again because of such an ACK would bring the next, and so on: everything would be sent twice for ever;
 /// - a packet that the network doubles looks like a gap too, and going back then doubles every packet, so that each
 ///   round causes the next (the 'sorcerer's apprentice'): after a few rounds without an ACK of a window's end the wire
 ///   is left to drain and the client asked where it is.
@@ -109,6 +115,12 @@ public struct Sender: Sendable {
     private var isRepeated = false
     /// How long the last window's answer took, while another answer to it may follow.
     private var answerToRepeat: Interval?
+    /// Packets that were sent again without a sign that they were missing, since the last ACK of a window's end.
+    private var surplus = 0
+    /// How many ACKs like the last one of a window's end those packets may still bring.
+    private var expectedDuplicates = 0
+    /// The client may have said already where it is, in an ACK that was taken for such a one.
+    private var mayHaveSaidSo = false
 
     /// A transfer of a file of this many bytes.
     public init(size: UInt64, options: TransferOptions) {
@@ -200,13 +212,23 @@ public struct Sender: Sendable {
     private mutating func repeatedAcknowledgement(at now: Moment) -> [Action] {
         // In lock step a repeated ACK must never repeat data (RFC 1123, 4.2.3.1); the timer does.
         guard options.windowSize > 1, wentBackBehind != acknowledged, drainingBehind == nil else { return [] }
-        if let late = answerToRepeat {
-            // The answer to what was repeated too early: now it is known how long the client really needs.
-            answerToRepeat = nil
-            timer.measured(late)
+        if expectedDuplicates > 0 {
+            expectedDuplicates -= 1
+            mayHaveSaidSo = true
+            if let late = answerToRepeat {
+                // The answer to what was repeated too early: now it is known how long the client really needs.
+                answerToRepeat = nil
+                timer.measured(late)
+            }
+            return []
+        }
+        if let sent = windowSent, timer.isTooEarly(now - sent) {
+            mayHaveSaidSo = true
             return []
         }
         heardGap(at: now)
+        // If nothing was missing, all of the window comes twice.
+        surplus += 1
         return goBack(at: now)
     }
 
@@ -215,6 +237,8 @@ public struct Sender: Sendable {
         lastHeard = now
         timer.answered(isClear: !isRepeated)
         answerToRepeat = nil
+        expectedDuplicates = surplus
+        surplus = 0
         guard let sent = windowSent else { return }
         // After a repeat the answer may be to the first or to the second packet. If it was to the first, the answer to
         // the second follows, as an ACK that was there before.
@@ -225,7 +249,11 @@ public struct Sender: Sendable {
         hasAnswered = true
         lastHeard = now
         timer.answered(isClear: true)
+        if !isRepeated, let sent = windowSent { timer.heardGap(after: now - sent) }
         answerToRepeat = nil
+        surplus = 0
+        expectedDuplicates = 0
+        mayHaveSaidSo = false
     }
 
     private func end(ofWindowBehind block: UInt64) -> UInt64 { min(block + UInt64(options.windowSize), lastBlock) }
@@ -233,6 +261,7 @@ public struct Sender: Sendable {
     private mutating func startWindow(at now: Moment) -> [Action] {
         windowEnd = end(ofWindowBehind: acknowledged)
         wentBackBehind = nil
+        mayHaveSaidSo = false
         rounds = 0
         windowSent = now
         isRepeated = false
@@ -283,13 +312,15 @@ public struct Sender: Sendable {
             deadline = giveUp
             return []
         }
+        let before = counters.repeated
+        defer { surplus += Int(counters.repeated - before) }
         let round = timer.repeats
         if drainingBehind == nil || round > 0 { timer.repeated() }
         deadline = min(now + timer.wait, giveUp)
         if phase == .offering { return options.acknowledgement.map { [.sendOptions($0)] } ?? [] }
         // In lock step too U-Boot says only once that it has a block already: then the next one moves it on.
         if options.windowSize == 1, round < 3 { return [send(windowEnd...windowEnd)] }
-        let hasSaidSo = wentBackBehind == acknowledged || drainingBehind != nil
+        let hasSaidSo = wentBackBehind == acknowledged || drainingBehind != nil || mayHaveSaidSo
         if round == 0, !hasSaidSo { return [send(windowEnd...windowEnd)] }
         let first = send(acknowledged + 1...acknowledged + 1)
         if round < (hasSaidSo ? 1 : 2) {

@@ -1,17 +1,40 @@
+internal import Glibc
+
 /// What a server hands out, and takes, for one target.
 public struct Job: Hashable, Sendable {
+    /// Where a file that is handed out lies.
+    public enum Source: Hashable, Sendable {
+        /// In the job's folder, under the name that is asked for; no link is followed.
+        case folder
+        /// Anywhere else: the absolute path of a regular file. It comes from the job's owner and is trusted; links in it
+        /// are followed. It is only read.
+        case file(String)
+        /// An open file, wherever it lies; nothing else is opened, so no right to it is needed.
+        case open(SharedFile)
+    }
+
     /// The target's folder in the TFTP root: its MAC address, lower case with colons.
     public let folder: String
-    /// Names of the files in it that may be read.
-    public let files: Set<String>
+    /// What may be read, by the name that is asked for as `<folder>/<name>`.
+    public let files: [String: Source]
+    /// Names of ``files`` of which ranges may be read too, as `<folder>/<name>@<start>+<count>`: hexadecimal without 0x,
+    /// in sectors of 512 bytes, at least one, none behind the file's last whole sector.
+    public let ranged: Set<String>
     /// The target's IPv4 address, dotted. Who has another address must have the MAC address that the folder is named by.
     public let address: String
 
     /// A job as given.
-    public init(folder: String, files: Set<String>, address: String) {
+    public init(folder: String, files: [String: Source], ranged: Set<String> = [], address: String) {
         self.folder = folder
         self.files = files
+        self.ranged = ranged
         self.address = address
+    }
+
+    /// A job whose files all lie in its folder.
+    public init(folder: String, files: Set<String>, address: String) {
+        self.init(
+            folder: folder, files: Dictionary(uniqueKeysWithValues: files.map { ($0, .folder) }), address: address)
     }
 
     /// Names of the files that a target may upload; no other name is ever taken.
@@ -20,7 +43,26 @@ public struct Job: Hashable, Sendable {
     public static let longestUpload = 64 << 10
 }
 
-/// What happened on a server.
+/// An open file that a job hands out. Closed with its last reference.
+public final class SharedFile: Hashable, Sendable {
+    let descriptor: Int32
+
+    /// A file of its own on what `descriptor` has open; nil where there is no room for one more.
+    public init?(duplicating descriptor: Int32) {
+        let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
+        guard copy >= 0 else { return nil }
+        self.descriptor = copy
+    }
+
+    deinit { close(descriptor) }
+
+    /// The same one only.
+    public static func == (a: SharedFile, b: SharedFile) -> Bool { a === b }
+    /// By identity.
+    public func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(self)) }
+}
+
+/// What happened on a server. A file's name is as it was asked for: a range of a file has a name of its own.
 public enum ServerEvent: Hashable, Sendable {
     /// A target began to read a file of its job.
     case opened(file: String, size: UInt64, address: String)

@@ -7,28 +7,40 @@ final class ListenHandler: ChannelInboundHandler {
     typealias InboundIn = AddressedEnvelope<ByteBuffer>
     typealias OutboundOut = AddressedEnvelope<ByteBuffer>
 
-    /// A transfer, by the client's address and port.
+    /// A transfer that is under way.
     private struct Session {
+        let number: UInt64
         let path: String
         let isWrite: Bool
         /// nil until its socket is there.
         var handler: NIOLoopBound<SessionHandler>?
-        var channel: (any Channel)?
     }
 
     private let root: Root
     private let registry: Registry
     private let group: any EventLoopGroup
     private let limits: TransferOptions.Limits
+    private let farewells: Farewells
+    /// By the client's address and port.
     private var sessions: [SocketAddress: Session] = [:]
+    private var lastNumber: UInt64 = 0
+    /// The sockets of all transfers, and the numbers of those that are over, in the order in which they ended: they
+    /// stand in nobody's way, and the oldest make room.
+    private var channels: [UInt64: any Channel] = [:]
+    private var ended: [UInt64] = []
 
     /// Transfers at a time, in all and for one address.
     static let sessionLimit = 256
     static let sessionLimitPerAddress = 16
+    /// Sockets of transfers that are over at a time.
+    static let endedLimit = 256
 
-    init(root: Root, registry: Registry, group: any EventLoopGroup, limits: TransferOptions.Limits) {
+    init(
+        root: Root, registry: Registry, farewells: Farewells, group: any EventLoopGroup, limits: TransferOptions.Limits
+    ) {
         self.root = root
         self.registry = registry
+        self.farewells = farewells
         self.group = group
         self.limits = limits
     }
@@ -56,7 +68,8 @@ final class ListenHandler: ChannelInboundHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        for session in sessions.values { session.channel?.close(promise: nil) }
+        for channel in channels.values { channel.close(promise: nil) }
+        channels = [:]
         sessions = [:]
     }
 
@@ -75,52 +88,101 @@ final class ListenHandler: ChannelInboundHandler {
         let client = envelope.remoteAddress
         if let session = sessions[client] {
             if session.path == request.path, session.isWrite == isWrite {
-                // The client did not get the answer.
-                if let handler = session.handler { handler.eventLoop.execute { handler.value.requestRepeated() } }
-                return
+                return repeated(request, of: session, isWrite: isWrite, host: host, envelope, context)
             }
-            session.channel?.close(promise: nil)
+            // Its socket stays open for a while: what the client still sends there must not bring an ICMP.
+            if let handler = session.handler { handler.eventLoop.execute { handler.value.abandon() } }
             sessions[client] = nil
         }
         guard request.mode == "octet" else {
             registry.refused(path: request.path, address: host, reason: "mode is not octet")
             return refuse(.undefined, "only octet mode is served", client, context)
         }
-        switch registry.admit(path: request.path, address: host, writing: isWrite) {
+        let admission = registry.admit(path: request.path, address: host, writing: isWrite)
+        switch admission {
         case .refused(let reason):
             registry.refused(path: request.path, address: host, reason: reason)
             return isWrite
                 ? refuse(.accessViolation, "not allowed", client, context)
                 : refuse(.fileNotFound, "file not found", client, context)
-        case .granted(let folder, let name):
+        case .read, .write:
             let mine = sessions.keys.count { $0.ipAddress == host }
             guard sessions.count < Self.sessionLimit, mine < Self.sessionLimitPerAddress else {
                 registry.refused(path: request.path, address: host, reason: "too many transfers at a time")
                 return refuse(.undefined, "too many transfers", client, context)
             }
-            guard
-                let handler = isWrite
-                    ? writeHandler(request, folder: folder, name: name, host: host, client, context)
-                    : readHandler(request, folder: folder, name: name, host: host, client, context)
-            else { return }
-            sessions[client] = Session(path: request.path, isWrite: isWrite)
-            open(handler, client: client, asked: envelope.metadata?.packetInfo?.destinationAddress, context)
+            guard let handler = handler(of: admission, request, host: host, client, context) else { return }
+            lastNumber += 1
+            let session = Session(number: lastNumber, path: request.path, isWrite: isWrite)
+            sessions[client] = session
+            open(
+                handler, session: session, client: client,
+                asked: envelope.metadata?.packetInfo?.destinationAddress, context)
+        }
+    }
+
+    /// The client did not get the answer; or it has the whole file, which we do not know yet, and asks for it once more.
+    private func repeated(
+        _ request: Packet.Request, of session: Session, isWrite: Bool, host: String,
+        _ envelope: AddressedEnvelope<ByteBuffer>, _ context: ChannelHandlerContext
+    ) {
+        guard let handler = session.handler else { return }
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        let listenLoop = context.eventLoop
+        handler.eventLoop.execute {
+            guard !handler.value.requestRepeated() else { return }
+            listenLoop.execute {
+                let (this, context) = bound.value
+                this.end(session.number, client: envelope.remoteAddress)
+                guard context.channel.isActive else { return }
+                this.admit(request, isWrite: isWrite, host: host, envelope, context)
+            }
+        }
+    }
+
+    /// A transfer is over; its socket closes itself.
+    private func end(_ number: UInt64, client: SocketAddress) {
+        // A newer transfer of the same client may have its place.
+        if sessions[client]?.number == number { sessions[client] = nil }
+        guard channels[number] != nil, !ended.contains(number) else { return }
+        ended.append(number)
+        if ended.count > Self.endedLimit { channels[ended.removeFirst()]?.close(promise: nil) }
+    }
+
+    private func closed(_ number: UInt64, client: SocketAddress) {
+        if sessions[client]?.number == number { sessions[client] = nil }
+        channels[number] = nil
+        ended.removeAll { $0 == number }
+    }
+
+    private func handler(
+        of admission: Registry.Admission, _ request: Packet.Request, host: String, _ client: SocketAddress,
+        _ context: ChannelHandlerContext
+    ) -> (@Sendable () -> SessionHandler)? {
+        switch admission {
+        case .refused: nil
+        case .read(let grant): readHandler(request, grant, host: host, client, context)
+        case .write(let folder, let name):
+            writeHandler(request, folder: folder, name: name, host: host, client, context)
         }
     }
 
     private func readHandler(
-        _ request: Packet.Request, folder: String, name: String, host: String, _ client: SocketAddress,
+        _ request: Packet.Request, _ grant: Grant, host: String, _ client: SocketAddress,
         _ context: ChannelHandlerContext
     ) -> (@Sendable () -> SessionHandler)? {
-        guard let file = root.open(folder: folder, name: name) else {
-            registry.refused(path: request.path, address: host, reason: "the file is not there or is no regular file")
+        let file: ServedFile
+        do {
+            file = try root.open(grant)
+        } catch {
+            registry.refused(path: request.path, address: host, reason: error.reason)
             refuse(.fileNotFound, "file not found", client, context)
             return nil
         }
         let options = TransferOptions(answering: request.options, size: file.size, limits: limits)
         return { [registry] in
-            ReadHandler(file: file, name: name, address: host, options: options) {
-                registry.report($0, folder: folder)
+            ReadHandler(file: file, name: grant.name, address: host, options: options) {
+                registry.report($0, folder: grant.folder)
             }
         }
     }
@@ -136,8 +198,8 @@ final class ListenHandler: ChannelInboundHandler {
         }
         let options = TransferOptions(answering: request.options, size: nil, limits: limits)
         let path = request.path
-        return { [registry] in
-            WriteHandler(options: options) {
+        return { [registry, farewells] in
+            WriteHandler(options: options, farewells: farewells) {
                 registry.take(upload: $0, name: name, folder: folder)
             } failed: {
                 registry.refused(path: path, address: host, reason: "the upload failed: \($0)")
@@ -147,10 +209,11 @@ final class ListenHandler: ChannelInboundHandler {
 
     /// Opens the transfer's socket on the address that the client asked, so that the answer comes from there.
     private func open(
-        _ make: @escaping @Sendable () -> SessionHandler, client: SocketAddress, asked: SocketAddress?,
-        _ context: ChannelHandlerContext
+        _ make: @escaping @Sendable () -> SessionHandler, session: Session, client: SocketAddress,
+        asked: SocketAddress?, _ context: ChannelHandlerContext
     ) {
         let local = asked?.ipAddress ?? context.channel.localAddress?.ipAddress ?? "0.0.0.0"
+        let number = session.number
         let loop = group.next()
         let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
         let listenLoop = context.eventLoop
@@ -163,20 +226,19 @@ final class ListenHandler: ChannelInboundHandler {
             .flatMap { channel in channel.connect(to: client).map { channel } }
             .flatMapThrowing { channel -> (any Channel, NIOLoopBound<SessionHandler>) in
                 let handler = try channel.pipeline.syncOperations.handler(type: SessionHandler.self)
+                handler.onEnd = { listenLoop.execute { bound.value.end(number, client: client) } }
                 return (channel, NIOLoopBound(handler, eventLoop: channel.eventLoop))
             }
         opened.hop(to: listenLoop).whenComplete { result in
             let this = bound.value
             switch result {
-            case .failure: this.sessions[client] = nil
+            case .failure: if this.sessions[client]?.number == number { this.sessions[client] = nil }
             case .success(let (channel, handler)):
-                guard this.sessions[client] != nil else { return channel.close(promise: nil) }
-                this.sessions[client]?.channel = channel
+                guard this.sessions[client]?.number == number else { return channel.close(promise: nil) }
+                this.channels[number] = channel
                 this.sessions[client]?.handler = handler
                 channel.closeFuture.hop(to: listenLoop).whenComplete { _ in
-                    // A newer transfer of the same client may have its place.
-                    let this = bound.value
-                    if this.sessions[client]?.channel === channel { this.sessions[client] = nil }
+                    bound.value.closed(number, client: client)
                 }
                 handler.eventLoop.execute { handler.value.begin() }
             }

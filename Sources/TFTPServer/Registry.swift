@@ -19,6 +19,17 @@ final class Registry: Sendable {
         return stream
     }
 
+    /// Adds a job and returns its events; nil where its folder has one.
+    func addNew(_ job: Job) -> AsyncStream<ServerEvent>? {
+        let (stream, continuation) = AsyncStream.makeStream(of: ServerEvent.self)
+        let isNew = entries.withLock { entries in
+            guard entries[job.folder] == nil else { return false }
+            entries[job.folder] = Entry(job: job, events: continuation)
+            return true
+        }
+        return isNew ? stream : nil
+    }
+
     /// Ends a job.
     func remove(folder: String) {
         let old = entries.withLock { $0.removeValue(forKey: folder) }
@@ -41,7 +52,8 @@ final class Registry: Sendable {
 
     /// What a request names, where its sender may have it.
     enum Admission {
-        case granted(folder: String, name: String)
+        case read(Grant)
+        case write(folder: String, name: String)
         case refused(String)
     }
 
@@ -58,13 +70,14 @@ final class Registry: Sendable {
             return .refused("no job serves it")
         }
         let name = String(parts[1])
-        guard (writing ? Job.uploads : job.files).contains(name) else {
+        let grant = writing ? nil : Grant(name: name, job: job)
+        guard writing ? Job.uploads.contains(name) : grant != nil else {
             return .refused(writing ? "only OK, FAILED and REPORT are taken" : "not part of the job")
         }
         guard job.address == address || Neighbours.mac(of: address) == job.folder else {
             return .refused("not the job's target")
         }
-        return .granted(folder: job.folder, name: name)
+        return grant.map { .read($0) } ?? .write(folder: job.folder, name: name)
     }
 
     /// Reports a refused request to the job whose folder it names, or else to all, once.
@@ -98,4 +111,53 @@ final class Registry: Sendable {
         events?.yield(.uploaded(name: name, content: content))
         return isTaken
     }
+}
+
+/// A file of a job, or a range of it, that a request may have.
+struct Grant: Hashable, Sendable {
+    /// The job's folder.
+    let folder: String
+    /// The name that was asked for, with its range.
+    let name: String
+    /// The file's name without a range.
+    let file: String
+    let source: Job.Source
+    /// What is asked of the file; nil for all of it.
+    let sectors: Range<UInt64>?
+
+    /// What `name` means in a job; nil where the job does not have it, or its range is malformed or empty.
+    init?(name: String, job: Job) {
+        folder = job.folder
+        self.name = name
+        if let source = job.files[name] {
+            file = name
+            self.source = source
+            sectors = nil
+            return
+        }
+        guard let at = name.lastIndex(of: "@"), case let file = String(name[..<at]), job.ranged.contains(file),
+            let source = job.files[file], let sectors = Self.sectors(name[name.index(after: at)...])
+        else { return nil }
+        self.file = file
+        self.source = source
+        self.sectors = sectors
+    }
+
+    /// Reads `<start>+<count>`.
+    private static func sectors(_ text: Substring) -> Range<UInt64>? {
+        let numbers = text.split(separator: "+", omittingEmptySubsequences: false)
+        guard numbers.count == 2, let start = number(numbers[0]), let count = number(numbers[1]), count > 0 else {
+            return nil
+        }
+        let (end, overflow) = start.addingReportingOverflow(count)
+        return overflow ? nil : start..<end
+    }
+
+    private static func number(_ text: Substring) -> UInt64? {
+        // UInt64 itself would take a sign.
+        guard text.utf8.allSatisfy({ UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 || isLetter($0) }) else { return nil }
+        return UInt64(text, radix: 16)
+    }
+
+    private static func isLetter(_ byte: UInt8) -> Bool { UInt8(ascii: "a")...UInt8(ascii: "f") ~= byte | 0x20 }
 }

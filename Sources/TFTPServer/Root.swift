@@ -1,12 +1,16 @@
 internal import Glibc
 
-/// A file of a job, open for reading. Closed with its last reference.
+/// A file of a job, or a range of one, open for reading. Closed with its last reference.
 final class ServedFile: Sendable {
-    let descriptor: Int32
+    private let descriptor: Int32
+    /// Where it starts in the file, in bytes.
+    private let start: UInt64
+    /// Its length in bytes.
     let size: UInt64
 
-    fileprivate init(descriptor: Int32, size: UInt64) {
+    fileprivate init(descriptor: Int32, start: UInt64, size: UInt64) {
         self.descriptor = descriptor
+        self.start = start
         self.size = size
     }
 
@@ -16,7 +20,7 @@ final class ServedFile: Sendable {
     ///
     /// - Returns: false where the file ends before the buffers are full, or cannot be read.
     func read(into buffers: inout [iovec], at offset: UInt64) -> Bool {
-        var offset = offset
+        var offset = start + offset
         var first = 0
         while first < buffers.count {
             if buffers[first].iov_len == 0 {
@@ -53,25 +57,48 @@ final class Root: Sendable {
 
     deinit { close(descriptor) }
 
-    /// Opens a regular file for reading; nil where there is none.
-    ///
-    /// `folder` and `name` must be single names; what else comes in is refused.
-    func open(folder: String, name: String) -> ServedFile? {
+    /// Why a file cannot be had, for the log.
+    struct Unavailable: Error { let reason: String }
+
+    /// Opens what a grant names; only a regular file is ever opened.
+    func open(_ grant: Grant) throws(Unavailable) -> ServedFile {
+        let file: Int32? =
+            switch grant.source {
+            case .folder: descriptor(folder: grant.folder, name: grant.file)
+            // A relative path would depend on the folder that the program happens to be in.
+            case .file(let path): path.hasPrefix("/") ? Glibc.open(path, Self.flags) : nil
+            case .open(let shared): fcntl(shared.descriptor, F_DUPFD_CLOEXEC, 0)
+            }
+        guard let file, file >= 0 else { throw Unavailable(reason: "the file is not there or cannot be opened") }
+        var status = stat()
+        guard fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+            close(file)
+            throw Unavailable(reason: "the file is no regular file")
+        }
+        let size = UInt64(status.st_size)
+        guard let sectors = grant.sectors else { return ServedFile(descriptor: file, start: 0, size: size) }
+        guard sectors.upperBound <= size / Self.sectorSize else {
+            close(file)
+            throw Unavailable(reason: "the range ends behind the file's \(size / Self.sectorSize) sectors")
+        }
+        return ServedFile(
+            descriptor: file, start: sectors.lowerBound * Self.sectorSize,
+            size: UInt64(sectors.count) * Self.sectorSize)
+    }
+
+    private static let sectorSize: UInt64 = 512
+    // Without O_NONBLOCK a FIFO would hang the server.
+    private static let flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC
+
+    /// Opens `<folder>/<name>`; both must be single names, what else comes in is refused.
+    private func descriptor(folder: String, name: String) -> Int32? {
         for part in [folder, name] {
             guard !part.isEmpty, part != ".", part != "..", !part.utf8.contains(UInt8(ascii: "/")) else { return nil }
         }
         let directory = openat(descriptor, folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
         guard directory >= 0 else { return nil }
         defer { close(directory) }
-        // Without O_NONBLOCK a FIFO would hang the server.
-        let file = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
-        guard file >= 0 else { return nil }
-        var status = stat()
-        guard fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-            close(file)
-            return nil
-        }
-        return ServedFile(descriptor: file, size: UInt64(status.st_size))
+        return openat(directory, name, Self.flags | O_NOFOLLOW)
     }
 }
 

@@ -1,9 +1,26 @@
 internal import Glibc
 internal import NIOCore
+internal import Synchronization
 internal import TFTP
 
 extension Moment {
     static var now: Moment { Moment(nanoseconds: Int64(NIODeadline.now().uptimeNanoseconds)) }
+}
+
+/// Uploads that are complete, but whose clients may have missed the last ACK and repeat themselves: when each was heard
+/// last.
+final class Farewells: Sendable {
+    private let heard = Mutex<[ObjectIdentifier: Moment]>([:])
+
+    fileprivate func note(_ handler: WriteHandler, at now: Moment) {
+        heard.withLock { $0[ObjectIdentifier(handler)] = now }
+    }
+    fileprivate func forget(_ handler: WriteHandler) {
+        heard.withLock { $0[ObjectIdentifier(handler)] = nil }
+    }
+
+    /// When the last of them was heard; nil where there is none.
+    var latest: Moment? { heard.withLock { $0.values.max() } }
 }
 
 /// A transfer on its own socket, which is connected to the client: the kernel drops what others send there.
@@ -14,6 +31,8 @@ class SessionHandler: ChannelInboundHandler {
     fileprivate var context: ChannelHandlerContext?
     private var scheduled: (moment: Moment, task: Scheduled<Void>)?
     private var closing: Scheduled<Void>?
+    /// Called when the transfer is over, before its socket closes.
+    var onEnd: () -> Void = {}
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
 
@@ -44,18 +63,13 @@ class SessionHandler: ChannelInboundHandler {
         context.writeAndFlush(wrapOutboundOut(ByteBuffer(bytes: packet.encoded)), promise: nil)
     }
 
-    fileprivate func end() {
-        scheduled?.task.cancel()
-        scheduled = nil
-        context?.close(promise: nil)
-    }
-
     /// Ends the transfer, but keeps its socket for a while: a client whose last ACK was doubled sends it once more, and
     /// U-Boot takes the kernel's 'port unreachable' for a dead server although it has everything (net/tftp.c of 2023.01).
     fileprivate func dally() {
         scheduled?.task.cancel()
         scheduled = nil
-        guard let context else { return }
+        onEnd()
+        guard let context, closing == nil else { return }
         closing = context.eventLoop.assumeIsolated().scheduleTask(in: .seconds(2)) {
             self.context?.close(promise: nil)
         }
@@ -82,7 +96,10 @@ class SessionHandler: ChannelInboundHandler {
     // What the two kinds of transfer do; a class hierarchy because a channel handler is one.
     fileprivate var deadline: Moment? { nil }
     func begin() {}
-    func requestRepeated() {}
+    /// The client sent its request again; false where the transfer is over.
+    func requestRepeated() -> Bool { false }
+    /// The client asked for something else.
+    func abandon() {}
     fileprivate func receive(_ packet: Packet, at now: Moment) {}
     fileprivate func expire(at now: Moment) {}
     fileprivate func gone() {}
@@ -121,10 +138,14 @@ final class ReadHandler: SessionHandler {
         arm()
     }
 
-    override func requestRepeated() {
+    override func requestRepeated() -> Bool {
+        guard !isOver else { return false }
         perform(sender.requestRepeated(at: .now))
         arm()
+        return true
     }
+
+    override func abandon() { finish(.abandoned) }
 
     fileprivate override func expire(at now: Moment) { perform(sender.expire(at: now)) }
 
@@ -211,9 +232,15 @@ final class WriteHandler: SessionHandler {
     private var receiver: Receiver
     private let take: ([UInt8]) -> Bool
     private let failed: (TransferFailure) -> Void
+    private let farewells: Farewells
     private var isOver = false
+    private var isTaken = false
 
-    init(options: TransferOptions, take: @escaping ([UInt8]) -> Bool, failed: @escaping (TransferFailure) -> Void) {
+    init(
+        options: TransferOptions, farewells: Farewells, take: @escaping ([UInt8]) -> Bool,
+        failed: @escaping (TransferFailure) -> Void
+    ) {
+        self.farewells = farewells
         receiver = Receiver(limit: Job.longestUpload, options: options)
         self.take = take
         self.failed = failed
@@ -226,14 +253,22 @@ final class WriteHandler: SessionHandler {
         arm()
     }
 
-    override func requestRepeated() {
+    override func requestRepeated() -> Bool {
+        guard !isOver, !isTaken else { return false }
         perform(receiver.requestRepeated(at: .now))
         arm()
+        return true
+    }
+
+    override func abandon() {
+        // What is complete goes on to answer a client that missed the last ACK.
+        if !isTaken { close() }
     }
 
     fileprivate override func expire(at now: Moment) { perform(receiver.expire(at: now)) }
 
     fileprivate override func receive(_ packet: Packet, at now: Moment) {
+        if isTaken, !isOver { farewells.note(self, at: now) }
         switch packet {
         case .data(let block, let payload): perform(receiver.receive(block: block, payload: payload, at: now))
         case .error(let code, let message): perform(receiver.receive(error: code, message: message))
@@ -241,7 +276,10 @@ final class WriteHandler: SessionHandler {
         }
     }
 
-    fileprivate override func gone() { isOver = true }
+    fileprivate override func gone() {
+        isOver = true
+        farewells.forget(self)
+    }
 
     private func perform(_ actions: [Receiver.Action]) {
         for action in actions where !isOver {
@@ -250,7 +288,11 @@ final class WriteHandler: SessionHandler {
             case .sendAcknowledgement(let block): send(.acknowledgement(block: block))
             case .sendError(let code, let message): send(.error(code, message: message))
             case .finish:
-                if !take(receiver.content) {
+                if take(receiver.content) {
+                    isTaken = true
+                    farewells.note(self, at: .now)
+                    onEnd()
+                } else {
                     send(.error(.fileExists, message: "another content came before"))
                     close()
                 }
@@ -264,6 +306,7 @@ final class WriteHandler: SessionHandler {
 
     private func close() {
         isOver = true
-        end()
+        farewells.forget(self)
+        dally()
     }
 }

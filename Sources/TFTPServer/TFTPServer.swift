@@ -10,12 +10,14 @@ internal import TFTP
 public final class TFTPServer: Sendable {
     private let channel: any Channel
     private let registry: Registry
+    private let farewells: Farewells
     /// The UDP port that requests are taken on.
     public let port: Int
 
-    private init(channel: any Channel, registry: Registry) {
+    private init(channel: any Channel, registry: Registry, farewells: Farewells) {
         self.channel = channel
         self.registry = registry
+        self.farewells = farewells
         port = channel.localAddress?.port ?? 0
     }
 
@@ -27,23 +29,40 @@ public final class TFTPServer: Sendable {
     ///   - port: the UDP port; 0 for any free one.
     /// - Throws: ``TFTPServerError``.
     public static func start(root: String, host: String, port: Int) async throws(TFTPServerError) -> TFTPServer {
+        try await start(root: root, address: "\(host):\(port)") { $0.bind(host: host, port: port) }
+    }
+
+    /// Serves on a UDP socket that is bound already, as systemd hands it over.
+    ///
+    /// - Parameters:
+    ///   - root: the TFTP root folder.
+    ///   - socket: the bound socket, from here on owned.
+    /// - Throws: ``TFTPServerError``.
+    public static func start(root: String, socket: Int32) async throws(TFTPServerError) -> TFTPServer {
+        try await start(root: root, address: "socket \(socket)") { $0.withBoundSocket(socket) }
+    }
+
+    private static func start(
+        root: String, address: String, bind: (DatagramBootstrap) -> EventLoopFuture<any Channel>
+    ) async throws(TFTPServerError) -> TFTPServer {
         let folder = try Root(root)
         let registry = Registry()
-        let address = "\(host):\(port)"
+        let farewells = Farewells()
         // The process's own loops, one a core: they outlive every server, so a late close has where to run.
         let group = MultiThreadedEventLoopGroup.singleton
         do {
-            let channel = try await DatagramBootstrap(group: group)
+            let bootstrap = DatagramBootstrap(group: group)
                 .channelOption(.receivePacketInfo, value: true)
                 .channelInitializer { channel in
                     channel.eventLoop.makeCompletedFuture {
                         try channel.pipeline.syncOperations.addHandler(
                             ListenHandler(
-                                root: folder, registry: registry, group: group, limits: TransferOptions.Limits()))
+                                root: folder, registry: registry, farewells: farewells, group: group,
+                                limits: TransferOptions.Limits()))
                     }
                 }
-                .bind(host: host, port: port).get()
-            return TFTPServer(channel: channel, registry: registry)
+            let channel = try await bind(bootstrap).get()
+            return TFTPServer(channel: channel, registry: registry, farewells: farewells)
         } catch {
             throw serverError(error, address: address)
         }
@@ -64,12 +83,30 @@ public final class TFTPServer: Sendable {
     /// - Returns: what happens; ends when the job is removed or the server stops.
     public func add(_ job: Job) -> AsyncStream<ServerEvent> { registry.add(job) }
 
+    /// Serves a job from now on, unless its folder has one.
+    ///
+    /// - Returns: what happens, as ``add(_:)``; nil where another job has the folder.
+    public func register(_ job: Job) -> AsyncStream<ServerEvent>? { registry.addNew(job) }
+
     /// Serves a job no longer. Transfers that are under way end by themselves.
     public func remove(folder: String) { registry.remove(folder: folder) }
 
-    /// Ends all transfers and frees the port.
+    /// How long a client whose upload is complete must have been silent before ``stop()`` takes it for satisfied, and how
+    /// long it is waited for at most.
+    private static let (quiet, longestFarewell) = (Interval.seconds(1), Interval.seconds(3))
+
+    /// Ends all transfers and frees the port: at once, or where an upload was completed just now, when its client has
+    /// been quiet for a second. It may have missed the last ACK and repeat itself, and would take a closed port for a
+    /// failure. A cancelled task does not wait.
     public func stop() async {
         registry.removeAll()
+        let limit = Moment.now + Self.longestFarewell
+        while let heard = farewells.latest {
+            let rest = min(heard + Self.quiet, limit) - .now
+            guard rest.nanoseconds > 0, (try? await Task.sleep(for: .nanoseconds(rest.nanoseconds))) != nil else {
+                break
+            }
+        }
         try? await channel.close().get()
     }
 }

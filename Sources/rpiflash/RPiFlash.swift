@@ -22,7 +22,9 @@ struct RPiFlash: AsyncParsableCommand {
             \(exitCodes)
             """,
         version: version,
-        subcommands: [FlashCommand.self, ResetCommand.self, TargetsCommand.self, GPIOCommand.self])
+        subcommands: [
+            FlashCommand.self, ResetCommand.self, TargetsCommand.self, GPIOCommand.self, ServeCommand.self,
+        ])
 
     static let exitCodes = """
         EXIT STATUS

@@ -12,7 +12,20 @@ struct ReceiverTests {
         // The last ACK was lost: the client sends its last block again.
         #expect(receiver.receive(block: 1, payload: Array(1...8), at: at(5001)) == [.sendAcknowledgement(1)])
         #expect(receiver.content.count == 8)
-        #expect(receiver.expire(at: at(12_001)) == [.close])
+    }
+
+    @Test func `the last ack is sent three times, then a client that missed it is waited for`() {
+        var receiver = Receiver(limit: 65536, options: TransferOptions())
+        _ = receiver.start(at: at(0))
+        #expect(receiver.receive(block: 1, payload: [1], at: at(1)) == [.finish, .sendAcknowledgement(1)])
+        var waits: [Interval] = []
+        var actions: [[Receiver.Action]] = []
+        while let deadline = receiver.deadline {
+            waits.append(deadline - at(1))
+            actions.append(receiver.expire(at: deadline))
+        }
+        #expect(waits == [.milliseconds(30), .milliseconds(200), .seconds(12)])
+        #expect(actions == [[.sendAcknowledgement(1)], [.sendAcknowledgement(1)], [.close]])
     }
 
     @Test func `what is over the limit is refused, at the limit not`() {

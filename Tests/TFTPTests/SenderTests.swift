@@ -91,6 +91,28 @@ struct SenderTests {
         #expect(sender.receive(acknowledgement: 4, at: at(33)) == [.sendBlocks(5...8)])
     }
 
+    @Test func `the answers to a window that was sent twice do not have the next sent twice`() {
+        var sender = started()
+        // Nothing was missing, but the client said the same again: its block 4 came twice.
+        #expect(sender.receive(acknowledgement: 4, at: at(2)) == [.sendBlocks(5...8)])
+        #expect(sender.receive(acknowledgement: 4, at: at(3)) == [.sendBlocks(5...8)])
+        #expect(sender.receive(acknowledgement: 8, at: at(4)) == [.sendBlocks(9...12)])
+        #expect(sender.receive(acknowledgement: 8, at: at(5)) == [], "the second window's answer")
+        #expect(sender.receive(acknowledgement: 12, at: at(6)) == [.sendBlocks(13...16)])
+        // That counted once only: this one is about a gap.
+        #expect(sender.receive(acknowledgement: 12, at: at(7)) == [.sendBlocks(13...16)])
+    }
+
+    @Test func `a second ack before the new window can have arrived starts nothing`() {
+        var sender = started()
+        // The round trip is 1 ms.
+        let early = Moment(nanoseconds: 2_400_000)
+        #expect(sender.receive(acknowledgement: 4, at: at(2)) == [.sendBlocks(5...8)])
+        #expect(sender.receive(acknowledgement: 4, at: early) == [])
+        // Should it have been about a gap, the client will not say it again: the first block goes before.
+        #expect(sender.expire(at: at(22)) == [.sendBlocks(5...5), .sendBlocks(8...8)])
+    }
+
     @Test func `an address that never answered is sent the answer four times, no more`() throws {
         var sender = Sender(size: 1 << 20, options: agreed(window: 32))
         var packets = sender.start(at: at(0)).count
@@ -195,6 +217,25 @@ struct SimulatedReadTests {
                 network: Network(perPacket: microseconds), seed: 1)
             #expect(read.isComplete)
             #expect(read.counters.repeated * 20 < read.counters.sent, "window \(window)")
+        }
+    }
+
+    @Test func `a client that stands still now and then is sent next to nothing twice`() {
+        // U-Boot is silent while it writes to the console, and a virtual one while its host does other things.
+        for (window, stalls) in [(1, 20), (8, 20), (32, 5), (32, 20)] {
+            var total = Sender.Counters()
+            for seed in 0..<UInt64(20) {
+                var network = Network()
+                network.stalls = stalls
+                let read = simulateRead(
+                    size: 4 << 20, options: agreed(window: window), client: UBootClient(window: UInt16(window)),
+                    network: network, seed: seed)
+                #expect(read.isComplete)
+                total.sent += read.counters.sent
+                total.repeated += read.counters.repeated
+            }
+            // One probe for a stall, or two, of 1 to 60 ms each.
+            #expect(total.repeated * 1000 < total.sent * UInt64(stalls) * 2, "window \(window): \(total)")
         }
     }
 

@@ -1,4 +1,5 @@
 import Foundation
+import TFTP
 import TFTPServer
 import Testing
 
@@ -113,13 +114,15 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
         var completed: [String] = []
         var uploads: [ServerEvent] = []
         for await event in events {
-            if case .completed(let file, _, _, let repeated) = event {
+            if case .completed(let file, _, let sent, let repeated) = event {
                 completed.append(file)
-                #expect(repeated == 0, "nothing is lost on loopback")
+                // Nothing is lost on loopback, but a busy machine may let a client wait.
+                #expect(repeated * 100 <= sent + 100)
             }
             if case .uploaded = event { uploads.append(event) }
         }
-        #expect(completed == sizes.map { "rpi_image_part_\($0)" })
+        // A client may begin the next one before the last ACK of the one before is read.
+        #expect(Set(completed) == Set(sizes.map { "rpi_image_part_\($0)" }) && completed.count == sizes.count)
         #expect(uploads == [.uploaded(name: "OK", content: [1, 2, 3, 4, 5, 6, 7, 8])])
         #expect(!FileManager.default.fileExists(atPath: "\(root.folder)/OK"), "an upload is never written to disk")
     }
@@ -155,6 +158,91 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
                 await probe.write(path, content: [1]) == .refused(code: 2, message: "not allowed"), "\(path)")
         }
         await server.stop()
+    }
+
+    @Test func `a file elsewhere is served under the job's name for it, and never written`() async throws {
+        let root = try TemporaryRoot()
+        let content = pattern(3 * 512 + 7)
+        try Data(content).write(to: URL(filePath: "\(root.path)/image.img"))
+        #expect(chmod("\(root.path)/image.img", 0o444) == 0)
+        try FileManager.default.createSymbolicLink(
+            atPath: "\(root.path)/link.img", withDestinationPath: "image.img")
+        #expect(mkfifo("\(root.path)/fifo", 0o600) == 0)
+        let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
+        let events = server.add(
+            Job(
+                folder: TemporaryRoot.mac,
+                files: [
+                    "image": .file("\(root.path)/image.img"), "link": .file("\(root.path)/link.img"),
+                    "fifo": .file("\(root.path)/fifo"), "folder": .file(root.path), "missing": .file("/nonexistent"),
+                    "relative": .file("image.img"),
+                ], address: "127.0.0.1"))
+        let mac = TemporaryRoot.mac
+        #expect(try UDPClient(port: server.port).fetch("\(mac)/image") == content)
+        #expect(try UDPClient(port: server.port).fetch("\(mac)/link") == content)
+        let probe = ServerProbe(host: "127.0.0.1", port: server.port)
+        for name in ["fifo", "folder", "missing", "relative", "image.img", "image@0+1"] {
+            #expect(
+                await probe.read("\(mac)/\(name)") == .refused(code: 1, message: "file not found"), "\(name)")
+        }
+        #expect(
+            await probe.write("\(mac)/image", content: [1]) == .refused(code: 2, message: "not allowed"))
+        await server.stop()
+        var completed: [String] = []
+        for await case .completed(let file, _, _, _) in events { completed.append(file) }
+        #expect(completed == ["image", "link"])
+        #expect(FileManager.default.contents(atPath: "\(root.path)/image.img") == Data(content))
+    }
+
+    @Test(arguments: [Job.Source.folder, .file("")])
+    func `a range of a file is served exactly, what is no range of it not at all`(source: Job.Source) async throws {
+        let root = try TemporaryRoot()
+        // 0x21 whole sectors and a piece.
+        let content = pattern(0x21 * 512 + 100)
+        try root.write("image", content)
+        try root.write("whole", content)
+        let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
+        let place = source == .folder ? source : .file("\(root.folder)/image")
+        let events = server.add(
+            Job(
+                folder: TemporaryRoot.mac, files: ["image": place, "whole": place], ranged: ["image"],
+                address: "127.0.0.1"))
+        let mac = TemporaryRoot.mac
+        let ranges: [(String, Range<Int>)] = [
+            ("0+1", 0..<1), ("0+21", 0..<33), ("1f+2", 31..<33), ("1F+02", 31..<33), ("a+10", 10..<26),
+            ("20+1", 32..<33),
+        ]
+        for (range, sectors) in ranges {
+            let expected = Array(content[sectors.lowerBound * 512..<sectors.upperBound * 512])
+            #expect(try UDPClient(port: server.port).fetch("\(mac)/image@\(range)") == expected, "\(range)")
+            // With options the answer to tsize is the range's length.
+            let client = try UDPClient(port: server.port)
+            client.send(
+                .readRequest(
+                    Packet.Request(
+                        path: "\(mac)/image@\(range)", options: [Packet.Option(name: "tsize", value: "0")])))
+            #expect(
+                client.receive()
+                    == .optionAcknowledgement([Packet.Option(name: "tsize", value: "\(expected.count)")]))
+            client.send(.error(.undefined, message: "enough"))
+        }
+        #expect(try UDPClient(port: server.port).fetch("\(mac)/image") == content)
+        let probe = ServerProbe(host: "127.0.0.1", port: server.port)
+        for name in [
+            "image@", "image@0", "image@+", "image@0+", "image@+1", "image@0+0", "image@0x0+1", "image@-0+1",
+            "image@0+-1",
+            "image@0++1", "image@ 0+1", "image@0+1 ", "image@0+g", "image@0+1+1", "image@0+1@0+1", "@0+1", "image@0+22",
+            "image@21+1", "image@22+1", "image@ffffffffffffffff+1", "image@1+ffffffffffffffff",
+            "image@7fffffffffffffff+1", "image@80000000000000+1", "image@10000000000000000+1", "image@\u{ff10}+1",
+            "whole@0+1", "IMAGE@0+1",
+        ] {
+            #expect(
+                await probe.read("\(mac)/\(name)") == .refused(code: 1, message: "file not found"), "\(name)")
+        }
+        await server.stop()
+        var opened: [String] = []
+        for await case .completed(let file, _, _, _) in events { opened.append(file) }
+        #expect(opened == ranges.map { "image@\($0.0)" } + ["image"])
     }
 
     @Test func `another host than the job's target gets nothing`() async throws {

@@ -24,6 +24,8 @@ struct Network {
     var delay: Int64 = 200
     /// What the client needs for each packet, in microseconds.
     var perPacket: Int64 = 60
+    /// Of a thousand packets, after how many it does nothing for 1 to 60 ms.
+    var stalls = 0
 }
 
 /// A client of a read, driven by packets and its own timer.
@@ -190,6 +192,9 @@ func simulateRead(
             case .toClient(let block):
                 hasHeard = true
                 clientFree = max(now, clientFree) + network.perPacket * 1000
+                if generator.happens(perThousand: network.stalls) {
+                    clientFree += Int64(1 + generator.next() % 60) * 1_000_000
+                }
                 let before = client.blocks
                 answer(client.receive(block: UInt16(truncatingIfNeeded: block), isLast: block == sender.lastBlock))
                 if client.blocks != before { clientDeadline = now + 5_000_000_000 }

@@ -1,0 +1,57 @@
+internal import Glibc
+public import SystemPackage
+
+/// Sockets that systemd has opened for this process (socket activation). Source: sd_listen_fds(3).
+public struct ActivationSockets: Sendable {
+    /// A bound UDP socket; nil where there is none.
+    public private(set) var datagram: FileDescriptor?
+    /// A listening SOCK_SEQPACKET Unix socket; nil where there is none.
+    public private(set) var control: FileDescriptor?
+
+    /// Those that the environment names for this process; none where it names none. Child processes do not get them.
+    ///
+    /// - Parameters:
+    ///   - process: `LISTEN_PID`.
+    ///   - count: `LISTEN_FDS`; the sockets are numbers 3 and up.
+    /// - Throws: ``ActivationError`` where there is another socket than these two kinds.
+    public init(process: String?, count: String?) throws(ActivationError) {
+        guard let process, Int32(process) == getpid(), let count, let number = Int32(count), number > 0 else { return }
+        guard number <= 2 else { throw .tooMany(Int(number)) }
+        for descriptor in 3..<3 + number {
+            _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+            let kind = Self.option(SO_TYPE, of: descriptor)
+            let domain = Self.option(SO_DOMAIN, of: descriptor)
+            switch (domain, kind) {
+            case (AF_INET, Int32(SOCK_DGRAM.rawValue)) where datagram == nil:
+                datagram = FileDescriptor(rawValue: descriptor)
+            case (AF_UNIX, Int32(SOCK_SEQPACKET.rawValue)) where control == nil:
+                control = FileDescriptor(rawValue: descriptor)
+            default: throw .unfit(Int(descriptor))
+            }
+        }
+    }
+
+    private static func option(_ option: Int32, of descriptor: Int32) -> Int32 {
+        var value: Int32 = -1
+        var length = socklen_t(MemoryLayout<Int32>.size)
+        return getsockopt(descriptor, SOL_SOCKET, option, &value, &length) == 0 ? value : -1
+    }
+}
+
+/// The sockets that systemd handed over are not those that are expected.
+public enum ActivationError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// More than two.
+    case tooMany(Int)
+    /// This one is neither UDP over IPv4 nor a Unix socket that keeps messages apart, or the second of its kind.
+    case unfit(Int)
+
+    /// One sentence for a person.
+    public var description: String {
+        switch self {
+        case .tooMany(let count):
+            "systemd handed over \(count) sockets; must be one ListenDatagram and one ListenSequentialPacket"
+        case .unfit(let number):
+            "socket \(number) from systemd is neither a ListenDatagram (IPv4) nor a ListenSequentialPacket, or is a second one"
+        }
+    }
+}

@@ -1,0 +1,155 @@
+import ArgumentParser
+import Flashing
+import Glibc
+import HostTools
+import Synchronization
+import SystemPackage
+import TFTPServer
+import TFTPService
+
+/// `rpiflash serve`.
+struct ServeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve",
+        abstract: "Run the TFTP server as a service, for any number of flashes at a time.",
+        discussion: """
+            rpiflash flash finds the service through its Unix socket and has it serve; without a service it serves by \
+            itself, one flash at a time. The service hands out nothing without a job, and writes nothing to disk: what a \
+            target uploads goes to its job. Under systemd it takes its sockets from rpiflash-serve.socket and needs no \
+            rights of its own.
+
+            SIGTERM and SIGINT end it and its jobs; at SIGHUP it ends as soon as no job is left, so that an updated \
+            program takes over.
+
+            EXAMPLES
+              rpiflash serve --root /srv/tftp
+              rpiflash serve --listen 192.168.1.10 --socket /run/rpiflash/serve.sock
+            """)
+
+    @Option(help: ArgumentHelp("The folder that TFTP serves.", valueName: "folder"))
+    var root = "/srv/tftp"
+
+    @Option(help: ArgumentHelp("Where to serve: an IPv4 address, or address:port.", valueName: "addr"))
+    var listen = ListenOption(host: "0.0.0.0", port: 69)
+
+    @Option(help: ArgumentHelp("The Unix socket through which flashes come.", valueName: "path"))
+    var socket = defaultServiceSocket.string
+
+    func run() async throws {
+        func variable(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
+        let root = FilePath(root)
+        let server: TFTPServer
+        let control: FileDescriptor
+        let path: FilePath?
+        do {
+            let activation = try ActivationSockets(
+                process: variable("LISTEN_PID"), count: variable("LISTEN_FDS"))
+            if let datagram = activation.datagram {
+                server = try await TFTPServer.start(root: root.string, socket: datagram.rawValue)
+            } else {
+                server = try await TFTPServer.start(root: root.string, host: listen.host, port: listen.port)
+            }
+            path = activation.control == nil ? FilePath(socket) : nil
+            control = try activation.control ?? listenForJobs()
+        } catch let error as FlashError {
+            throw error
+        } catch {
+            throw FlashError.server("\(error)")
+        }
+        let jobs = JobCount()
+        let service = Service(socket: control, path: path, server: server, root: root) { event in
+            jobs.follow(event)
+            if let text = Self.line(event) { Console.shared.line(text) }
+        }
+        service.start()
+        Console.shared.line(
+            "serving \(root) on UDP port \(server.port); jobs come through \(path?.string ?? "systemd's socket")")
+        let hangup = Interruption.onHangup {
+            Console.shared.line("SIGHUP: ending when no job is left")
+            jobs.endWhenIdle()
+        }
+        // Cancelled by a signal, or done after SIGHUP.
+        await jobs.ended()
+        hangup.cancel()
+        service.stop()
+        await server.stop()
+        Console.shared.line("ended")
+    }
+
+    private func listenForJobs() throws(FlashError) -> FileDescriptor {
+        let path = FilePath(socket)
+        do throws(Errno) {
+            return try Service.listen(at: path, mode: [.ownerReadWrite, .groupReadWrite])
+        } catch .addressInUse {
+            throw .server("an rpiflash service listens on \(path) already")
+        } catch .noSuchFileOrDirectory {
+            throw .server("there is no folder \(path.removingLastComponent()) for the socket; make it or give --socket")
+        } catch {
+            throw .server("cannot listen on \(path): \(error)")
+        }
+    }
+
+    /// What a service's log should have of an event; transfers themselves are the flash's news.
+    private static func line(_ event: ServiceEvent) -> String? {
+        switch event {
+        case .began(let folder, let address, let process, let user):
+            "\(folder): job for \(address), from process \(process) of user \(user)"
+        case .ended(let folder): "\(folder): job is over"
+        case .refused(let reason, let process, let user):
+            "refused a job from process \(process) of user \(user): \(reason)"
+        case .job(let folder, .uploaded(let name, let content)): "\(folder): took \(name), \(content.count) bytes"
+        case .job(let folder, .interrupted(let file, let reason)): "\(folder): stopped reading \(file): \(reason)"
+        case .job(let folder, .refused(let path, let address, let reason)):
+            path.hasSuffix("/flash.scr") ? nil : "\(folder): refused \(address) the file \(path): \(reason)"
+        case .job: nil
+        }
+    }
+}
+
+/// Counts jobs, so that the service can end when there are none.
+private final class JobCount: Sendable {
+    private struct State {
+        var running = 0
+        var isEnding = false
+        var waiter: CheckedContinuation<Void, Never>?
+    }
+    private let state = Mutex(State())
+
+    func follow(_ event: ServiceEvent) {
+        switch event {
+        case .began: state.withLock { $0.running += 1 }
+        case .ended:
+            state.withLock { $0.running -= 1 }
+            check()
+        default: break
+        }
+    }
+
+    func endWhenIdle() {
+        state.withLock { $0.isEnding = true }
+        check()
+    }
+
+    private func check(force: Bool = false) {
+        let waiter = state.withLock { state -> CheckedContinuation<Void, Never>? in
+            guard force || (state.isEnding && state.running == 0) else { return nil }
+            state.isEnding = true
+            if force { state.running = 0 }
+            defer { state.waiter = nil }
+            return state.waiter
+        }
+        waiter?.resume()
+    }
+
+    /// Returns when the service has to end.
+    func ended() async {
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                state.withLock { $0.waiter = continuation }
+                check(force: Task.isCancelled)
+            }
+        } onCancel: {
+            check(force: true)
+        }
+    }
+}
