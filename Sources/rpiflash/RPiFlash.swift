@@ -25,11 +25,11 @@ struct RPiFlash: AsyncParsableCommand {
 
     static let exitCodes = """
         EXIT STATUS
-          0    done; for flash: proven, the target reported exactly what was to be written
+          0    done; for flash: proven, the target wrote exactly what it was to
           1    flashed and proven, but the target did not come up in time
           2    the target reported FAILED
           3    the target asked for the image, but no outcome came in time
-          4    the target's count differs from what was to be written, or proves nothing
+          4    the target's count differs from what was to be written, or is no proof
           5    the target did not ask for the image after any reset
           6    the inventory is missing or invalid
           7    the image is missing or unfit
