@@ -91,7 +91,10 @@ let package = Package(
         .testTarget(
             name: "TFTPServiceTests", dependencies: ["TFTPServer", "TFTPService", system], swiftSettings: strict),
         .testTarget(
-            name: "FlashingTests", dependencies: ["Flashing", "FlashPlan", "Inventory", "GPIO"], swiftSettings: strict),
+            name: "FlashingTests", dependencies: ["DiskLayout", "Flashing", "FlashPlan", "Inventory", system],
+            swiftSettings: strict),
+        // The built programs: help, exit statuses, messages, signals, and a flash with TFTP clients as the target.
+        .testTarget(name: "CommandTests", dependencies: ["rpiflash", subprocess, system], swiftSettings: strict),
         // The built program and the shim on recorded GPIO lines, in QEMU.
         .testTarget(
             name: "GPIOTests", dependencies: ["GPIO", subprocess, system], exclude: ["vm"], swiftSettings: strict),

@@ -10,8 +10,8 @@ public enum FlashError: Error, Hashable, Sendable {
     case noOutcome(String)
     /// The target's report is not what was to be written.
     case notProven(String)
-    /// The target did not ask for the image after the reset.
-    case neverAsked(target: String, within: Duration)
+    /// The target did not ask for the image after any of these resets, this long after each.
+    case neverAsked(target: String, within: Duration, tried: [ResetMethod])
     /// The inventory is missing or invalid.
     case inventory(String)
     /// The image is missing or unfit.
@@ -49,15 +49,36 @@ extension FlashError: CustomStringConvertible {
             } else {
                 "target \(target) reported FAILED; its console says why"
             }
-        case .neverAsked(let target, let limit):
+        case .neverAsked(let target, let limit, let tried):
             """
-            target \(target) did not ask for its image within \(limit.text) after the reset; \
+            target \(target) did not ask for its image within \(limit.text) after \(Self.list(tried)); \
             check its card, network cable and RESET wire, and the serverip in its rpiflash.env
             """
         case .noOutcome(let text), .notProven(let text), .inventory(let text), .image(let text), .target(let text),
             .server(let text):
             text
         }
+    }
+
+    /// `each of 3 resets (GPIO line 17 twice, then reset_command)`.
+    private static func list(_ tried: [ResetMethod]) -> String {
+        var ways: [(method: ResetMethod, times: Int)] = []
+        for method in tried {
+            if let last = ways.last, last.method == method {
+                ways[ways.count - 1].times += 1
+            } else {
+                ways.append((method, 1))
+            }
+        }
+        let texts = ways.map { way in
+            switch way.times {
+            case 1: "\(way.method)"
+            case 2: "\(way.method) twice"
+            default: "\(way.method) \(way.times) times"
+            }
+        }
+        let resets = tried.count == 1 ? "the reset" : "each of \(tried.count) resets"
+        return "\(resets) (\(texts.joined(separator: ", then ")))"
     }
 }
 

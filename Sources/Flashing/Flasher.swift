@@ -15,7 +15,7 @@ public struct FlashRequest: Sendable {
     public var root: FilePath
     /// Length of every part but the last.
     public var partSize: ByteCount
-    /// From the reset to the first request.
+    /// From a reset to the first request; then the target is reset once more, in every way that its row has.
     public var requestTimeout: Duration
     /// Without a sign of life after that; nil: two minutes and a second for each MiB of a part, the time that a slow
     /// card needs to write it.
@@ -83,7 +83,8 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     /// - Throws: ``FlashError``; `CancellationError` only where the task was cancelled. Either way everything that was
     ///   staged is removed and RESET is released.
     public func run(_ request: FlashRequest) async throws -> FlashResult {
-        let plan = try check(request)
+        let job = try check(request)
+        let plan = job.plan
         let lock = try FolderLock(root: request.root, target: request.target)
         var folder = try TargetFolder(root: request.root, target: request.target)
         defer { folder.remove() }
@@ -95,7 +96,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         case .own(let server):
             report(.note("serving \(request.root) on \(server.address)"))
             do {
-                let files = try await stage(request, plan, in: folder)
+                let files = try await stage(job.image, plan, in: folder)
                 result = try await flash(request, plan) {
                     server.serve(folder: folder.name, files: files, to: request.target)
                 } taken: {
@@ -109,7 +110,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         case .foreign(let server):
             report(.note("using the TFTP server that is there, on \(server.address)"))
             try await probe(server, folder, root: request.root)
-            _ = try await stage(request, plan, in: folder)
+            _ = try await stage(job.image, plan, in: folder)
             // Files to write to: a server that may not make files takes uploads to these.
             for kind in Outcome.Kind.allCases { try folder.write([], to: kind.fileName, mode: 0o666) }
             let path = folder.path
@@ -129,15 +130,28 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
 
     // MARK: Before the target is touched
 
-    private func check(_ request: FlashRequest) throws -> PartsPlan {
+    /// What passed every check.
+    private struct CheckedJob: ~Copyable {
+        let image: ImageFile
+        let plan: PartsPlan
+    }
+
+    private func check(_ request: FlashRequest) throws -> CheckedJob {
         let layout: OSImageLayout
         let plan: PartsPlan
+        let before = ImageFile.state(of: request.image)
         do {
             layout = try ports.inspectImage(request.image)
+        } catch {
+            throw FlashError.image("\(error)")
+        }
+        do throws(FitError) {
             try request.card.checkFit(layout)
         } catch {
             throw FlashError.image("\(request.image): \(error)")
         }
+        // From here on it is this file, with this content, whatever the path leads to later.
+        let image = try ImageFile(request.image, in: before)
         do throws(PartsPlanError) {
             plan = try PartsPlan(image: layout, partSize: request.partSize)
         } catch {
@@ -149,14 +163,13 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         } catch {
             throw FlashError.server("cannot reset target \(request.target.displayName): \(error)")
         }
-        let image = try ImageFile(request.image)
         let needed = try image.dataBytes(in: 0..<min(layout.size.bytes, plan.totalSectors.byteCount.bytes))
         if let free = freeBytes(at: request.root), free < needed {
             throw FlashError.server(
                 "TFTP root \(request.root) has \(free) bytes free, the image takes \(needed) bytes; "
                     + "free some space or use another --tftp-root")
         }
-        return plan
+        return CheckedJob(image: image, plan: plan)
     }
 
     private func claim(_ request: FlashRequest) async throws -> ClaimedServer {
@@ -223,9 +236,8 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     ///
     /// - Returns: the names of the files.
     private func stage(
-        _ request: FlashRequest, _ plan: PartsPlan, in folder: borrowing TargetFolder
+        _ image: borrowing ImageFile, _ plan: PartsPlan, in folder: borrowing TargetFolder
     ) async throws -> Set<String> {
-        let image = try ImageFile(request.image)
         let total = try image.dataBytes(
             in: 0..<min(plan.image.size.bytes, plan.totalSectors.byteCount.bytes))
         var done: UInt64 = 0
@@ -251,17 +263,13 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     ) async throws -> FlashResult {
         let target = request.target
         try Task.checkCancellation()
-        let events = try serve()
-        report(.note("resetting target \(target.displayName)"))
-        do {
-            try await ports.reset(target)
-        } catch is CancellationError {
-            try Task.checkCancellation()
-            // Something in there timed out and said it the wrong way.
-            throw FlashError.server("cannot reset target \(target.displayName): the reset was given up")
-        } catch {
-            throw FlashError.server("cannot reset target \(target.displayName): \(error)")
+        let attempts = target.resetAttempts
+        guard let first = attempts.first else {
+            throw FlashError.server("target \(target.displayName) has neither a gpio nor a reset_command")
         }
+        let events = try serve()
+        report(.note("resetting target \(target.displayName) (\(first))"))
+        try await reset(target, first)
         let resetAt = now
         // What was there before the reset proves nothing.
         let early = events.take().filter { if case .uploaded = $0 { false } else { true } }
@@ -269,7 +277,16 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
             plan: plan, target: target.displayName, requestTimeout: request.requestTimeout,
             silenceTimeout: request.outcomeTimeout ?? Self.patience(for: plan), start: resetAt)
         for event in early { follow(event, &follower, since: resetAt) }
-        let outcome = try await follow(&follower, events, since: resetAt)
+        let outcome: FlashPlan.Outcome
+        do {
+            outcome = try await follow(&follower, events, since: resetAt, of: target, attempts)
+        } catch is CancellationError where follower.hasAsked {
+            report(
+                .warning(
+                    "target \(target.displayName) may have begun to write; "
+                        + "a card that is half written does not boot, flash it again"))
+            throw CancellationError()
+        }
         let flashedAt = now
         report(.note("the target reported OK with \(outcome.written.bytes) bytes, exactly what was to be written"))
         // A target that starts again now boots its card: it must not find the image once more.
@@ -280,15 +297,42 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
             upAfter: upAt.map { $0 - flashedAt })
     }
 
+    private func reset(_ target: Target, _ method: ResetMethod) async throws {
+        do {
+            try await ports.reset(target, method)
+        } catch is CancellationError {
+            try Task.checkCancellation()
+            // Something in there timed out and said it the wrong way.
+            throw FlashError.server("cannot reset target \(target.displayName): the reset was given up")
+        } catch {
+            throw FlashError.server("cannot reset target \(target.displayName): \(error)")
+        }
+    }
+
     private static func patience(for plan: PartsPlan) -> Duration {
         .seconds(120) + .seconds(Int64(min(plan.partSectors, plan.totalSectors).byteCount.bytes >> 20))
     }
 
     private func follow(
-        _ follower: inout Follower, _ events: any ServeEvents, since reset: Duration
+        _ follower: inout Follower, _ events: any ServeEvents, since start: Duration, of target: Target,
+        _ attempts: [ResetMethod]
     ) async throws -> FlashPlan.Outcome {
+        var attempt = 0
         while true {
-            for event in events.take() { follow(event, &follower, since: reset) }
+            for event in events.take() { follow(event, &follower, since: start) }
+            if follower.isOverdue(at: now) {
+                attempt += 1
+                guard attempt < attempts.count else {
+                    throw FlashError.neverAsked(
+                        target: target.displayName, within: follower.requestTimeout, tried: attempts)
+                }
+                report(
+                    .warning(
+                        "target \(target.displayName) did not ask for its image within \(follower.requestTimeout.text); "
+                            + "resetting it again (\(attempts[attempt]))"))
+                try await reset(target, attempts[attempt])
+                follower.wasReset(at: now)
+            }
             if let outcome = try follower.outcome(at: now) { return outcome }
             try await clock.sleep(for: Self.interval)
         }

@@ -16,6 +16,7 @@ struct Follower {
     let requestTimeout: Duration
     let silenceTimeout: Duration
     private(set) var lastActivity: Duration
+    private var resetAt: Duration
     private(set) var hasAsked = false
     private(set) var restarts = 0
     private var openedSinceManifest = false
@@ -29,7 +30,7 @@ struct Follower {
     /// - Parameters:
     ///   - plan: what is flashed.
     ///   - target: its name, for messages.
-    ///   - requestTimeout: from the start to the first request.
+    ///   - requestTimeout: from a reset to the first request.
     ///   - silenceTimeout: without a sign of life after that.
     ///   - start: when the reset was done.
     init(plan: PartsPlan, target: String, requestTimeout: Duration, silenceTimeout: Duration, start: Duration) {
@@ -38,7 +39,14 @@ struct Follower {
         self.requestTimeout = requestTimeout
         self.silenceTimeout = silenceTimeout
         lastActivity = start
+        resetAt = start
     }
+
+    /// Whether the target had its time since the last reset and did not ask for the image.
+    func isOverdue(at now: Duration) -> Bool { !hasAsked && settledAt == nil && now - resetAt >= requestTimeout }
+
+    /// The target was reset once more.
+    mutating func wasReset(at now: Duration) { resetAt = now }
 
     /// Bytes of the parts that the target has, as far as the server knows.
     var bytes: UInt64 { partBytes.values.reduce(0, +) }
@@ -105,7 +113,6 @@ struct Follower {
         if let settledAt {
             return now >= settledAt ? try judge() : nil
         }
-        if !hasAsked, now - lastActivity >= requestTimeout { throw .neverAsked(target: target, within: requestTimeout) }
         if restarts > Self.restartLimit {
             throw .noOutcome("target \(target) started over \(restarts) times without an outcome; its console says why")
         }

@@ -7,7 +7,7 @@ internal import SystemPackage
 struct ImageFile: ~Copyable {
     private let path: FilePath
     private let descriptor: Int32
-    private let before: stat
+    private let before: State
 
     /// Bytes that are copied at a time: cancellation is noticed in between.
     private static let chunk = 1 << 20
@@ -15,7 +15,28 @@ struct ImageFile: ~Copyable {
     /// visible to Swift.
     private static let (seekData, seekHole): (Int32, Int32) = (3, 4)
 
-    init(_ path: FilePath) throws(FlashError) {
+    /// What a file was like at some time; it changes with every write, and when another file takes its place.
+    struct State: Equatable {
+        private let values: [Int]
+
+        fileprivate init(_ status: stat) {
+            values = [
+                Int(bitPattern: UInt(status.st_dev)), Int(bitPattern: UInt(status.st_ino)), status.st_size,
+                status.st_mtim.tv_sec, status.st_mtim.tv_nsec,
+            ]
+        }
+    }
+
+    /// The file's state now; nil where there is none.
+    static func state(of path: FilePath) -> State? {
+        var status = stat()
+        return path.withPlatformString { stat($0, &status) } == 0 ? State(status) : nil
+    }
+
+    /// Opens the file.
+    ///
+    /// - Parameter state: what it was like when it was looked at; another one is an error.
+    init(_ path: FilePath, in state: State?) throws(FlashError) {
         let descriptor = path.withPlatformString { open($0, O_RDONLY | O_CLOEXEC) }
         guard descriptor >= 0 else { throw .image("cannot read image \(path): \(Errno(rawValue: errno))") }
         var status = stat()
@@ -24,9 +45,17 @@ struct ImageFile: ~Copyable {
             close(descriptor)
             throw .image("cannot read image \(path): \(Errno(rawValue: code))")
         }
+        guard State(status) == state else {
+            close(descriptor)
+            throw Self.changed(path)
+        }
         self.path = path
         self.descriptor = descriptor
-        before = status
+        before = State(status)
+    }
+
+    private static func changed(_ path: FilePath) -> FlashError {
+        .image("image \(path) changed while it was read; wait until it is complete")
     }
 
     deinit { close(descriptor) }
@@ -109,9 +138,7 @@ struct ImageFile: ~Copyable {
     /// Checks that nobody changed the image since it was opened.
     func checkUnchanged() throws(FlashError) {
         var now = stat()
-        guard fstat(descriptor, &now) == 0, now.st_size == before.st_size, now.st_mtim.tv_sec == before.st_mtim.tv_sec,
-            now.st_mtim.tv_nsec == before.st_mtim.tv_nsec
-        else { throw .image("image \(path) changed while it was read; wait until it is complete") }
+        guard fstat(descriptor, &now) == 0, State(now) == before else { throw Self.changed(path) }
     }
 }
 

@@ -72,14 +72,42 @@ public enum ClaimedServer: Sendable {
     case foreign(any ForeignServer)
 }
 
+/// A way to reset a target.
+public enum ResetMethod: Hashable, Sendable, CustomStringConvertible {
+    /// Pulls its RESET line low through this GPIO line.
+    case line(GPIOLine)
+    /// Runs the row's reset_command.
+    case command
+
+    /// As messages name it.
+    public var description: String {
+        switch self {
+        case .line(let line): "GPIO line \(line)"
+        case .command: "reset_command"
+        }
+    }
+}
+
+extension Target {
+    /// The ways to reset it that its row has, the first the one to take: the line, then the command.
+    public var resetMethods: [ResetMethod] {
+        (gpio.map { [.line($0)] } ?? []) + (resetCommand == nil ? [] : [.command])
+    }
+
+    /// The resets of a flash, one after the other for as long as the target does not ask for its image: the first way
+    /// twice, since a single reset may be missed, then the other one.
+    var resetAttempts: [ResetMethod] { resetMethods.prefix(1) + resetMethods }
+}
+
 /// What a flash needs of the world.
 public struct FlashPorts: Sendable {
-    /// Reads and checks the image's partition table.
+    /// Reads and checks the image's partition table; its errors name the image.
     public var inspectImage: @Sendable (FilePath) throws -> OSImageLayout
     /// Checks that the target can be reset, without touching it.
     public var checkReset: @Sendable (Target) throws -> Void
-    /// Resets the target. Has a deadline of its own, and throws `CancellationError` only when it was cancelled.
-    public var reset: @Sendable (Target) async throws -> Void
+    /// Resets the target in one of its ``Inventory/Target/resetMethods``. Has a deadline of its own, and throws
+    /// `CancellationError` only when it was cancelled.
+    public var reset: @Sendable (Target, ResetMethod) async throws -> Void
     /// Binds the TFTP port or finds who has it.
     public var claimServer: @Sendable (_ root: FilePath, _ target: Target) async throws -> ClaimedServer
     /// Whether a connection to this TCP port of the target is accepted; takes at most some seconds.
@@ -89,7 +117,7 @@ public struct FlashPorts: Sendable {
     public init(
         inspectImage: @escaping @Sendable (FilePath) throws -> OSImageLayout,
         checkReset: @escaping @Sendable (Target) throws -> Void,
-        reset: @escaping @Sendable (Target) async throws -> Void,
+        reset: @escaping @Sendable (Target, ResetMethod) async throws -> Void,
         claimServer: @escaping @Sendable (FilePath, Target) async throws -> ClaimedServer,
         answers: @escaping @Sendable (Target, UInt16) async throws -> Bool
     ) {

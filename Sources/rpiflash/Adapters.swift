@@ -17,7 +17,7 @@ extension FlashPorts {
         FlashPorts(
             inspectImage: { try inspectOSImage(at: $0) },
             checkReset: { try checkResetLine(of: $0) },
-            reset: { try await resetTarget($0, hold: nil) },
+            reset: { try await resetTarget($0, by: $1, hold: nil) },
             claimServer: { try await claim(root: $0, target: $1, listen: listen) },
             answers: { try await TCPPort(address: $0.ip.description, port: $1).answers(within: .seconds(2)) })
     }
@@ -41,12 +41,14 @@ func checkResetLine(of target: Target) throws {
     guard !line.isUsed else { throw GPIOError.busy(line: line.place, consumer: line.consumer) }
 }
 
-/// Resets a target: through its GPIO line where the row names one, else its command.
-func resetTarget(_ target: Target, hold: Duration?) async throws {
-    if let gpio = target.gpio {
+/// Resets a target in one of the ways that its row has.
+func resetTarget(_ target: Target, by method: ResetMethod, hold: Duration?) async throws {
+    switch method {
+    case .line(let gpio):
         try await pulse(
             try findLine(gpio.reference), hold: hold ?? .milliseconds(Int64(target.resetHoldMilliseconds)))
-    } else if let command = target.resetCommand {
+    case .command:
+        guard let command = target.resetCommand else { return }
         try await ShellCommand(command).run(within: resetCommandLimit)
     }
 }

@@ -60,7 +60,11 @@ struct FlashCommand: AsyncParsableCommand {
     @Flag(help: "Do not wait until the target is up.")
     var noWait = false
 
-    @Option(help: ArgumentHelp("How long the target may take to ask for the image.", valueName: "time"))
+    @Option(
+        help: ArgumentHelp(
+            "How long the target may take to ask for the image. Then it is reset once more, and at last by the "
+                + "row's reset_command where its gpio did not help.",
+            valueName: "time"))
     var requestTimeout = TimeOption(.seconds(45))
 
     @Option(

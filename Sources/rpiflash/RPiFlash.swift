@@ -28,12 +28,12 @@ struct RPiFlash: AsyncParsableCommand {
 
     static let exitCodes = """
         EXIT STATUS
-          0    done; for flash: proven, the target reported exactly what was to be written
+          0    done; for flash: proven, the target wrote exactly what it was to
           1    flashed and proven, but the target did not come up in time
           2    the target reported FAILED
           3    the target asked for the image, but no outcome came in time
-          4    the target's count differs from what was to be written, or proves nothing
-          5    the target did not ask for the image after the reset
+          4    the target's count differs from what was to be written, or is no proof
+          5    the target did not ask for the image after any reset
           6    the inventory is missing or invalid
           7    the image is missing or unfit
           8    the target is unknown, or another server's
@@ -57,10 +57,15 @@ struct RPiFlash: AsyncParsableCommand {
             }
             Glibc.exit(0)
         } catch is CancellationError {
-            Console.shared.line("interrupted; nothing is left of it")
+            Console.shared.line("interrupted; everything staged is removed, RESET is released")
             Glibc.exit(130)
         } catch let error as FlashError {
-            Console.shared.line(error.description)
+            // Only an inventory has several mistakes; elsewhere a line end is not ours.
+            if case .inventory(let text) = error {
+                for line in text.split(separator: "\n") { Console.shared.line(String(line)) }
+            } else {
+                Console.shared.line(error.description)
+            }
             Glibc.exit(error.exitCode)
         } catch {
             Console.shared.finish()

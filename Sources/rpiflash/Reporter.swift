@@ -11,10 +11,35 @@ final class Console: Sendable {
     let isTerminal = isatty(STDERR_FILENO) != 0
     private let isLineOpen = Mutex(false)
 
+    /// A text that may come from a target or another server, as one line that does nothing to a terminal (law 7).
+    ///
+    /// What is no letter, number, mark, symbol, punctuation or plain blank is written as `\x1b` or `\u202e`: control
+    /// characters, line ends, escapes, marks that turn the direction of writing, characters that nothing shows.
+    static func harmless(_ text: String) -> String {
+        var result = ""
+        for scalar in text.unicodeScalars {
+            let isShown =
+                switch scalar.properties.generalCategory {
+                case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned: false
+                case .spaceSeparator: scalar == " "
+                default: true
+                }
+            if isShown {
+                result.unicodeScalars.append(scalar)
+            } else {
+                let digits = String(scalar.value, radix: 16)
+                let width = scalar.value < 0x100 ? 2 : 4
+                result +=
+                    (width == 2 ? "\\x" : "\\u") + String(repeating: "0", count: max(0, width - digits.count)) + digits
+            }
+        }
+        return result
+    }
+
     /// Writes a line of the log.
     func line(_ text: String) {
         isLineOpen.withLock { isOpen in
-            write((isOpen ? "\r\u{1b}[K" : "") + "rpiflash: \(text)\n")
+            write((isOpen ? "\r\u{1b}[K" : "") + "rpiflash: \(Self.harmless(text))\n")
             isOpen = false
         }
     }
@@ -22,7 +47,7 @@ final class Console: Sendable {
     /// Writes the line that the next one replaces.
     func status(_ text: String) {
         isLineOpen.withLock { isOpen in
-            write("\r\(text)\u{1b}[K")
+            write("\r\(Self.harmless(text))\u{1b}[K")
             isOpen = true
         }
     }
@@ -46,6 +71,7 @@ final class Reporter: Sendable {
     private struct State {
         var lastShown: ContinuousClock.Instant?
         var lastKind = ""
+        var rate = TransferRate()
     }
 
     private let target: String
@@ -60,14 +86,9 @@ final class Reporter: Sendable {
         case .staging(let bytes, let total):
             show("staging", isLast: bytes == total) { "staging: \(Self.mebibytes(bytes)) of \(Self.mebibytes(total))" }
         case .transfer(let part, let parts, let bytes, let total, let elapsed):
+            let rate = bytes.flatMap { bytes in state.withLock { $0.rate.take(bytes, at: elapsed) } }
             show("part \(part)", isLast: bytes == total) {
-                let place = "\(target): part \(part) of \(parts)"
-                guard let bytes else { return place }
-                let rate = Double(bytes) / max(Self.number(elapsed), 0.001)
-                let left = rate > 0 ? Double(total - min(bytes, total)) / rate : 0
-                return
-                    "\(place), \(Self.mebibytes(bytes)) of \(Self.mebibytes(total)), \(Self.mebibytes(UInt64(rate)))/s, "
-                    + "\(Int(left.rounded(.up))) s left"
+                Self.transfer("\(target): part \(part) of \(parts)", bytes, total, rate)
             }
         case .waiting(let port, let elapsed):
             show("waiting", isLast: false) { "\(target): waiting for TCP port \(port), \(Int(Self.number(elapsed))) s" }
@@ -87,12 +108,22 @@ final class Reporter: Sendable {
         Console.shared.isTerminal ? Console.shared.status(text()) : Console.shared.line(text())
     }
 
+    /// `cam: part 1 of 2, 10.0 MiB of 50.0 MiB, 8.0 MiB/s, 5 s left`, as much of it as is known.
+    static func transfer(_ place: String, _ bytes: UInt64?, _ total: UInt64, _ rate: Double?) -> String {
+        guard let bytes else { return place }
+        var text = "\(place), \(mebibytes(bytes)) of \(mebibytes(total))"
+        guard let rate, rate >= 1 else { return text }
+        text += ", \(mebibytes(UInt64(rate)))/s"
+        guard bytes < total else { return text }
+        return text + ", \(Int((Double(total - bytes) / rate).rounded(.up))) s left"
+    }
+
     private static func mebibytes(_ bytes: UInt64) -> String {
         let tenths = (bytes * 10 + (1 << 19)) >> 20
         return "\(tenths / 10).\(tenths % 10) MiB"
     }
 
-    private static func number(_ duration: Duration) -> Double {
+    fileprivate static func number(_ duration: Duration) -> Double {
         Double(duration.components.seconds) + Double(duration.components.attoseconds) / 1e18
     }
 
@@ -100,5 +131,24 @@ final class Reporter: Sendable {
     static func seconds(_ duration: Duration) -> String {
         let tenths = Int((number(duration) * 10).rounded())
         return "\(tenths / 10).\(tenths % 10) s"
+    }
+}
+
+/// Bytes a second since the target began to read; the time that it took to start does not count.
+struct TransferRate {
+    private var begin: (bytes: UInt64, elapsed: Duration)?
+    private var last: UInt64 = 0
+
+    /// - Returns: bytes a second; nil in the first second, when there is nothing to tell yet.
+    mutating func take(_ bytes: UInt64, at elapsed: Duration) -> Double? {
+        defer { last = bytes }
+        guard let begin, bytes >= last else {
+            // The first, or the target started over.
+            begin = (bytes, elapsed)
+            return nil
+        }
+        let seconds = Reporter.number(elapsed - begin.elapsed)
+        guard seconds >= 1, bytes > begin.bytes else { return nil }
+        return Double(bytes - begin.bytes) / seconds
     }
 }

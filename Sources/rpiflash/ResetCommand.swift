@@ -26,7 +26,9 @@ struct ResetCommand: AsyncParsableCommand {
         }
         do {
             try checkResetLine(of: row)
-            try await resetTarget(row, hold: hold?.duration)
+            for method in row.resetMethods.prefix(1) {
+                try await resetTarget(row, by: method, hold: hold?.duration)
+            }
         } catch is CancellationError {
             throw CancellationError()
         } catch {

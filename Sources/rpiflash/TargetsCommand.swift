@@ -20,7 +20,7 @@ struct TargetsCommand: ParsableCommand {
             [
                 target.name ?? "-", target.ip.description, target.mac.description, target.server,
                 target.gpio?.description ?? "-", (try? target.checkServed(by: own)) != nil ? "here" : "there",
-                target.resetCommand ?? "-",
+                target.resetCommand.map(Console.harmless) ?? "-",
             ]
         }
         let header = ["NAME", "IP", "MAC", "SERVER", "GPIO", "RESET", "COMMAND"]

@@ -1,0 +1,208 @@
+import Foundation
+import Subprocess
+import SystemPackage
+import Testing
+
+/// The programs, and what all tests share.
+enum Programs {
+    static let repository = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
+    static let environment = ProcessInfo.processInfo.environment
+    static let folder = environment["RPIFLASH_BIN"].map { FilePath($0) } ?? repository.appending(".build/debug")
+    static let isCI = environment["CI"] != nil
+
+    private static func has(_ tool: String) -> Bool {
+        ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"].contains {
+            FileManager.default.isExecutableFile(atPath: "\($0)/\(tool)")
+        }
+    }
+    /// Locally a missing tool skips a test visibly, in CI it fails it.
+    static let canMakeImages = isCI || has("sfdisk")
+    static let canPlayTarget = isCI || ["sfdisk", "atftp", "socat"].allSatisfy(has)
+}
+
+/// What a command left behind.
+struct CommandResult: Sendable {
+    let status: Int32
+    let stdout: String
+    let stderr: String
+    var all: Comment { Comment(rawValue: "status \(status)\n--- stdout\n\(stdout)\n--- stderr\n\(stderr)") }
+    var errorLines: [String] { stderr.split(separator: "\n").map(String.init) }
+}
+
+/// Runs a bash script with `set -euo pipefail`, ended after `seconds`. RPIFLASH and GEN are the programs.
+func runBash(
+    _ script: String, _ environment: [String: String] = [:], seconds: Int = 60, prefix: [String] = []
+) async throws -> CommandResult {
+    var variables: [Environment.Key: String?] = [
+        "RPIFLASH": Programs.folder.appending("rpiflash").string, "LC_ALL": "C.UTF-8",
+        "GEN": Programs.folder.appending("rpiflash-gen").string, "REPOSITORY": Programs.repository.string,
+        "PATH": (Programs.environment["PATH"] ?? "") + ":/usr/sbin:/sbin",
+    ]
+    for (name, value) in environment { variables[Environment.Key(stringLiteral: name)] = value }
+    let result = try await run(
+        .name("timeout"),
+        arguments: Arguments(
+            ["--kill-after=10", "\(seconds)"] + prefix + ["bash", "-c", "set -euo pipefail\n" + script]),
+        environment: .inherit.updating(variables), output: .string(limit: 16 << 20), error: .string(limit: 16 << 20))
+    let status: Int32 =
+        switch result.terminationStatus {
+        case .exited(let code): code
+        case .signaled(let signal): 128 + signal
+        }
+    return CommandResult(status: status, stdout: result.standardOutput, stderr: result.standardError)
+}
+
+/// A bench on this machine: an image, a card that it fits, an inventory with one target, and a TFTP root. The target is
+/// a script: its reset_command starts it, and it talks to the real server with Debian's atftp.
+final class Place: Sendable {
+    static let mac = "52:54:00:12:34:56"
+    /// Bytes that the target has to write: the image, less its first 4 MiB.
+    static let written = 5 << 20
+    static let flash =
+        "$RPIFLASH flash --inventory $D/targets.csv --card $D/card.yaml --tftp-root $TFTP --listen 127.0.0.1:$PORT"
+
+    let folder: FilePath
+    private let variables: [String: String]
+
+    /// - Parameters:
+    ///   - behaviour: bash, run by the target after each reset; see `target` below for what it can call.
+    ///   - gpio: the row's gpio column.
+    init(_ behaviour: String = "", gpio: String = "", server: String = "localhost") async throws {
+        folder = FilePath(FileManager.default.temporaryDirectory.path).appending(
+            "rpiflash-command-\(UUID().uuidString)")
+        variables = [
+            "D": folder.string, "TFTP": folder.appending("tftp").string, "IMG": folder.appending("os.img").string,
+            "MAC": Self.mac, "PORT": "\(try freePort(SOCK_DGRAM.rawValue))",
+            "UP": "\(try freePort(SOCK_STREAM.rawValue))",
+        ]
+        try FileManager.default.createDirectory(atPath: folder.string, withIntermediateDirectories: true)
+        try write("behaviour", behaviour)
+        try write("target", Self.target)
+        try write(
+            "reset",
+            """
+            #!/bin/bash
+            echo reset >>$D/resets
+            RESET=$$ setsid bash $D/target >$D/target.log 2>&1 </dev/null &
+            """)
+        try write(
+            "targets.csv",
+            "mac,ip,server,gpio,name,reset_command\n\(Self.mac),127.0.0.1,\(server),\(gpio),cam,bash \(folder)/reset\n")
+        try write("card.yaml", "card_size: 64 MiB\nuboot_size: 4 MiB\nboot_size: 4 MiB\nrootfs_size: rest\n")
+        let made = try await runBash(Self.makeImage + "mkdir $TFTP; make_image", variables)
+        try #require(made.status == 0, made.all)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: folder.string) }
+
+    func write(_ name: String, _ text: String) throws {
+        try text.write(toFile: folder.appending(name).string, atomically: true, encoding: .utf8)
+    }
+
+    func text(_ name: String) -> String {
+        (try? String(contentsOfFile: folder.appending(name).string, encoding: .utf8)) ?? ""
+    }
+
+    /// How often the target was reset.
+    var resets: Int { text("resets").split(separator: "\n").count }
+
+    /// `make_image [BOOT-START [SPAN [ROOTFS-SECTORS [BYTES]]]]` makes $IMG: by default 9 MiB of random bytes.
+    private static let makeImage = """
+        make_image() {
+            local start=${1:-8192} span=${2:-8192} rootfs=${3:-2048}
+            local bytes=${4:-$(((start + span + rootfs) * 512))}
+            dd if=/dev/urandom of=$IMG bs=1M count=$(((bytes + 1048575) / 1048576)) status=none
+            truncate -s $bytes $IMG
+            dd if=/dev/zero of=$IMG bs=512 count=1 conv=notrunc status=none
+            printf 'label: dos\\nstart=%d,size=%d,type=c\\nstart=%d,size=%d,type=83\\n' \
+              $start $span $((start + span)) $rootfs | sfdisk --quiet --wipe never $IMG 2>/dev/null
+        }
+
+        """
+
+    private static let target = """
+        set -euo pipefail
+        cd $D && mkdir -p got
+        # From here on the reset is over.
+        while kill -0 $RESET 2>/dev/null; do sleep 0.01; done
+        touch $D/running
+        get() { atftp --option "blksize 1468" --option "windowsize 32" --get --remote-file "$MAC/$1" --local-file "got/$1" 127.0.0.1 $PORT; }
+        # put NAME COUNT [LENGTH]
+        put() {
+            local i
+            for i in 0 8 16 24 32 40 48 56; do printf "\\\\x$(printf %02x $(($2 >> i & 255)))"; done >got/$1
+            truncate -s ${3:-8} got/$1
+            atftp --put --local-file got/$1 --remote-file "$MAC/$1" 127.0.0.1 $PORT
+        }
+        # fetch [PARTS]: the manifest and the first PARTS parts, by default all.
+        fetch() {
+            local i
+            get rpi_image_parts
+            source got/rpi_image_parts
+            for ((i = 0; i < ${1:-rpi_parts}; i++)); do get rpi_image_part_$i; done
+        }
+        source $D/behaviour
+        """
+
+    /// Runs a script in the bench: D (the folder), IMG, TFTP (the root), MAC, PORT, UP (a free TCP port), FLASH.
+    func bash(_ script: String, seconds: Int = 60, prefix: [String] = []) async throws -> CommandResult {
+        try await runBash(
+            Self.makeImage + "FLASH=\"\(Self.flash)\"\n" + script, variables, seconds: seconds, prefix: prefix)
+    }
+
+    /// What must not change by any flash: the image's bytes, inode, mode and times.
+    private static let look = "stat -Lc '%i %a %h %s %y %z' $IMG; sha256sum <$IMG"
+
+    /// Runs `script` (by default a flash) and checks what holds on every way out: the exit status, nothing in the TFTP
+    /// root, the image as it was (law 4).
+    @discardableResult
+    func run(
+        _ script: String = "$FLASH --no-wait $IMG cam", exits status: Int32, image: Bool = true, seconds: Int = 60,
+        prefix: [String] = [], sourceLocation: SourceLocation = #_sourceLocation
+    ) async throws -> CommandResult {
+        let before = image ? try await bash(Self.look).stdout : ""
+        let result = try await bash(script, seconds: seconds, prefix: prefix)
+        #expect(result.status == status, result.all, sourceLocation: sourceLocation)
+        let left = try await bash("ls -A $TFTP")
+        #expect(left.stdout == "", sourceLocation: sourceLocation)
+        if image { #expect(try await bash(Self.look).stdout == before, sourceLocation: sourceLocation) }
+        return result
+    }
+
+    /// Runs `script` and expects a refusal: this exit status, this one line (D and PORT stand for the folder and the
+    /// port), nothing staged, no reset (law 6).
+    func refuses(
+        _ script: String = "$FLASH --no-wait $IMG cam", status: Int32, _ message: String, image: Bool = true,
+        prefix: [String] = [], sourceLocation: SourceLocation = #_sourceLocation
+    ) async throws {
+        let result = try await run(
+            script, exits: status, image: image, prefix: prefix, sourceLocation: sourceLocation)
+        #expect(resets == 0, sourceLocation: sourceLocation)
+        #expect(result.stdout == "", sourceLocation: sourceLocation)
+        let expected = message.split(separator: "\n").map { "rpiflash: \($0)\n" }.joined()
+        #expect(stable(result.stderr) == expected, sourceLocation: sourceLocation)
+    }
+
+    /// A message with D in place of the folder and PORT in place of the port.
+    func stable(_ text: String) -> String {
+        text.replacing(folder.string, with: "D").replacing(
+            "127.0.0.1:\(variables["PORT"] ?? "")", with: "127.0.0.1:PORT")
+    }
+}
+
+/// A port of 127.0.0.1 that nobody has at the moment.
+private func freePort(_ kind: UInt32) throws -> UInt16 {
+    let descriptor = socket(AF_INET, Int32(kind), 0)
+    defer { close(descriptor) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let isBound = withUnsafeMutablePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+        }
+    }
+    try #require(isBound)
+    return UInt16(bigEndian: address.sin_port)
+}
