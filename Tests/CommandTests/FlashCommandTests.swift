@@ -5,7 +5,7 @@ import Testing
 /// The built program on loopback, against a target that is a script: each way that a flash can end.
 @Suite(.serialized, .enabled(if: Programs.canPlayTarget, "run make deps, which installs what these tests need"))
 struct FlashCommandTests {
-    private static let good = "fetch; put OK \(Place.written)"
+    fileprivate static let good = "fetch; put OK \(Place.written)"
 
     // MARK: Exit statuses
 
@@ -54,60 +54,6 @@ struct FlashCommandTests {
                 == "rpiflash: target cam was flashed and proven, but does not answer on TCP port \(port) within 700 ms",
             result.all)
         #expect(result.stdout == "")
-    }
-
-    @Test(
-        arguments: [
-            (
-                "fetch; put FAILED 512", 2,
-                "target cam reported FAILED after 512 of 5242880 bytes; its console says why"
-            ),
-            ("put FAILED 0 3", 2, "target cam reported FAILED; its console says why"),
-            (
-                "fetch; put OK \(Place.written); put FAILED 512", 2,
-                "target cam reported FAILED after 512 of 5242880 bytes; its console says why"
-            ),
-            (
-                "fetch", 3, "target cam asked for its image, but sent no outcome and no sign of life for 1 s"
-            ),
-            (
-                "fetch; put FAIL 0", 3,
-                "target cam asked for its image, but sent no outcome and no sign of life for 1 s"
-            ),
-            (
-                "for i in 1 2 3 4 5 6 7; do get rpi_image_parts; get rpi_image_part_1; done", 3,
-                "target cam started over 6 times without an outcome; its console says why"
-            ),
-            (
-                "fetch; put OK \(Place.written + 1)", 4,
-                "target cam reported OK with 5242881 bytes; must be 5242880 bytes"
-            ),
-            (
-                "fetch; put OK \(Place.written - 512)", 4,
-                "target cam reported OK with 5242368 bytes; must be 5242880 bytes"
-            ),
-            (
-                "fetch; put OK \(Place.written) 7", 4,
-                "target uploaded OK with 7 bytes; must be 8 bytes; target cam is not proven"
-            ),
-            ("put OK \(Place.written)", 4, "target cam reported OK before it asked for the image"),
-            (
-                "fetch 1; put OK \(Place.written)", 4,
-                "target cam reported OK, but did not fetch rpi_image_part_1 in full since the reset"
-            ),
-            // The first OK counts.
-            (
-                "fetch; put OK 1; put OK \(Place.written)", 4,
-                "target cam reported OK with 1 bytes; must be 5242880 bytes"
-            ),
-        ] as [(String, Int32, String)])
-    func `law 2 - 2, 3, 4 - no proof, no success`(behaviour: String, status: Int32, message: String) async throws {
-        let place = try await Place(behaviour)
-        let result = try await place.run(
-            "$FLASH --no-wait --part-size 8MiB --request-timeout 15s --outcome-timeout 1s $IMG cam", exits: status)
-        #expect(result.errorLines.last == "rpiflash: \(message)", result.all)
-        #expect(result.stdout == "")
-        #expect(place.resets == 1)
     }
 
     @Test func `5 - a target that never asks is reset twice, and the sentence says so`() async throws {
@@ -181,8 +127,129 @@ struct FlashCommandTests {
         #expect(place.stable(result.stderr).contains("rpiflash: removed what an earlier job left in D/tftp/"))
     }
 
-    // MARK: Interruption
+    // MARK: Law 7
 
+    @Test func `law 7 - hostile requests are refused and harmless in the log`() async throws {
+        let place = try await Place(
+            #"""
+            ask() { timeout 0.7 atftp --get --remote-file "$1" --local-file got/x 127.0.0.1 $PORT && echo "GOT $1" >>$D/leak || true; }
+            ask $'\e[2J\e]0;owned\a'
+            ask $'x\nrpiflash: the target reported OK'
+            ask $'a\u202eb'
+            ask ../../../../etc/passwd
+            ask "$MAC/../../os.img"
+            ask "$MAC/../$MAC/rpi_image_parts"
+            ask /etc/passwd
+            ask "$MAC/"
+            ask "$(printf %0400d 0)"
+            echo x >got/x
+            for name in "$MAC/rpi_image_part_0" "$MAC/OK.sh" ../evil; do
+                atftp --put --local-file got/x --remote-file "$name" 127.0.0.1 $PORT && echo "PUT $name" >>$D/leak || true
+            done
+            \#(Self.good)
+            """#)
+        let result = try await place.run(exits: 0)
+        #expect(place.text("leak") == "")
+        #expect(!result.stderr.unicodeScalars.contains { $0.value < 0x20 && $0 != "\n" }, result.all)
+        let lines = result.errorLines
+        #expect(lines.allSatisfy { $0.hasPrefix("rpiflash: ") }, result.all)
+        // The server takes no request with control characters for one at all.
+        #expect(!result.stderr.contains("owned"), result.all)
+        #expect(lines.contains(#"rpiflash: refused 127.0.0.1 the file a\u202eb: no job serves it"#), result.all)
+        #expect(lines.filter { $0.hasPrefix("rpiflash: the target reported OK") }.count == 1)
+    }
+
+    @Test func `law 4 - the image may be read-only and behind a link`() async throws {
+        let place = try await Place(Self.good)
+        _ = try await place.run(
+            "chmod 400 $IMG; ln -s os.img $D/latest; $FLASH --no-wait $D/latest cam; rm $D/latest; chmod 644 $IMG",
+            exits: 0, image: false)
+    }
+
+    // MARK: reset and targets
+
+    @Test func `reset runs the row's command once and says so`() async throws {
+        let place = try await Place()
+        let result = try await place.run("$RPIFLASH reset --inventory $D/targets.csv cam", exits: 0)
+        #expect(result.stdout == "cam (52:54:00:12:34:56, 127.0.0.1): reset\n")
+        #expect(result.stderr == "")
+        #expect(place.resets == 1)
+        let held = try await place.run("$RPIFLASH reset --inventory $D/targets.csv cam --hold 1s", exits: 9)
+        #expect(
+            held.stderr == "rpiflash: --hold: target cam is reset by a command, which has its own time\n")
+        #expect(place.resets == 1)
+    }
+
+    @Test func `law 7 - targets shows a command without what turns the direction of writing`() async throws {
+        let place = try await Place()
+        let result = try await place.run(
+            #"printf 'mac,ip,server,gpio,reset_command\n\#(Place.mac),127.0.0.1,localhost,,a\u202eb\n' >$D/targets.csv; "#
+                + "$RPIFLASH targets --inventory $D/targets.csv", exits: 0)
+        #expect(result.stdout.hasSuffix(#"  -     here   a\u202eb"# + "\n"), result.all)
+    }
+}
+
+/// No proof, no success.
+@Suite(.serialized, .enabled(if: Programs.canPlayTarget, "run make deps, which installs what these tests need"))
+struct ProofCommandTests {
+    @Test(
+        arguments: [
+            (
+                "fetch; put FAILED 512", 2,
+                "target cam reported FAILED after 512 of 5242880 bytes; its console says why"
+            ),
+            ("put FAILED 0 3", 2, "target cam reported FAILED; its console says why"),
+            (
+                "fetch; put OK \(Place.written); put FAILED 512", 2,
+                "target cam reported FAILED after 512 of 5242880 bytes; its console says why"
+            ),
+            (
+                "fetch", 3, "target cam asked for its image, but sent no outcome and no sign of life for 1 s"
+            ),
+            (
+                "fetch; put FAIL 0", 3,
+                "target cam asked for its image, but sent no outcome and no sign of life for 1 s"
+            ),
+            (
+                "for i in 1 2 3 4 5 6 7; do get rpi_image_parts; get rpi_image_part_1; done", 3,
+                "target cam started over 6 times without an outcome; its console says why"
+            ),
+            (
+                "fetch; put OK \(Place.written + 1)", 4,
+                "target cam reported OK with 5242881 bytes; must be 5242880 bytes"
+            ),
+            (
+                "fetch; put OK \(Place.written - 512)", 4,
+                "target cam reported OK with 5242368 bytes; must be 5242880 bytes"
+            ),
+            (
+                "fetch; put OK \(Place.written) 7", 4,
+                "target uploaded OK with 7 bytes; must be 8 bytes; target cam is not proven"
+            ),
+            ("put OK \(Place.written)", 4, "target cam reported OK before it asked for the image"),
+            (
+                "fetch 1; put OK \(Place.written)", 4,
+                "target cam reported OK, but did not fetch rpi_image_part_1 in full since the reset"
+            ),
+            // The first OK counts.
+            (
+                "fetch; put OK 1; put OK \(Place.written)", 4,
+                "target cam reported OK with 1 bytes; must be 5242880 bytes"
+            ),
+        ] as [(String, Int32, String)])
+    func `law 2 - 2, 3, 4 - no proof, no success`(behaviour: String, status: Int32, message: String) async throws {
+        let place = try await Place(behaviour)
+        let result = try await place.run(
+            "$FLASH --no-wait --part-size 8MiB --request-timeout 15s --outcome-timeout 1s $IMG cam", exits: status)
+        #expect(result.errorLines.last == "rpiflash: \(message)", result.all)
+        #expect(result.stdout == "")
+        #expect(place.resets == 1)
+    }
+}
+
+/// Signals.
+@Suite(.serialized, .enabled(if: Programs.canPlayTarget, "run make deps, which installs what these tests need"))
+struct InterruptionTests {
     /// Until when a flash runs before it is interrupted: bash that waits for that moment, what the target does, and
     /// what the reset_command does after it has started the target.
     private static let stages: [(name: String, moment: String, behaviour: String, reset: String)] = [
@@ -196,7 +263,8 @@ struct FlashCommandTests {
         ("waiting for the request", "until [ -e $D/running ]; do sleep 0.02; done", "", ""),
         ("waiting for the outcome", "until [ -e $D/fetched ]; do sleep 0.02; done", "fetch; touch fetched", ""),
         (
-            "waiting until up", "until grep -q 'waiting for TCP port' $D/err; do sleep 0.02; done", good, ""
+            "waiting until up", "until grep -q 'waiting for TCP port' $D/err; do sleep 0.02; done",
+            FlashCommandTests.good, ""
         ),
     ]
 
@@ -231,66 +299,5 @@ struct FlashCommandTests {
             ], result.all)
         #expect(result.stderr.contains("rpiflash: SIG\(signal): cleaning up\n"))
         #expect(place.resets == (name == "staging" ? 0 : 1))
-    }
-
-    // MARK: Law 7
-
-    @Test func `law 7 - hostile requests are refused and harmless in the log`() async throws {
-        let place = try await Place(
-            #"""
-            ask() { atftp --get --remote-file "$1" --local-file got/x 127.0.0.1 $PORT && echo "GOT $1" >>$D/leak || true; }
-            ask $'\e[2J\e]0;owned\a'
-            ask $'x\nrpiflash: the target reported OK'
-            ask ../../../../etc/passwd
-            ask "$MAC/../../os.img"
-            ask "$MAC/../$MAC/rpi_image_parts"
-            ask /etc/passwd
-            ask "$MAC/"
-            ask "$(printf %0400d 0)"
-            echo x >got/x
-            for name in "$MAC/rpi_image_part_0" "$MAC/OK.sh" ../evil; do
-                atftp --put --local-file got/x --remote-file "$name" 127.0.0.1 $PORT && echo "PUT $name" >>$D/leak || true
-            done
-            \#(Self.good)
-            """#)
-        let result = try await place.run(exits: 0)
-        #expect(place.text("leak") == "")
-        #expect(!result.stderr.unicodeScalars.contains { $0.value < 0x20 && $0 != "\n" }, result.all)
-        let lines = result.errorLines
-        #expect(lines.allSatisfy { $0.hasPrefix("rpiflash: ") }, result.all)
-        #expect(lines.contains(#"rpiflash: refused 127.0.0.1 the file \x1b[2J\x1b]0;owned\x07: no job serves it"#))
-        #expect(
-            lines.contains(
-                #"rpiflash: refused 127.0.0.1 the file x\x0arpiflash: the target reported OK: no job serves it"#))
-        #expect(lines.filter { $0.hasPrefix("rpiflash: the target reported OK") }.count == 1)
-    }
-
-    @Test func `law 4 - the image may be read-only and behind a link`() async throws {
-        let place = try await Place(Self.good)
-        _ = try await place.run(
-            "chmod 400 $IMG; ln -s os.img $D/latest; $FLASH --no-wait $D/latest cam; rm $D/latest; chmod 644 $IMG",
-            exits: 0, image: false)
-    }
-
-    // MARK: reset and targets
-
-    @Test func `reset runs the row's command once and says so`() async throws {
-        let place = try await Place()
-        let result = try await place.run("$RPIFLASH reset --inventory $D/targets.csv cam", exits: 0)
-        #expect(result.stdout == "cam (52:54:00:12:34:56, 127.0.0.1): reset\n")
-        #expect(result.stderr == "")
-        #expect(place.resets == 1)
-        let held = try await place.run("$RPIFLASH reset --inventory $D/targets.csv cam --hold 1s", exits: 9)
-        #expect(
-            held.stderr == "rpiflash: --hold: target cam is reset by a command, which has its own time\n")
-        #expect(place.resets == 1)
-    }
-
-    @Test func `law 7 - targets shows a command without what turns the direction of writing`() async throws {
-        let place = try await Place()
-        let result = try await place.run(
-            #"printf 'mac,ip,server,gpio,reset_command\n\#(Place.mac),127.0.0.1,localhost,,a\u202eb\n' >$D/targets.csv; "#
-                + "$RPIFLASH targets --inventory $D/targets.csv", exits: 0)
-        #expect(result.stdout.hasSuffix(#"  -     here   a\u202eb"# + "\n"), result.all)
     }
 }
