@@ -292,11 +292,11 @@ struct InterruptionTests {
         let warning =
             "rpiflash: warning: target cam may have begun to write; a card that is half written does not boot, "
             + "flash it again"
+        // A line of progress may still come between the two.
         #expect(
-            result.errorLines.suffix(2) == [
-                name == "waiting for the outcome" ? warning : "rpiflash: SIG\(signal): cleaning up",
-                "rpiflash: interrupted; everything staged is removed, RESET is released",
-            ], result.all)
+            result.errorLines.last == "rpiflash: interrupted; everything staged is removed, RESET is released",
+            result.all)
+        #expect(result.errorLines.contains(warning) == (name == "waiting for the outcome"), result.all)
         #expect(result.stderr.contains("rpiflash: SIG\(signal): cleaning up\n"))
         #expect(place.resets == (name == "staging" ? 0 : 1))
     }
