@@ -78,7 +78,8 @@ if test ${p_mode} = normal && itest 0x${p_skip} -gt 0x0; then
     setexpr p_skip ${p_skip} - 0x1
 else
     if test ${p_mode} != full && mmc read ${p_a} ${p_block} ${p_s}; then
-        if hash -v sha256 ${p_a} ${p_bytes} ${p_h}; then
+        hash sha256 ${p_a} ${p_bytes} p_sum
+        if test "${p_sum}" = ${p_h}; then
             setenv p_have yes
         else
             setenv p_read yes
@@ -121,8 +122,8 @@ setenv p_store 'setenv p_cause "the card does not hold what was written"; run p_
 # then must have its SHA-256 as a whole before a byte is written.
 # U-Boot 2023.01 loses about 350 bytes of memory at each crc32 and hash: their number is limited (l_hashes).
 setenv p_pieces {{pieces}}
-setenv p_hashes 0x1000
-test -z "${l_hashes}" || setenv p_hashes ${l_hashes}
+setenv p_hashes 1000
+test -z "${l_hashes}" || setexpr p_hashes ${l_hashes} + 0x0
 setenv p_table 'test ${p_pieces} = loaded || run p_load_table'
 setenv p_load_table '
 setenv filesize 0
@@ -131,7 +132,7 @@ tftpboot ${p_all} ${ethaddr}/{{pieces_file}} && run p_count && itest 0x${filesiz
 test ${p_pieces} = loaded || echo "rpiflash: {{pieces_file}} did not load in full: chunks are loaded whole"
 test ${p_pieces} = loaded'
 setenv p_prepare 'setexpr p_mib ${p_s} + 0x7ff && setexpr p_mib ${p_mib} / 0x800 && setexpr p_some ${p_mib} * 0x100 && setexpr p_at ${p_all} + ${p_i} && cp.b ${p_at} ${p_t} ${p_some} && setexpr p_at ${p_a} + ${p_bytes} && setexpr p_some ${p_mib} * 0x100000 && setexpr p_some ${p_some} - ${p_bytes} && run p_pad'
-setenv p_pad 'if itest 0x${p_some} -gt 0x0; then mw.b ${p_at} 0x0 ${p_some}; fi'
+setenv p_pad 'itest 0x${p_some} == 0x0 || mw.b ${p_at} 0x0 ${p_some}'
 setenv p_find '
 setenv p_odd
 setenv p_odds 0
@@ -191,6 +192,7 @@ setenv p_get 'setexpr p_lba ${p_l} + ${p_first} && setexpr p_want ${p_some} * 0x
 setenv p_set 'setenv l_from ${p_at} && setexpr l_block ${p_block} + ${p_first} && setenv l_blocks ${p_some} && run l_write && setexpr p_new ${p_new} + ${p_some}'
 setenv p_by_pieces '
 if test ${p_read} = yes && test ${p_pieces} != no && itest ${p_z} -gt 0x30000 && itest 0x${p_hashes} -gt 0x400; then
+    echo "rpiflash: chunk ${p_n} of {{chunk_count}}: looking for what differs in it"
     if run p_table && run p_prepare && run p_find; then
         setenv p_good yes
         setenv p_step p_get
