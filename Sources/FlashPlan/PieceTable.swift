@@ -21,7 +21,7 @@ public struct PieceTable: Hashable, Sendable {
     /// - Parameters:
     ///   - chunk: its content, at most 16 MiB.
     ///   - crc32: the CRC-32 that Ethernet and gzip have, of what it is given.
-    /// - Returns: where the chunk's entries start, for ``FlashPlan/Chunk/pieces``.
+    /// - Returns: where the chunk's entries start, for ``ChunkPlan/Chunk/pieces``.
     public mutating func append(
         _ chunk: UnsafeRawBufferPointer, crc32: (UnsafeRawBufferPointer) -> UInt32
     ) -> ByteCount {

@@ -11,7 +11,7 @@ public struct Report: Hashable, Sendable {
     public static let longest = 4096
 
     /// The job that the target says it did.
-    public let job: FlashPlan.JobID
+    public let job: ChunkPlan.JobID
     /// What it says about how it went.
     public let state: Outcome.Kind
     /// Why it failed, in its words; printable ASCII, at most 512 characters.
@@ -61,7 +61,7 @@ public struct Report: Hashable, Sendable {
         guard id.utf8.count == 16, id.allSatisfy(\.isHexDigit), let job = UInt64(id, radix: 16) else {
             throw .badValue("rpi_job", id)
         }
-        self.job = FlashPlan.JobID(job)
+        self.job = ChunkPlan.JobID(job)
         switch try required("rpi_state") {
         case "ok": state = .ok
         case "failed": state = .failed
@@ -165,7 +165,7 @@ public struct Proof: Hashable, Sendable {
     public let report: Report
 }
 
-extension FlashPlan {
+extension ChunkPlan {
     /// Compares what a target reported with what was planned; only what fits in every number is a proof (law 2).
     ///
     /// - Throws: ``JudgementError``.
@@ -197,7 +197,7 @@ extension FlashPlan {
 /// Why a report is no proof.
 public enum JudgementError: Error, Hashable, Sendable {
     /// It is about another job.
-    case otherJob(FlashPlan.JobID, expected: FlashPlan.JobID)
+    case otherJob(ChunkPlan.JobID, expected: ChunkPlan.JobID)
     /// The report says one thing, the outcome's file name another.
     case contradiction(report: Outcome.Kind, outcome: Outcome.Kind)
     /// The target says that it failed.

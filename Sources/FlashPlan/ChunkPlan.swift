@@ -4,7 +4,7 @@ public import DiskLayout
 /// Everything that a target shall do in one job, and what it must report in the end.
 ///
 /// Source: docs/plan-protocol.md. ``script(templates:)`` renders it; ``judge(report:outcome:)`` says whether it was done.
-public struct FlashPlan: Hashable, Sendable {
+public struct ChunkPlan: Hashable, Sendable {
     /// A number that a job gives itself, so that no other job's report is taken for its own.
     public struct JobID: Hashable, Sendable {
         /// Any number.
@@ -110,10 +110,10 @@ public struct FlashPlan: Hashable, Sendable {
 
     /// Takes a plan and checks it: what a target could not do, or what would break a law, is an error.
     ///
-    /// - Throws: ``FlashPlanError``.
+    /// - Throws: ``ChunkPlanError``.
     public init(
         job: JobID, mode: Mode = .normal, image: OSImageLayout, chunks: [Chunk], pieces: Pieces? = nil
-    ) throws(FlashPlanError) {
+    ) throws(ChunkPlanError) {
         guard let last = chunks.last?.place,
             last == ChunkPlace(partition: .boot, offset: SectorCount(0), size: SectorCount(1))
         else { throw .firstSectorNotLast }
@@ -141,7 +141,7 @@ public struct FlashPlan: Hashable, Sendable {
 
     private static func check(
         _ chunk: Chunk, number: Int, image: OSImageLayout, pieces: Pieces?
-    ) throws(FlashPlanError) {
+    ) throws(ChunkPlanError) {
         let place = chunk.place
         guard place.size.sectors > 0, place.size <= ChunkPlace.longest else {
             throw .badSize(chunk: number, place.size)
@@ -212,7 +212,7 @@ public struct PlanTemplates: Hashable, Sendable {
     }
 }
 
-extension FlashPlan {
+extension ChunkPlan {
     /// The file that a target asks for: the script as U-Boot's `source` takes it.
     public static let scriptName = "flash.scr"
 
@@ -254,18 +254,18 @@ extension FlashPlan {
     /// `flash.scr`: ``script(templates:)`` as a script image.
     ///
     /// - Parameter time: seconds since 1970, shown by tools only.
-    /// - Throws: ``BootScript/TemplateError``, and ``FlashPlanError`` where the script is too long for a target's RAM.
+    /// - Throws: ``BootScript/TemplateError``, and ``ChunkPlanError`` where the script is too long for a target's RAM.
     public func scriptImage(templates: PlanTemplates, time: UInt32) throws -> [UInt8] {
         let image = ScriptImage.encode(script: try script(templates: templates), name: "plan", time: time)
         guard image.count <= Self.longestScript else {
-            throw FlashPlanError.scriptTooLong(bytes: image.count, chunks: chunks.count)
+            throw ChunkPlanError.scriptTooLong(bytes: image.count, chunks: chunks.count)
         }
         return image
     }
 }
 
 /// Why something is no plan that a target can carry out.
-public enum FlashPlanError: Error, Hashable, Sendable {
+public enum ChunkPlanError: Error, Hashable, Sendable {
     /// The last chunk is not the boot partition's first sector alone (law 3).
     case firstSectorNotLast
     /// The chunk has 0 sectors or more than 16 MiB.
@@ -286,7 +286,7 @@ public enum FlashPlanError: Error, Hashable, Sendable {
     case scriptTooLong(bytes: Int, chunks: Int)
 }
 
-extension FlashPlanError: CustomStringConvertible {
+extension ChunkPlanError: CustomStringConvertible {
     /// One sentence for a person.
     public var description: String {
         switch self {
@@ -305,9 +305,9 @@ extension FlashPlanError: CustomStringConvertible {
             "pieces of chunk \(chunk) start at byte \(offset.bytes) of a table of \(table.bytes) bytes; "
                 + "must be a multiple of \(PieceTable.bytesPerMebibyte) within it"
         case .tableTooLarge(let size):
-            "table of pieces has \(size.bytes) bytes; must be at most \(FlashPlan.largestTable) (a target's RAM)"
+            "table of pieces has \(size.bytes) bytes; must be at most \(ChunkPlan.largestTable) (a target's RAM)"
         case .scriptTooLong(let bytes, let chunks):
-            "flash plan of \(chunks) chunks has \(bytes) bytes; must be at most \(FlashPlan.longestScript) "
+            "flash plan of \(chunks) chunks has \(bytes) bytes; must be at most \(ChunkPlan.longestScript) "
                 + "(a target's RAM): use the parts protocol for this image"
         }
     }
