@@ -47,7 +47,7 @@ let package = Package(
         // Pure: no files, no sockets, no clock.
         .target(name: "DiskLayout", dependencies: [yams], swiftSettings: strict),
         .target(name: "BootScript", dependencies: ["DiskLayout", yams], swiftSettings: strict),
-        .target(name: "FlashPlan", dependencies: ["DiskLayout"], swiftSettings: strict),
+        .target(name: "FlashPlan", dependencies: ["BootScript", "DiskLayout"], swiftSettings: strict),
         .target(name: "TFTP", swiftSettings: strict),
         .target(name: "Inventory", swiftSettings: strict),
 
@@ -85,7 +85,9 @@ let package = Package(
         .testTarget(name: "BootScriptTests", dependencies: ["BootScript", "DiskLayout"], swiftSettings: strict),
         .testTarget(
             name: "RecoveryImageTests", dependencies: ["RecoveryImage", "FDisk", "OSImage"], swiftSettings: strict),
-        .testTarget(name: "FlashPlanTests", dependencies: ["DiskLayout", "FlashPlan"], swiftSettings: strict),
+        .testTarget(
+            name: "FlashPlanTests", dependencies: ["BootScript", "DiskLayout", "FlashPlan", subprocess, system],
+            swiftSettings: strict),
         .testTarget(name: "InventoryTests", dependencies: ["Inventory"], swiftSettings: strict),
         .testTarget(name: "TFTPTests", dependencies: ["TFTP", "TFTPServer"], swiftSettings: strict),
         .testTarget(
@@ -98,7 +100,14 @@ let package = Package(
         // The built program and the shim on recorded GPIO lines, in QEMU.
         .testTarget(
             name: "GPIOTests", dependencies: ["GPIO", subprocess, system], exclude: ["vm"], swiftSettings: strict),
+        // rpiflash's TFTP server alone, for tests in the virtual target's network.
+        .executableTarget(
+            name: "rpiflash-test-server", dependencies: ["TFTPServer"], path: "Tests/TestServer",
+            swiftSettings: strict),
         // The whole system: the built binaries, real U-Boot in QEMU, a real kernel.
-        .testTarget(name: "SystemTests", dependencies: ["DiskLayout", subprocess, system], swiftSettings: strict),
+        .testTarget(
+            name: "SystemTests",
+            dependencies: ["BootScript", "DiskLayout", "FlashPlan", "rpiflash-test-server", subprocess, system],
+            swiftSettings: strict),
     ]
 )

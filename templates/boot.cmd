@@ -101,7 +101,8 @@ if test ${l_network} = yes; then
     setenv tftptimeout 1000
     setenv tftptimeoutcountmax 5
 
-    # 3. A flash plan says all that is to be done, and reports for itself.
+    # 3. A flash plan says all that is to be done, and reports for itself. l_api: the version of the names that it may use.
+    setenv l_api 1
     if tftpboot ${l_plan} ${ethaddr}/flash.scr; then
         setenv tftptimeoutcountmax 30
         echo "rpiflash: running the flash plan"

@@ -2,12 +2,12 @@
 ///
 /// Strict both ways: a name without a value, a value without a name and a brace pair that is left over are errors.
 /// Double braces mean nothing to U-Boot's shell, so a script reads the same before and after.
-public struct Template: Sendable {
+public struct Template: Hashable, Sendable {
     /// The template's name, for messages.
     public let file: String
     private let pieces: [Piece]
 
-    private enum Piece {
+    private enum Piece: Hashable {
         case text(String)
         case name(String, line: Int, column: Int)
     }
@@ -84,7 +84,7 @@ public struct Template: Sendable {
                     throw TemplateError(
                         file: file, line: line, column: column,
                         reason: "value of '\(name)' has the character \(bad.debugDescription); "
-                            + "allowed are letters, digits and . _ - + , / :")
+                            + "allowed are letters, digits and . _ - + , / : @")
                 }
                 unused.remove(name)
                 result += value.text
@@ -96,6 +96,21 @@ public struct Template: Sendable {
         }
         return result
     }
+
+    /// The text once for each element, one behind the other, for a value of another template.
+    ///
+    /// - Parameter elements: as for ``render(_:)``.
+    /// - Throws: ``TemplateError``, as ``render(_:)``.
+    public func render(each elements: [[String: TemplateValue]]) throws(TemplateError) -> RenderedText {
+        var result = ""
+        for element in elements { result += try render(element) }
+        return RenderedText(text: result)
+    }
+}
+
+/// Text that a template made: every value in it has passed the allow-list.
+public struct RenderedText: Hashable, Sendable {
+    let text: String
 }
 
 /// What a template's name stands for. Text passes an allow-list, so that no value can end a word or start a command.
@@ -108,6 +123,8 @@ public enum TemplateValue: Hashable, Sendable {
     case words([String])
     /// `yes` or `no`.
     case flag(Bool)
+    /// What another template made, as it is.
+    case rendered(RenderedText)
 
     var text: String {
         switch self {
@@ -115,18 +132,19 @@ public enum TemplateValue: Hashable, Sendable {
         case .word(let word): word
         case .words(let words): words.joined(separator: " ")
         case .flag(let flag): flag ? "yes" : "no"
+        case .rendered(let rendered): rendered.text
         }
     }
 
     var forbiddenCharacter: Character? {
         let words =
             switch self {
-            case .hexadecimal, .flag: [String]()
+            case .hexadecimal, .flag, .rendered: [String]()
             case .word(let word): [word]
             case .words(let words): words
             }
         return words.joined().first { character in
-            !(character.isASCII && (character.isLetter || character.isNumber || "._-+,/:".contains(character)))
+            !(character.isASCII && (character.isLetter || character.isNumber || "._-+,/:@".contains(character)))
         }
     }
 }

@@ -1,0 +1,268 @@
+import DiskLayout
+import FlashPlan
+import Foundation
+import SystemPackage
+import Testing
+
+private let halfWritten = "rpiflash: cannot boot: no cmdline.txt on partition 2: the card is empty or half written"
+
+/// LBA of the card's partition 2: 4 MiB and 64 MiB of U-Boot.
+private let bootStart = 0x22000
+
+extension SystemTests {
+    /// Flash plans on real U-Boot. Images are staged by the test; the server's side is tested with the whole program.
+    @Suite(.serialized) struct Plans {
+        /// Puts `image` on the target's card and expects a proof.
+        @discardableResult
+        private func flash(
+            _ image: FilePath, _ target: VirtualTarget, mode: ChunkPlan.Mode = .normal, withPieces: Bool = false
+        ) async throws -> (proof: Proof, run: PlanRun, staged: StagedPlan) {
+            let staged = try await StagedPlan(image, for: target, mode: mode, withPieces: withPieces)
+            let run = try await target.carryOut(staged)
+            do throws(JudgementError) {
+                return (try staged.plan.judge(report: run.report, outcome: run.outcome), run, staged)
+            } catch {
+                throw PlanFailure(reason: "\(error)\n\(run.console)")
+            }
+        }
+        private struct PlanFailure: Error { let reason: String }
+
+        /// What the target must say it could not do, as the judge puts it.
+        private func failure(_ staged: StagedPlan, _ run: PlanRun) -> String {
+            do throws(JudgementError) {
+                _ = try staged.plan.judge(report: run.report, outcome: run.outcome)
+                return "proven"
+            } catch {
+                return error.description
+            }
+        }
+
+        @Test func `an empty card is written once, read back and proven; the same again writes nothing`() async throws {
+            let fixture = try await OSImageFixture.small.value
+            let target = try await VirtualTarget("plan-empty", card: fixture)
+            let first = try await flash(fixture.image, target)
+            #expect(try await target.holdsImage())
+            #expect(try await target.keepsPartition1())
+            #expect(first.proof.written.bytes == 20 << 20)
+            #expect(first.run.report.retries == 0)
+            // Law 3: the first block is made invalid before all else, and comes last; nothing is written twice but it.
+            let writes = first.run.writes
+            #expect(writes.first.map { [$0.block, $0.count] } == [bootStart, 1])
+            #expect(writes.last.map { [$0.block, $0.count] } == [bootStart, 1])
+            #expect(writes.reduce(0) { $0 + $1.count } == 20 << 11 + 1)
+            #expect(writes.allSatisfy { $0.block >= bootStart })
+            // A card that does not hold the image is not looked at chunk by chunk.
+            let looked = first.run.console.matches(of: /sha256 for [0-9a-f]+ \.\.\. [0-9a-f]+ ==>/).count
+            #expect(looked < first.staged.plan.chunks.count, "\(first.run.console)")
+            // What the target is.
+            #expect(first.run.report.card == "52504946-01")
+
+            let before = try await target.cardDigest()
+            let second = try await flash(fixture.image, target)
+            #expect(second.proof.written.bytes == 0)
+            #expect(second.proof.same == second.proof.proven)
+            #expect(second.run.writes.isEmpty)
+            #expect(second.run.wire < 32 << 10, "\(second.run.sent)")
+            #expect(second.run.report.fetched.sectors == 0)
+            #expect(try await target.cardDigest() == before)
+        }
+
+        @Test func `a small change is found, fetched and written in pieces`() async throws {
+            let fixture = try await OSImageFixture.small.value
+            let target = try await VirtualTarget("plan-change", card: fixture)
+            try await flash(fixture.image, target)
+            // A byte at a chunk's start, 100 KiB across pieces, the image's last byte: in three chunks of 2 MiB.
+            let changed = target.directory.appending("changed.img")
+            let made = try await bash(
+                """
+                cp $IMAGE $CHANGED
+                printf x | dd of=$CHANGED bs=1 seek=$((12 << 20)) conv=notrunc status=none
+                head -c 102400 /dev/urandom | dd of=$CHANGED bs=1000 seek=15500 conv=notrunc status=none
+                printf x | dd of=$CHANGED bs=1 seek=$((24 * 1048576 - 1)) conv=notrunc status=none
+                """, ["IMAGE": fixture.image.string, "CHANGED": changed.string])
+            #expect(made.status == 0, made.all)
+            let second = try await flash(changed, target, withPieces: true)
+            #expect(try await target.holdsImage(changed))
+            #expect(try await target.keepsPartition1())
+            // Two pieces of one, 4 or 5 of the other, the partition's first sector.
+            #expect(second.proof.written.bytes <= 7 * 32768 + 512)
+            #expect(second.proof.written.bytes >= 3 * 32768 + 512)
+            #expect(second.run.sent.keys.contains { $0.hasPrefix("image@") }, "\(second.run.sent)")
+            #expect(second.run.wire < 300 << 10, "\(second.run.sent)")
+            #expect(second.run.writes.first?.block == bootStart)
+            #expect(second.run.writes.last.map { [$0.block, $0.count] } == [bootStart, 1])
+        }
+
+        @Test func `a server that has no ranges costs the whole chunks, not the flash`() async throws {
+            let fixture = try await OSImageFixture.small.value
+            let target = try await VirtualTarget("plan-foreign", card: fixture)
+            try await flash(fixture.image, target)
+            let changed = target.directory.appending("changed.img")
+            let made = try await bash(
+                "cp $IMAGE $CHANGED; printf x | dd of=$CHANGED bs=1 seek=$((13 << 20)) conv=notrunc status=none",
+                ["IMAGE": fixture.image.string, "CHANGED": changed.string])
+            #expect(made.status == 0, made.all)
+            let staged = try await StagedPlan(changed, for: target, withPieces: true)
+            let run = try await target.carryOut(
+                staged,
+                server: """
+                    chmod 777 $TFTP/$MAC
+                    $BUILD/peers/atftpd/usr/sbin/atftpd --daemon --no-fork --user root.root \
+                      --bind-address 192.168.77.1 $TFTP & server=$!
+                    trap 'kill $server' EXIT
+                    for i in {1..50}; do ss -Hlun sport = :69 | grep -q . && break; sleep 0.1; done
+                    """)
+            let proof = try staged.plan.judge(report: run.report, outcome: run.outcome)
+            #expect(proof.written.bytes == 2 << 20 + 512)
+            #expect(run.console.contains("rpiflash: image cannot be read in pieces: chunks are loaded whole"))
+            #expect(try await target.holdsImage(changed))
+        }
+
+        /// Power cuts right behind a chunk that was written, in the middle of one, and before the last.
+        @Test(arguments: [
+            ("early", "rpiflash: chunk 1 of 14: wrote"), ("middle", "Filename '.*/c7'"),
+            ("late", "Filename '.*/c13.gz'"),
+        ])
+        func `law 3 - a card whose power was cut does not boot, and the next run goes on where it was`(
+            name: String, moment: String
+        ) async throws {
+            let long = try await OSImageFixture.small.value
+            let target = try await VirtualTarget("plan-cut-\(name)", card: long)
+            let staged = try await StagedPlan(long.image, for: target, chunkSectors: 0xc00)
+            try #require(staged.plan.chunks.count == 15)
+            let cut = try await target.exec(
+                """
+                SERVER=\(Bench.binaries.appending("rpiflash-test-server").string)
+                \(target.server(staged))
+                $VT reset $D
+                $VT wait $D "\(moment)" --timeout 120
+                $VT stop $D
+                kill $server; trap - EXIT
+                $VT reset $D
+                $VT wait $D '\(halfWritten)' --timeout 60
+                """)
+            try #require(cut.status == 0, "\(cut.all)\(target.console)")
+            let written = consoleChunks(target.console, "wrote")
+            let run = try await target.carryOut(staged)
+            #expect(failure(staged, run) == "proven")
+            #expect(try await target.holdsImage())
+            #expect(try await target.keepsPartition1())
+            // Nothing that was proven is written again.
+            #expect(Set(run.chunks("there already")).isSuperset(of: written), "\(written)\n\(run.console)")
+            #expect(Set(run.chunks("wrote")).isDisjoint(with: written))
+        }
+
+        @Test func `a chunk that is not what was planned is not written, and the report says which`() async throws {
+            let fixture = try await OSImageFixture.small.value
+            let target = try await VirtualTarget("plan-corrupt", card: fixture)
+            // The first chunk of the rootfs, of random data, so raw.
+            func stage(_ command: String) async throws -> (StagedPlan, PlanRun) {
+                let staged = try await StagedPlan(fixture.image, for: target)
+                let changed = try await bash(command, ["FILE": staged.file(4).string])
+                try #require(changed.status == 0, changed.all)
+                return (staged, try await target.carryOut(staged))
+            }
+            let chunk = "chunk 5 of 11, sector 0x26000: c4"
+            let (corrupt, first) = try await stage("printf x | dd of=$FILE bs=1 seek=77777 conv=notrunc status=none")
+            #expect(
+                failure(corrupt, first)
+                    == "target failed: \(chunk) is not what was planned: another SHA-256; first bad chunk 5 of 11 at LBA 155648"
+            )
+            #expect(first.report.retries == 3)
+            #expect(first.writes.allSatisfy { $0.block < 0x26000 })
+            #expect(first.outcome.written.bytes == 4 * (2 << 20) - 512)
+            #expect(first.console.contains(halfWritten))
+
+            let (short, second) = try await stage("truncate -s -1 $FILE")
+            #expect(
+                failure(short, second)
+                    == "target failed: \(chunk) has 0x1fffff bytes instead of 0x200000; first bad chunk 5 of 11 at LBA 155648"
+            )
+            let (missing, third) = try await stage("rm $FILE")
+            #expect(
+                failure(missing, third)
+                    == "target failed: \(chunk) did not load; first bad chunk 5 of 11 at LBA 155648")
+            try await flash(fixture.image, target)
+            #expect(try await target.holdsImage())
+        }
+
+        @Test func `a card that says it wrote, and did not, is a failure`() async throws {
+            let fixture = try await OSImageFixture.small.value
+            let target = try await VirtualTarget("plan-liar", card: fixture)
+            let lying = try await bash(
+                """
+                printf '[inject-error]\\nevent = "write_aio"\\niotype = "write"\\nsector = "160000"\\nerrno = "5"\\n' >$D/rules
+                echo "VT_DRIVE_FILE=blkdebug:$D/rules:{card}" >>$D/env
+                """, ["D": target.directory.string])
+            #expect(lying.status == 0)
+            let staged = try await StagedPlan(fixture.image, for: target)
+            let run = try await target.carryOut(staged)
+            // Sector 160000 lies in the rootfs's second chunk of 0x1000 sectors, which starts at 0x27000.
+            #expect(
+                failure(staged, run)
+                    == "target failed: chunk 6 of 11, sector 0x27000: the card does not hold what was written; "
+                    + "first bad chunk 6 of 11 at LBA 159744")
+            #expect(run.report.badLBA == LBA(0x27000))
+            #expect(run.console.contains(halfWritten))
+            let healed = try await bash("sed -i /VT_DRIVE_FILE/d $D/env", ["D": target.directory.string])
+            #expect(healed.status == 0)
+            try await flash(fixture.image, target)
+            #expect(try await target.holdsImage())
+        }
+
+        @Test func `verify writes nothing and finds what differs; full writes everything`() async throws {
+            let fixture = try await OSImageFixture.small.value
+            let target = try await VirtualTarget("plan-modes", card: fixture)
+            try await flash(fixture.image, target)
+            let proven = try await flash(fixture.image, target, mode: .verify)
+            #expect(proven.run.writes.isEmpty)
+
+            // Two sectors of the card change: in the rootfs's second chunk and in its last.
+            let changed = try await bash(
+                """
+                for sector in $((0x27001)) $((0x2bfff)); do
+                    printf x | dd of=$D/card.img bs=1 seek=$((sector * 512)) conv=notrunc status=none
+                done
+                """, ["D": target.directory.string])
+            #expect(changed.status == 0)
+            let before = try await target.cardDigest()
+            let staged = try await StagedPlan(fixture.image, for: target, mode: .verify)
+            let run = try await target.carryOut(staged)
+            #expect(
+                failure(staged, run)
+                    == "target failed: 0x2 chunks differ, the first is 6 at sector 0x27000; "
+                    + "first bad chunk 6 of 11 at LBA 159744")
+            #expect(run.report.badCount == 2)
+            #expect(run.writes.isEmpty)
+            #expect(run.wire < 32 << 10)
+            #expect(try await target.cardDigest() == before)
+
+            let full = try await flash(fixture.image, target, mode: .full)
+            #expect(full.proof.same.bytes == 0)
+            #expect(full.proof.written == full.proof.proven)
+            #expect(try await target.holdsImage())
+        }
+
+        @Test func `what does not fit the card or its boot script is refused before anything is written`() async throws
+        {
+            let small = try await OSImageFixture.small.value
+            let target = try await VirtualTarget("plan-fit", card: small)
+            let before = try await target.cardDigest()
+            let large = try await OSImageFixture(name: "plan-large", bootMiB: 9, rootfsMiB: 4, cardSize: "128 MiB")
+            let staged = try await StagedPlan(large.image, for: target)
+            let run = try await target.carryOut(staged)
+            #expect(
+                failure(staged, run)
+                    == "target failed: the image does not fit the card: it needs 0x4800 and 0x2000 sectors, "
+                    + "partitions 2 and 3 have 0x4000 and 0x1a000")
+            #expect(run.outcome.written.bytes == 0)
+
+            let other = try await StagedPlan(small.image, for: target) {
+                $0.replacingOccurrences(of: "test \"${l_api}\" = 1", with: "test \"${l_api}\" = 2")
+            }
+            let refused = try await target.carryOut(other)
+            #expect(failure(other, refused).hasPrefix("target failed: this plan is for boot scripts with l_api 1"))
+            #expect(try await target.cardDigest() == before)
+        }
+    }
+}

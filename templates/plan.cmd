@@ -1,0 +1,298 @@
+# rpiflash flash plan of job {{job}}: makes the card match an image, chunk by chunk. Rendered for this job from
+# templates/plan.cmd and run by the card's boot script; docs/plan-protocol.md explains both and templates/README.md the
+# values in double braces.
+#
+# From the boot script: l_mmc, l_image, l_back, l_zeros, l_text, l_p2, l_p3, l_p3size (by l_check_card), l_write,
+# l_outcome, l_written, l_report, and l_api if it has one. From U-Boot: ethaddr, filesize, ver, serial#.
+# Names that start with p_ are this plan's own. A chunk's own values (set on its line below) are variables of the shell,
+# all others of the environment: no name is ever both. Names that start with rpi_ are the report's.
+# All numbers are hexadecimal but for p_n, all card positions sectors of 512 bytes.
+
+echo "rpiflash: flash plan {{job}}, {{mode}}: {{chunk_count}} chunks, {{total_sectors}} sectors"
+setenv p_state ok
+setenv rpi_report 1
+setenv rpi_job {{job}}
+setenv rpi_state failed
+setenv rpi_reason
+setenv rpi_chunks 0
+setenv rpi_written 0
+setenv rpi_same 0
+setenv rpi_fetched 0
+setenv rpi_retries 0
+setenv rpi_bad_count 0
+setenv rpi_bad_chunk
+setenv rpi_bad_lba
+setenv rpi_card
+part uuid mmc ${l_mmc}:1 rpi_card
+
+# RAM from l_image on, each from a multiple of 16 MiB: a chunk; a file as it was loaded; the table of all pieces. Behind
+# that file's place the chunk's own part of the table, at a multiple of 4 KiB. So digits put together make addresses:
+# <p_ah><MiB><piece, 8 each>000 is a piece's, <p_th><MiB><the same> that of its entry.
+setexpr p_ah ${l_image} + 0xffffff
+setexpr p_ah ${p_ah} / 0x1000000
+setexpr p_a ${p_ah} * 0x1000000
+setexpr p_b ${p_a} + 0x1000000
+setexpr p_t ${p_a} + 0x2000000
+setexpr p_th ${p_t} / 0x1000
+setexpr p_all ${p_t} + 0x100000
+
+# Everything that can be refused is refused here, with nothing written.
+setenv p_check_api 'test -z "${l_api}" || test "${l_api}" = 1'
+setenv p_check_names 'test -n "${l_write}" && test -n "${l_check_card}" && test -n "${l_report}" && test -n "${ethaddr}"'
+setenv p_check_size 'setexpr p_end 0x${l_p3} + 0x${l_p3size} && setexpr p_end ${p_end} - 0x1 && mmc dev ${l_mmc} && mmc read ${p_a} ${p_end} 0x1'
+if run p_check_api && run p_check_names; then
+    if run l_check_card && part size mmc ${l_mmc} 2 p_p2size; then
+        if itest {{boot_sectors}} -le 0x${p_p2size} && itest {{rootfs_sectors}} -le 0x${l_p3size}; then
+            run p_check_size || setenv p_state "the card ends before sector 0x${p_end}, its partition table is larger than it"
+        else
+            setenv p_state "the image does not fit the card: it needs {{boot_sectors}} and {{rootfs_sectors}} sectors, partitions 2 and 3 have 0x${p_p2size} and 0x${l_p3size}"
+        fi
+    else
+        setenv p_state "partitions 2 and 3 of the card start at 0x${l_p2} and 0x${l_p3}, its boot script was made for ${l_boot_start} and ${l_rootfs_start}"
+    fi
+else
+    setenv p_state "this plan is for boot scripts with l_api 1, the card has ${l_api}: make a new card with this version of rpiflash-gen"
+fi
+
+# Where the chunk lies. Nothing outside partitions 2 and 3 is ever read or written (law 1).
+setenv p_place '
+if test ${p_p} = 2; then
+    setenv p_start ${l_p2}
+    setenv p_limit ${p_p2size}
+else
+    setenv p_start ${l_p3}
+    setenv p_limit ${l_p3size}
+fi
+setexpr p_block 0x${p_start} + ${p_o} && setexpr p_end ${p_o} + ${p_s} && setexpr p_bytes ${p_s} * 0x200 && itest ${p_s} -le 0x8000 && itest 0x${p_end} -le 0x${p_limit}'
+
+# Is it there already? After three chunks in a row that were not, some are not looked at: 1, then 2, 4, 8, 8 …; the next
+# that is there ends that. A card that holds something else does not pay for being looked at.
+setenv p_mode {{mode}}
+setenv p_misses 0
+setenv p_span 1
+setenv p_skip 0
+setenv p_look '
+setenv p_have no
+setenv p_read no
+if test ${p_mode} = normal && itest 0x${p_skip} -gt 0x0; then
+    setexpr p_skip ${p_skip} - 0x1
+else
+    if test ${p_mode} != full && mmc read ${p_a} ${p_block} ${p_s}; then
+        hash sha256 ${p_a} ${p_bytes} p_sum
+        if test "${p_sum}" = ${p_h}; then
+            setenv p_have yes
+        else
+            setenv p_read yes
+        fi
+    fi
+fi'
+setenv p_hit '
+setenv p_misses 0
+setenv p_span 1'
+setenv p_miss '
+setexpr p_misses ${p_misses} + 0x1
+if itest 0x${p_misses} -ge 0x3; then
+    setenv p_skip ${p_span}
+    if itest 0x${p_span} -lt 0x8; then
+        setexpr p_span ${p_span} * 0x2
+    fi
+fi'
+
+# Before the first write, and only then, partition 2 is made unbootable (law 3). Its first sector is the last chunk,
+# alone: where it is the only one that differs, it is written and nothing has to be invalidated.
+setenv p_touched no
+setenv p_touch 'test ${p_touched} = yes || itest ${p_block} == 0x${l_p2} || run p_invalidate'
+setenv p_invalidate 'mw.b ${l_zeros} 0x0 0x200 && setenv l_from ${l_zeros} && setenv l_block ${l_p2} && setenv l_blocks 0x1 && run l_write && setenv p_touched yes'
+
+# Load the chunk in full. Its file has an exact size, what comes out has one too, and only its SHA-256 counts.
+setenv p_count 'setexpr p_some 0x${filesize} + 0x1ff && setexpr p_some ${p_some} / 0x200 && setexpr rpi_fetched ${rpi_fetched} + ${p_some}'
+setenv p_load '
+setenv p_to ${p_a}
+test ${p_e} = raw || setenv p_to ${p_b}
+setenv filesize 0
+setenv p_cause "${p_f} did not load"
+tftpboot ${p_to} ${ethaddr}/${p_f} && run p_count && setenv p_cause "${p_f} has 0x${filesize} bytes instead of ${p_z}" && itest 0x${filesize} == ${p_z} && run p_unpack && setenv p_cause "${p_f} is not what was planned: another SHA-256" && hash -v sha256 ${p_a} ${p_bytes} ${p_h}'
+setenv p_unpack 'test ${p_e} = raw || run p_unzip'
+setenv p_unzip 'setenv filesize 0; setenv p_cause "${p_f} does not unpack to 0x${p_bytes} bytes"; unzip ${p_b} ${p_a} ${p_bytes} && itest 0x${filesize} == 0x${p_bytes}'
+setenv p_store 'setenv p_cause "the card does not hold what was written"; run p_touch && setenv l_from ${p_a} && setenv l_block ${p_block} && setenv l_blocks ${p_s} && run l_write'
+
+# Or load only what differs. The table of pieces has 8 bytes for each 32 KiB: its CRC-32, then (in the first of 32) that
+# of the whole MiB. MiBs that differ are looked at closer; the pieces found are taken from the image itself, where that
+# is cheaper than the chunk's file, which it seldom is not: a run of pieces counts as 128 KiB more than it has. The chunk
+# then must have its SHA-256 as a whole before a byte is written.
+# U-Boot 2023.01 loses about 350 bytes of memory at each crc32 and hash: their number is limited (l_hashes).
+setenv p_pieces {{pieces}}
+setenv p_hashes 1000
+test -z "${l_hashes}" || setexpr p_hashes ${l_hashes} + 0x0
+setenv p_table 'test ${p_pieces} = loaded || run p_load_table'
+setenv p_load_table '
+setenv filesize 0
+setenv p_pieces no
+tftpboot ${p_all} ${ethaddr}/{{pieces_file}} && run p_count && itest 0x${filesize} == {{pieces_size}} && setenv p_pieces loaded
+test ${p_pieces} = loaded || echo "rpiflash: {{pieces_file}} did not load in full: chunks are loaded whole"
+test ${p_pieces} = loaded'
+setenv p_prepare 'setexpr p_mib ${p_s} + 0x7ff && setexpr p_mib ${p_mib} / 0x800 && setexpr p_some ${p_mib} * 0x100 && setexpr p_at ${p_all} + ${p_i} && cp.b ${p_at} ${p_t} ${p_some} && setexpr p_at ${p_a} + ${p_bytes} && setexpr p_some ${p_mib} * 0x100000 && setexpr p_some ${p_some} - ${p_bytes} && run p_pad'
+setenv p_pad 'itest 0x${p_some} == 0x0 || mw.b ${p_at} 0x0 ${p_some}'
+setenv p_find '
+setenv p_odd
+setenv p_odds 0
+for p_j in 0 1 2 3 4 5 6 7 8 9 a b c d e f; do
+    if itest 0x${p_j} -lt 0x${p_mib}; then
+        crc32 -v ${p_ah}${p_j}00000 0x100000 *${p_th}${p_j}04 || run p_is_odd
+    fi
+done
+setexpr p_hashes ${p_hashes} - ${p_mib}
+setenv p_go yes
+setenv p_seen 0
+setenv p_cost 0
+setenv p_next ffff
+setenv p_length 0
+setenv p_runs
+for p_j in ${p_odd}; do
+    if test ${p_go} = yes; then
+        for p_k in 00 08 10 18 20 28 30 38 40 48 50 58 60 68 70 78 80 88 90 98 a0 a8 b0 b8 c0 c8 d0 d8 e0 e8 f0 f8; do
+            crc32 -v ${p_ah}${p_j}${p_k}000 0x8000 *${p_th}${p_j}${p_k} || run p_differs
+        done
+        setexpr p_hashes ${p_hashes} - 0x20
+        setexpr p_seen ${p_seen} + 0x1
+        setexpr p_guess ${p_cost} * ${p_odds}
+        setexpr p_worth ${p_z} / 0x200
+        setexpr p_worth ${p_worth} * ${p_seen}
+        itest 0x${p_guess} -lt 0x${p_worth} || setenv p_go no
+    fi
+done
+run p_end_run
+test ${p_go} = yes'
+setenv p_is_odd 'setenv p_odd "${p_odd} ${p_j}"; setexpr p_odds ${p_odds} + 0x1'
+setenv p_differs '
+if itest 0x${p_j}${p_k} == 0x${p_next}; then
+    setexpr p_length ${p_length} + 0x8
+else
+    run p_end_run
+    setenv p_from ${p_j}${p_k}
+    setenv p_length 8
+    setexpr p_cost ${p_cost} + 0x100
+fi
+setexpr p_cost ${p_cost} + 0x40
+setexpr p_next ${p_from} + ${p_length}'
+setenv p_end_run 'itest 0x${p_length} == 0x0 || setenv p_runs "${p_runs}setenv p_from ${p_from}; setenv p_length ${p_length}; run p_run; "'
+setenv p_run '
+if test ${p_good} = yes; then
+    setexpr p_first ${p_from} * 0x8
+    setexpr p_some ${p_length} * 0x8
+    setexpr p_rest ${p_s} - ${p_first}
+    if itest 0x${p_some} -gt 0x${p_rest}; then
+        setenv p_some ${p_rest}
+    fi
+    setexpr p_at ${p_first} * 0x200
+    setexpr p_at ${p_a} + ${p_at}
+    run ${p_step} || setenv p_good no
+fi'
+setenv p_get 'setexpr p_lba ${p_l} + ${p_first} && setexpr p_want ${p_some} * 0x200 && setenv filesize 0 && tftpboot ${p_at} ${ethaddr}/{{image_file}}@${p_lba}+${p_some} && itest 0x${filesize} == 0x${p_want} && setexpr rpi_fetched ${rpi_fetched} + ${p_some}'
+setenv p_set 'setenv l_from ${p_at} && setexpr l_block ${p_block} + ${p_first} && setenv l_blocks ${p_some} && run l_write && setexpr p_new ${p_new} + ${p_some}'
+setenv p_by_pieces '
+if test ${p_read} = yes && test ${p_pieces} != no && itest ${p_z} -gt 0x30000 && itest 0x${p_hashes} -gt 0x400; then
+    echo "rpiflash: chunk ${p_n} of {{chunk_count}}: looking for what differs in it"
+    if run p_table && run p_prepare && run p_find; then
+        setenv p_good yes
+        setenv p_step p_get
+        run p_runs
+        if test ${p_good} = yes; then
+            if hash -v sha256 ${p_a} ${p_bytes} ${p_h}; then
+                setenv p_step p_set
+                run p_touch && run p_runs && test ${p_good} = yes && setenv p_done yes
+            fi
+        else
+            echo "rpiflash: {{image_file}} cannot be read in pieces: chunks are loaded whole"
+            setenv p_pieces no
+        fi
+    fi
+fi'
+
+# Make the chunk what it should be.
+setenv p_make '
+setenv p_done no
+setenv p_new 0
+run p_by_pieces
+if test ${p_done} = yes; then
+    run p_hit
+else
+    test ${p_read} = no || run p_miss
+    setenv p_try 0
+    while test ${p_done} = no && itest 0x${p_try} -lt 0x3; do
+        if run p_load && run p_store; then
+            setenv p_done yes
+            setexpr p_new ${p_s} + 0x0
+        else
+            echo "rpiflash: chunk ${p_n} of {{chunk_count}}: ${p_cause}"
+            setexpr p_try ${p_try} + 0x1
+            setexpr rpi_retries ${rpi_retries} + 0x1
+        fi
+    done
+fi
+if test ${p_done} = yes; then
+    setexpr p_old ${p_s} - ${p_new}
+    setexpr rpi_written ${rpi_written} + ${p_new}
+    setexpr rpi_same ${rpi_same} + ${p_old}
+    setexpr rpi_chunks ${rpi_chunks} + 0x1
+    echo "rpiflash: chunk ${p_n} of {{chunk_count}}: wrote 0x${p_new} of ${p_s} sectors"
+else
+    run p_is_bad
+    setenv p_state "chunk ${p_n} of {{chunk_count}}, sector 0x${p_block}: ${p_cause}"
+fi'
+setenv p_is_bad '
+setexpr rpi_bad_count ${rpi_bad_count} + 0x1
+if test -z "${rpi_bad_chunk}"; then
+    setenv rpi_bad_chunk ${p_n}
+    setenv rpi_bad_lba ${p_block}
+fi'
+setenv p_chunk '
+if test "${p_state}" = ok; then
+    if run p_place; then
+        run p_look
+        if test ${p_have} = yes; then
+            run p_hit
+            setexpr rpi_same ${rpi_same} + ${p_s}
+            setexpr rpi_chunks ${rpi_chunks} + 0x1
+            echo "rpiflash: chunk ${p_n} of {{chunk_count}}: there already"
+        else
+            if test ${p_mode} = verify; then
+                echo "rpiflash: chunk ${p_n} of {{chunk_count}}: differs, sector 0x${p_block} on"
+                run p_is_bad
+            else
+                run p_make
+            fi
+        fi
+    else
+        setenv p_state "chunk ${p_n} lies outside of partition ${p_p}"
+    fi
+fi'
+
+# The chunks, two lines each from templates/plan-chunk.cmd: number (decimal), partition, offset there, sectors, SHA-256,
+# encoding, length of the file, its name, offset of the chunk in the table of pieces, sector of the image.
+{{chunks}}
+# Done: only what was proven counts, and it must be everything.
+if test "${p_state}" = ok; then
+    if itest 0x${rpi_bad_count} -gt 0x0; then
+        setenv p_state "0x${rpi_bad_count} chunks differ, the first is ${rpi_bad_chunk} at sector 0x${rpi_bad_lba}"
+    fi
+fi
+setexpr l_written ${rpi_written} + ${rpi_same}
+if test "${p_state}" = ok; then
+    itest 0x${l_written} == {{total_sectors}} || setenv p_state "0x${l_written} sectors were proven instead of {{total_sectors}}"
+fi
+if test "${p_state}" = ok; then
+    setenv l_outcome OK
+    setenv rpi_state ok
+else
+    setenv l_outcome FAILED
+    setenv rpi_reason "${p_state}"
+    echo "rpiflash: ${p_state}"
+fi
+echo "rpiflash: wrote 0x${rpi_written} sectors, 0x${rpi_same} were there, loaded 0x${rpi_fetched}, 0x${rpi_retries} retries"
+setenv tftptimeoutcountmax 5
+env export -t ${l_text} rpi_report rpi_job rpi_state rpi_reason rpi_chunks rpi_written rpi_same rpi_fetched rpi_retries rpi_bad_count rpi_bad_chunk rpi_bad_lba rpi_card ver serial#
+setenv p_length ${filesize}
+setenv p_put 'tftpput ${l_text} ${p_length} ${ethaddr}/REPORT'
+run p_put || run p_put || run p_put || run p_put || run p_put || echo "rpiflash: cannot upload REPORT"
+run l_report
