@@ -78,7 +78,8 @@ enum Files {
         guard file >= 0 else { throw error(path, store, errno) }
         var done = 0
         while done < bytes.count {
-            let count = unsafe Glibc.write(file, bytes.baseAddress! + done, bytes.count - done)
+            let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[done...])
+            let count = unsafe Glibc.write(file, rest.baseAddress, rest.count)
             if count < 0, errno == EINTR { continue }
             guard count > 0 else {
                 let code = errno
@@ -114,6 +115,16 @@ enum Files {
         guard unsafe path.withPlatformString({ unsafe lstat($0, &status) }) == 0, status.st_mode & S_IFMT == S_IFREG
         else { return nil }
         return UInt64(max(0, status.st_size))
+    }
+
+    /// Some bytes of a file; nil where they cannot be read.
+    static func bytes(of path: FilePath, at offset: UInt64, count: Int) -> [UInt8]? {
+        let file = unsafe path.withPlatformString { unsafe open($0, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) }
+        guard file >= 0 else { return nil }
+        defer { close(file) }
+        var bytes = [UInt8](repeating: 0, count: count)
+        let done = unsafe bytes.withUnsafeMutableBytes { unsafe pread(file, $0.baseAddress, count, Int(offset)) }
+        return done == count ? bytes : nil
     }
 
     /// Bytes that the files of a folder take on the disk, by inode: a file with several names counts once.

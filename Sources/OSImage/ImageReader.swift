@@ -84,7 +84,8 @@ public final class ImageReader: Sendable {
         let inFile = Int(min(UInt64(buffer.count), fingerprint.size - min(offset, fingerprint.size)))
         var done = 0
         while done < inFile {
-            let count = unsafe pread(file.raw, buffer.baseAddress! + done, inFile - done, Int(offset) + done)
+            let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[done..<inFile])
+            let count = unsafe pread(file.raw, rest.baseAddress, rest.count, Int(offset) + done)
             if count < 0, errno == EINTR { continue }
             guard count >= 0 else { throw .unreadable(path: path, errno: Errno(rawValue: errno)) }
             guard count > 0 else { throw .changed(path: path) }

@@ -1,19 +1,19 @@
-public import DiskLayout
+package import DiskLayout
 internal import FDisk
 internal import Foundation
 
 /// Makes an OS image with two partitions and puts filesystems into it, without root.
-public final class TestImage {
-    public let folder: TemporaryFolder
+package final class TestImage: Sendable {
+    package let folder: TemporaryFolder
     /// The raw image.
-    public let path: String
-    public let boot: Partition
-    public let rootfs: Partition
+    package let path: String
+    package let boot: Partition
+    package let rootfs: Partition
 
     /// - Parameters:
     ///   - bootMiB, rootMiB: the partitions' sizes; the first one starts at 4 MiB.
     ///   - filled: all of it holds noise, so that what nobody wrote is no zeros. Else it is one hole.
-    public init(bootMiB: UInt64, rootMiB: UInt64, filled: Bool, in folder: TemporaryFolder? = nil) throws {
+    package init(bootMiB: UInt64, rootMiB: UInt64, filled: Bool, in folder: TemporaryFolder? = nil) throws {
         self.folder = try folder ?? TemporaryFolder()
         path = self.folder.path("os.img")
         boot = Partition(number: 1, type: .fat32LBA, start: LBA(8192), size: SectorCount(bootMiB * 2048))
@@ -35,12 +35,12 @@ public final class TestImage {
     }
 
     /// A partition as e2fsprogs name it.
-    public func ext(_ partition: Partition) -> String { "\(path)?offset=\(partition.start.byteOffset.bytes)" }
+    package func ext(_ partition: Partition) -> String { "\(path)?offset=\(partition.start.byteOffset.bytes)" }
     /// A partition as mtools name it.
-    public func fat(_ partition: Partition) -> String { "\(path)@@\(partition.start.byteOffset.bytes)" }
+    package func fat(_ partition: Partition) -> String { "\(path)@@\(partition.start.byteOffset.bytes)" }
 
     /// mkfs.ext4 with the files of a tree.
-    public func makeExt(_ partition: Partition, _ options: [String], tree: String, kibibytes: UInt64? = nil) throws {
+    package func makeExt(_ partition: Partition, _ options: [String], tree: String, kibibytes: UInt64? = nil) throws {
         try run(
             "mkfs.ext4",
             ["-q", "-F"] + options + [
@@ -50,7 +50,7 @@ public final class TestImage {
     }
 
     /// mkfs.vfat, and the files of a tree one by one.
-    public func makeFAT(_ partition: Partition, _ options: [String], tree: String, kibibytes: UInt64? = nil) throws {
+    package func makeFAT(_ partition: Partition, _ options: [String], tree: String, kibibytes: UInt64? = nil) throws {
         try run(
             "mkfs.vfat",
             options + [
@@ -63,7 +63,7 @@ public final class TestImage {
     }
 
     /// Runs debugfs commands; it exits 0 when one failed.
-    public func debugfs(_ partition: Partition, _ commands: [String]) throws {
+    package func debugfs(_ partition: Partition, _ commands: [String]) throws {
         for command in commands {
             let ran = try run("debugfs", ["-w", "-R", command, ext(partition)])
             let errors = ran.errors.split(separator: "\n").filter { !$0.hasPrefix("debugfs ") }
@@ -72,7 +72,7 @@ public final class TestImage {
     }
 
     /// Changes bytes of a partition.
-    public func poke(_ partition: Partition, at offset: UInt64, _ bytes: [UInt8]) throws {
+    package func poke(_ partition: Partition, at offset: UInt64, _ bytes: [UInt8]) throws {
         let handle = try FileHandle(forUpdating: URL(fileURLWithPath: path))
         try handle.seek(toOffset: partition.start.byteOffset.bytes + offset)
         try handle.write(contentsOf: Data(bytes))
@@ -81,7 +81,7 @@ public final class TestImage {
 }
 
 /// A tree of files of many sizes, some in folders, some that compress.
-public func makeTree(in folder: TemporaryFolder, name: String = "tree", seed: UInt64, files: Int) throws -> String {
+package func makeTree(in folder: TemporaryFolder, name: String = "tree", seed: UInt64, files: Int) throws -> String {
     var generator = SeededGenerator(seed)
     for number in 0..<files {
         let count = Int.random(in: 0...200_000, using: &generator)

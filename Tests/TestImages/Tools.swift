@@ -1,33 +1,33 @@
-public import Foundation
+package import Foundation
 
 /// Why a fixture could not be made.
-public struct FixtureError: Error, CustomStringConvertible {
-    public let description: String
-    public init(_ description: String) { self.description = description }
+package struct FixtureError: Error, CustomStringConvertible {
+    package let description: String
+    package init(_ description: String) { self.description = description }
 }
 
 /// What a program said.
-public struct Ran: Sendable {
-    public let status: Int32
-    public let output: String
-    public let errors: String
+package struct Ran: Sendable {
+    package let status: Int32
+    package let output: String
+    package let errors: String
 }
 
 /// Where a program is, in PATH or among the system's.
-public func find(_ tool: String) -> String? {
+package func find(_ tool: String) -> String? {
     let path = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map(String.init)
     return (path + ["/usr/sbin", "/sbin"]).map { "\($0)/\(tool)" }
         .first { FileManager.default.isExecutableFile(atPath: $0) }
 }
 
 /// Whether these programs are there. Locally a missing one skips a test visibly, in CI it fails it.
-public func canUse(_ tools: [String]) -> Bool {
+package func canUse(_ tools: [String]) -> Bool {
     tools.allSatisfy { find($0) != nil } || ProcessInfo.processInfo.environment["CI"] != nil
 }
 
 /// Runs a program to its end.
 @discardableResult
-public func run(_ tool: String, _ arguments: [String], accept: Set<Int32> = [0]) throws -> Ran {
+package func run(_ tool: String, _ arguments: [String], accept: Set<Int32> = [0]) throws -> Ran {
     guard let path = find(tool) else { throw FixtureError("\(tool) is missing") }
     let process = Process()
     process.executableURL = URL(fileURLWithPath: path)
@@ -53,19 +53,19 @@ public func run(_ tool: String, _ arguments: [String], accept: Set<Int32> = [0])
 }
 
 /// A folder that goes when it is released.
-public final class TemporaryFolder: Sendable {
-    public let url: URL
+package final class TemporaryFolder: Sendable {
+    package let url: URL
 
-    public init() throws {
+    package init() throws {
         url = FileManager.default.temporaryDirectory.appendingPathComponent("rpiflash-test-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
     }
 
     deinit { try? FileManager.default.removeItem(at: url) }
 
-    public func path(_ name: String) -> String { url.appendingPathComponent(name).path }
+    package func path(_ name: String) -> String { url.appendingPathComponent(name).path }
 
-    public func write(_ data: Data, to name: String) throws {
+    package func write(_ data: Data, to name: String) throws {
         let file = url.appendingPathComponent(name)
         try FileManager.default.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
         try data.write(to: file)
@@ -73,10 +73,10 @@ public final class TemporaryFolder: Sendable {
 }
 
 /// Numbers that are the same in each run. SplitMix64.
-public struct SeededGenerator: RandomNumberGenerator {
+package struct SeededGenerator: RandomNumberGenerator {
     private var state: UInt64
-    public init(_ seed: UInt64) { state = seed }
-    public mutating func next() -> UInt64 {
+    package init(_ seed: UInt64) { state = seed }
+    package mutating func next() -> UInt64 {
         state &+= 0x9e37_79b9_7f4a_7c15
         var z = state
         z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
@@ -86,7 +86,7 @@ public struct SeededGenerator: RandomNumberGenerator {
 }
 
 /// Bytes that do not compress.
-public func noise(_ seed: UInt64, count: Int) -> Data {
+package func noise(_ seed: UInt64, count: Int) -> Data {
     var generator = SeededGenerator(seed)
     var words = [UInt64](repeating: 0, count: (count + 7) / 8)
     for index in words.indices { words[index] = generator.next() }
