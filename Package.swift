@@ -19,6 +19,7 @@ let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 
 // Dependencies point down only: executables -> use cases -> pure; effects -> pure + C.
 // A use case declares a small port; the executable plugs the effect in. docs/design.md has the picture.
@@ -30,6 +31,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
@@ -41,6 +43,9 @@ let package = Package(
         .systemLibrary(name: "CFDisk", pkgConfig: "fdisk", providers: [.apt(["libfdisk-dev"])]),
         .systemLibrary(name: "CGPIODLibrary", pkgConfig: "libgpiod", providers: [.apt(["libgpiod-dev"])]),
         .target(name: "CGPIOD", dependencies: ["CGPIODLibrary"]),
+        .systemLibrary(name: "CExt2FS", pkgConfig: "ext2fs", providers: [.apt(["libext2fs-dev"])]),
+        .systemLibrary(name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]),
+        .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
 
         .target(name: "CUnixSocket"),
 
@@ -55,7 +60,12 @@ let package = Package(
         .target(name: "FDisk", dependencies: ["CFDisk", "DiskLayout"], swiftSettings: strictC),
         .target(name: "GPIO", dependencies: ["CGPIOD"], swiftSettings: strictC),
         .target(name: "HostTools", dependencies: [subprocess, system], swiftSettings: strict),
-        .target(name: "OSImage", dependencies: ["DiskLayout", "FDisk", system], swiftSettings: strict),
+        .target(
+            name: "OSImage", dependencies: ["CArchive", "CExt2FS", "DiskLayout", "FDisk", system],
+            swiftSettings: strictC),
+        .target(
+            name: "ImageStore", dependencies: ["CDeflate", "DiskLayout", "OSImage", crypto, system],
+            swiftSettings: strictC),
         .target(name: "TFTPServer", dependencies: ["TFTP", nioCore, nioPosix, system], swiftSettings: strict),
         .target(name: "TFTPService", dependencies: ["CUnixSocket", "TFTPServer", system], swiftSettings: strictC),
 
@@ -85,6 +95,14 @@ let package = Package(
         .testTarget(name: "BootScriptTests", dependencies: ["BootScript", "DiskLayout"], swiftSettings: strict),
         .testTarget(
             name: "RecoveryImageTests", dependencies: ["RecoveryImage", "FDisk", "OSImage"], swiftSettings: strict),
+        // Images made with mkfs and the like, for the tests of what reads them.
+        .target(
+            name: "TestImages", dependencies: ["DiskLayout", "FDisk"], path: "Tests/TestImages", swiftSettings: strict),
+        .testTarget(
+            name: "OSImageTests", dependencies: ["DiskLayout", "OSImage", "TestImages", system], swiftSettings: strict),
+        .testTarget(
+            name: "ImageStoreTests", dependencies: ["DiskLayout", "ImageStore", "OSImage", "TestImages", system],
+            swiftSettings: strict),
         .testTarget(
             name: "FlashPlanTests", dependencies: ["BootScript", "DiskLayout", "FlashPlan", subprocess, system],
             swiftSettings: strict),

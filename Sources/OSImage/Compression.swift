@@ -33,7 +33,7 @@ public enum Compression: String, Hashable, Sendable, CaseIterable {
         do {
             let file = try FileDescriptor.open(path, .readOnly)
             start = try file.closeAfter {
-                try [UInt8](unsafeUninitializedCapacity: 8) { buffer, count in
+                try unsafe [UInt8](unsafeUninitializedCapacity: 8) { buffer, count in
                     count = try unsafe file.read(into: UnsafeMutableRawBufferPointer(buffer))
                 }
             }

@@ -11,7 +11,7 @@ public import SystemPackage
 /// - Returns: its two partitions and its length in bytes, which may be no multiple of 512.
 /// - Throws: ``OSImageError``.
 public func inspectOSImage(at path: FilePath) throws(OSImageError) -> OSImageLayout {
-    let size = try size(of: path)
+    let size = try imageSize(of: path)
     if let compression = try Compression(of: path) { throw .compressed(path: path, by: compression) }
     let table: PartitionTable
     do {
@@ -31,7 +31,7 @@ public func inspectOSImage(at path: FilePath) throws(OSImageError) -> OSImageLay
 }
 
 /// The length of a regular file, symbolic links followed.
-private func size(of path: FilePath) throws(OSImageError) -> ByteCount {
+func imageSize(of path: FilePath) throws(OSImageError) -> ByteCount {
     let status: Stat
     do {
         status = try Stat(path)
@@ -59,6 +59,8 @@ public enum OSImageError: Error, Hashable, Sendable {
     case notAFile(path: FilePath, kind: Kind)
     /// It cannot be opened or read.
     case unreadable(path: FilePath, errno: Errno)
+    /// It was replaced, cut short or written to while it was read.
+    case changed(path: FilePath)
     /// It has 0 bytes.
     case empty(path: FilePath)
     /// It is compressed, as its first bytes tell.
@@ -93,6 +95,8 @@ extension OSImageError: CustomStringConvertible {
             "\(path): is a \(kind.rawValue); must be an image file"
         case .unreadable(let path, let errno):
             "\(path): image cannot be read: \(errno.description.lowercasedFirst)"
+        case .changed(let path):
+            "\(path): image changed while it was read; wait until it is complete"
         case .empty(let path):
             "\(path): image is empty (0 bytes); must have a partition table and two partitions"
         case .compressed(let path, let compression):

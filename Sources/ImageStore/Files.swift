@@ -1,0 +1,223 @@
+internal import FoundationEssentials
+internal import Glibc
+internal import SystemPackage
+
+/// The few calls on files that the store needs, each with the path in its error.
+enum Files {
+    private static func error(_ path: FilePath, _ store: FilePath, _ code: Int32) -> ImageStoreError {
+        code == ENOSPC || code == EDQUOT ? .full(store: store) : .io(path: path, errno: Errno(rawValue: code))
+    }
+
+    /// Makes a folder and those above it.
+    static func makeFolder(_ path: FilePath) throws(ImageStoreError) {
+        let result = unsafe path.withPlatformString { unsafe mkdir($0, 0o755) }
+        if result == 0 || errno == EEXIST { return }
+        let code = errno
+        let parent = path.removingLastComponent()
+        guard code == ENOENT, !parent.isEmpty, parent != path else { throw error(path, path, code) }
+        try makeFolder(parent)
+        guard unsafe path.withPlatformString({ unsafe mkdir($0, 0o755) }) == 0 || errno == EEXIST else {
+            throw error(path, path, errno)
+        }
+    }
+
+    /// The names in a folder, sorted, without hidden ones; none where there is no folder.
+    static func names(in path: FilePath) throws(ImageStoreError) -> [String] {
+        guard let folder = unsafe path.withPlatformString({ unsafe opendir($0) }) else {
+            if errno == ENOENT { return [] }
+            throw .io(path: path, errno: Errno(rawValue: errno))
+        }
+        defer { unsafe closedir(folder) }
+        var names: [String] = []
+        while let entry = unsafe readdir(folder) {
+            let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
+                unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
+            }
+            if !name.hasPrefix(".") { names.append(name) }
+        }
+        return names.sorted()
+    }
+
+    /// Removes a folder of files and folders; what is not there is fine, links are not followed.
+    static func removeTree(_ path: FilePath) throws(ImageStoreError) {
+        var status = stat()
+        guard unsafe path.withPlatformString({ unsafe lstat($0, &status) }) == 0 else { return }
+        if status.st_mode & S_IFMT == S_IFDIR {
+            for name in try names(in: path) { try removeTree(path.appending(name)) }
+        }
+        guard unsafe path.withPlatformString({ unsafe remove($0) }) == 0 || errno == ENOENT else {
+            throw .io(path: path, errno: Errno(rawValue: errno))
+        }
+    }
+
+    static func rename(_ from: FilePath, to: FilePath, store: FilePath) throws(ImageStoreError) {
+        let result = unsafe from.withPlatformString { old in
+            unsafe to.withPlatformString { unsafe Glibc.rename(old, $0) }
+        }
+        guard result == 0 else { throw error(to, store, errno) }
+    }
+
+    /// A hard link; false where there is no such file.
+    static func link(_ from: FilePath, to: FilePath, store: FilePath) throws(ImageStoreError) -> Bool {
+        let result = unsafe from.withPlatformString { old in
+            unsafe to.withPlatformString { unsafe Glibc.link(old, $0) }
+        }
+        if result == 0 { return true }
+        switch errno {
+        case ENOENT: return false
+        case EXDEV: throw .otherFileSystem(store: store, target: to)
+        default: throw error(to, store, errno)
+        }
+    }
+
+    /// Writes a new file.
+    static func write(_ bytes: UnsafeRawBufferPointer, to path: FilePath, store: FilePath) throws(ImageStoreError) {
+        let file = unsafe path.withPlatformString {
+            unsafe open($0, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o644)
+        }
+        guard file >= 0 else { throw error(path, store, errno) }
+        var done = 0
+        while done < bytes.count {
+            let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[done...])
+            let count = unsafe Glibc.write(file, rest.baseAddress, rest.count)
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else {
+                let code = errno
+                close(file)
+                throw error(path, store, code)
+            }
+            done += count
+        }
+        guard close(file) == 0 else { throw error(path, store, errno) }
+    }
+
+    static func write(_ bytes: [UInt8], to path: FilePath, store: FilePath) throws(ImageStoreError) {
+        do {
+            try unsafe bytes.withUnsafeBytes { try unsafe write($0, to: path, store: store) }
+        } catch let error as ImageStoreError {
+            throw error
+        } catch {
+            throw .io(path: path, errno: .ioError)
+        }
+    }
+
+    /// Waits until a file or folder is on the disk.
+    static func sync(_ path: FilePath, store: FilePath) throws(ImageStoreError) {
+        let file = unsafe path.withPlatformString { unsafe open($0, O_RDONLY | O_CLOEXEC) }
+        guard file >= 0 else { throw error(path, store, errno) }
+        defer { close(file) }
+        guard fsync(file) == 0 else { throw error(path, store, errno) }
+    }
+
+    /// The length of a regular file; nil where there is none.
+    static func size(of path: FilePath) -> UInt64? {
+        var status = stat()
+        guard unsafe path.withPlatformString({ unsafe lstat($0, &status) }) == 0, status.st_mode & S_IFMT == S_IFREG
+        else { return nil }
+        return UInt64(max(0, status.st_size))
+    }
+
+    /// Some bytes of a file; nil where they cannot be read.
+    static func bytes(of path: FilePath, at offset: UInt64, count: Int) -> [UInt8]? {
+        let file = unsafe path.withPlatformString { unsafe open($0, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) }
+        guard file >= 0 else { return nil }
+        defer { close(file) }
+        var bytes = [UInt8](repeating: 0, count: count)
+        let done = unsafe bytes.withUnsafeMutableBytes { unsafe pread(file, $0.baseAddress, count, Int(offset)) }
+        return done == count ? bytes : nil
+    }
+
+    /// Bytes that the files of a folder take on the disk, by inode: a file with several names counts once.
+    static func diskUse(of folder: FilePath, into seen: inout [UInt64: UInt64]) throws(ImageStoreError) {
+        for name in try names(in: folder) {
+            let path = folder.appending(name)
+            var status = stat()
+            guard unsafe path.withPlatformString({ unsafe lstat($0, &status) }) == 0 else { continue }
+            if status.st_mode & S_IFMT == S_IFDIR {
+                try diskUse(of: path, into: &seen)
+            } else {
+                seen[UInt64(status.st_ino)] = UInt64(max(0, status.st_blocks)) * 512
+            }
+        }
+    }
+
+    /// Bytes that may be written; nil where the file system does not say.
+    static func free(at path: FilePath) -> UInt64? {
+        var status = statvfs()
+        guard unsafe path.withPlatformString({ unsafe statvfs($0, &status) }) == 0 else { return nil }
+        let blocks = geteuid() == 0 ? status.f_bfree : status.f_bavail
+        return UInt64(blocks) * UInt64(status.f_frsize)
+    }
+
+    /// A JSON file of ours; nil where it is missing or anything else than that.
+    static func json<Value: Decodable>(_ type: Value.Type, at path: FilePath) -> Value? {
+        guard let size = size(of: path), size <= 64 << 20, let data = try? Data(contentsOf: URL(filePath: path.string))
+        else { return nil }
+        return try? JSONDecoder().decode(type, from: data)
+    }
+
+    static func writeJSON(_ value: some Encodable, to path: FilePath, store: FilePath) throws(ImageStoreError) {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        guard let data = try? encoder.encode(value) else { throw .io(path: path, errno: .invalidArgument) }
+        try write([UInt8](data) + [0x0a], to: path, store: store)
+    }
+}
+
+/// A lock across processes; given back with the value's life, also when the process dies. Its file stays.
+struct StoreLock: ~Copyable {
+    private let descriptor: Int32
+
+    private init(descriptor: Int32) { self.descriptor = descriptor }
+
+    /// The lock if nobody has it, else the process that does.
+    enum Attempt: ~Copyable {
+        case locked(StoreLock)
+        case held(by: Int32?)
+    }
+
+    static func attempt(_ path: FilePath, store: FilePath) throws(ImageStoreError) -> Attempt {
+        let descriptor = unsafe path.withPlatformString {
+            unsafe open($0, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o644)
+        }
+        guard descriptor >= 0 else {
+            throw errno == ENOSPC ? .full(store: store) : .io(path: path, errno: Errno(rawValue: errno))
+        }
+        if flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+            let code = errno
+            defer { close(descriptor) }
+            guard code == EWOULDBLOCK else { throw .io(path: path, errno: Errno(rawValue: code)) }
+            var text = [UInt8](repeating: 0, count: 16)
+            let count = unsafe text.withUnsafeMutableBytes { unsafe pread(descriptor, $0.baseAddress, $0.count, 0) }
+            let digits = text.prefix(max(0, count)).prefix { (0x30...0x39).contains($0) }
+            return .held(by: Int32(String(decoding: digits, as: UTF8.self)))
+        }
+        // For messages only: a full disk does no harm.
+        let text = Array("\(getpid())\n".utf8)
+        _ = ftruncate(descriptor, 0)
+        _ = unsafe text.withUnsafeBytes { unsafe pwrite(descriptor, $0.baseAddress, $0.count, 0) }
+        return .locked(StoreLock(descriptor: descriptor))
+    }
+
+    /// Waits for the lock.
+    ///
+    /// - Parameters:
+    ///   - seconds: at most; then nil with `holder` called last.
+    ///   - holder: called once a second with the process that has it.
+    static func wait(
+        _ path: FilePath, store: FilePath, seconds: Int, holder: (Int32?) -> Void
+    ) async throws -> StoreLock? {
+        let end = ContinuousClock.now + .seconds(seconds)
+        while true {
+            switch try attempt(path, store: store) {
+            case .locked(let lock): return lock
+            case .held(let process):
+                holder(process)
+                guard ContinuousClock.now < end else { return nil }
+                try await Task.sleep(for: .milliseconds(200))
+            }
+        }
+    }
+
+    deinit { close(descriptor) }
+}

@@ -1,0 +1,287 @@
+internal import Crypto
+public import DiskLayout
+internal import Glibc
+internal import OSImage
+public import SystemPackage
+
+/// Prepared images, by content: each is prepared once, and every target gets hard links to its files.
+///
+///     images/<id>/manifest.json   what it is made of, see Manifest; <id> is the SHA-256 of partitions and chunks
+///     images/<id>/pieces          a CRC-32, 4 bytes big endian, for each 32 KiB of every chunk, in the chunks' order
+///     images/<id>/<sha256>.gz     a chunk as one gzip member, or .raw: as it is. Images share such files by hard links
+///     sources/<key>.json          which file gave which image, so that it need not be read again; <key> from its path
+///     locks/<key>.lock            held while that file is prepared
+///     work/<key>/                 a preparation under way; what a killed one left is removed by the next
+///     store.lock                  held while images appear or go
+///
+/// An image appears with one rename after all of its files are on the disk. Removing one is safe at any time: who has
+/// links to its files keeps them.
+public struct ImageStore: Sendable {
+    /// Where the store is unless told otherwise.
+    public static let defaultPath: FilePath = "/var/lib/rpiflash/images"
+
+    /// The store's folder.
+    public let path: FilePath
+    /// A file that was changed less than this long before it was read is not known again by its times alone.
+    private let freshNanoseconds: Int64
+
+    /// Makes chunks of what is used.
+    let cut: @Sendable ([UsedPartition]) -> [ChunkRange]
+
+    /// - Parameters:
+    ///   - path: the store's folder; made with the first image.
+    ///   - cut: makes chunks of what is used; each of at most 16 MiB, within its partition.
+    public init(
+        at path: FilePath = Self.defaultPath,
+        cut: @escaping @Sendable ([UsedPartition]) -> [ChunkRange] = { chunkRanges(of: $0) }
+    ) {
+        self.init(at: path, freshNanoseconds: 2_000_000_000, cut: cut)
+    }
+
+    /// - Parameter freshNanoseconds: coarse clocks of file systems tick every 2 s at worst (FAT).
+    package init(
+        at path: FilePath, freshNanoseconds: Int64,
+        cut: @escaping @Sendable ([UsedPartition]) -> [ChunkRange] = { chunkRanges(of: $0) }
+    ) {
+        self.path = path
+        self.freshNanoseconds = freshNanoseconds
+        self.cut = cut
+    }
+
+    var images: FilePath { path.appending("images") }
+    var sources: FilePath { path.appending("sources") }
+    var locks: FilePath { path.appending("locks") }
+    var work: FilePath { path.appending("work") }
+
+    // MARK: Looking up
+
+    /// The prepared image of a file that is still the one that was prepared, by path, inode, length and times.
+    ///
+    /// The file is not read.
+    ///
+    /// - Returns: nil where it must be prepared.
+    public func preparedImage(of image: FilePath) -> PreparedImage? {
+        let image = Self.absolute(image)
+        guard let fingerprint = FileFingerprint(of: image),
+            let record = Files.json(SourceRecord.self, at: sources.appending(Self.key(of: image) + ".json")),
+            record.version == 1, record.path == image.string, record.fingerprint == fingerprint, !record.isFresh
+        else { return nil }
+        return load(record.id)
+    }
+
+    /// A prepared image with all its files; nil where there is none or something is missing.
+    func load(_ id: String) -> PreparedImage? {
+        guard Self.isID(id),
+            let manifest = Files.json(Manifest.self, at: images.appending(id).appending("manifest.json")),
+            manifest.id == id, manifest.isSound
+        else { return nil }
+        let prepared = PreparedImage(store: path, folder: images.appending(id), manifest: manifest)
+        guard Files.size(of: prepared.pieces) == UInt64(manifest.pieces) * 4,
+            manifest.chunks.allSatisfy({ Files.size(of: prepared.file(of: $0)) == $0.encodedBytes })
+        else { return nil }
+        return prepared
+    }
+
+    static func isID(_ text: String) -> Bool {
+        text.utf8.count == 64 && text.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
+    }
+
+    /// The path without links, or as it is where there is no such file.
+    static func absolute(_ path: FilePath) -> FilePath {
+        let resolved = unsafe path.withPlatformString { unsafe realpath($0, nil) }
+        guard let resolved = unsafe resolved else { return path }
+        defer { unsafe free(resolved) }
+        return unsafe FilePath(platformString: resolved)
+    }
+
+    static func key(of image: FilePath) -> String {
+        String(SHA256.hash(data: Array(image.string.utf8)).hex.prefix(32))
+    }
+
+    // MARK: Managing
+
+    /// All prepared images, by name; damaged ones too, so that they can be removed.
+    ///
+    /// - Throws: ``ImageStoreError``.
+    public func list() throws(ImageStoreError) -> [StoredImage] {
+        var paths: [String: [FilePath]] = [:]
+        for name in try Files.names(in: sources) {
+            guard let record = Files.json(SourceRecord.self, at: sources.appending(name)) else { continue }
+            paths[record.id, default: []].append(FilePath(record.path))
+        }
+        var stored: [StoredImage] = []
+        for id in try Files.names(in: images) where Self.isID(id) {
+            var inodes: [UInt64: UInt64] = [:]
+            try Files.diskUse(of: images.appending(id), into: &inodes)
+            let size = ByteCount(inodes.values.reduce(0, +))
+            stored.append(
+                StoredImage(id: id, manifest: load(id)?.manifest, sources: paths[id] ?? [], diskBytes: size))
+        }
+        return stored.sorted { ($0.manifest?.name ?? "", $0.id) < ($1.manifest?.name ?? "", $1.id) }
+    }
+
+    /// Bytes that the store takes on the disk; what images share counts once.
+    ///
+    /// - Throws: ``ImageStoreError``.
+    public func size() throws(ImageStoreError) -> ByteCount {
+        var inodes: [UInt64: UInt64] = [:]
+        try Files.diskUse(of: path, into: &inodes)
+        return ByteCount(inodes.values.reduce(0, +))
+    }
+
+    /// Removes a prepared image. Targets that are being flashed keep their hard links, and so the files.
+    ///
+    /// - Parameter id: as ``list()`` gives it.
+    /// - Throws: ``ImageStoreError``: ``ImageStoreError/unknown(id:store:)``.
+    public func remove(_ id: String) async throws {
+        guard Self.isID(id), try Files.names(in: images).contains(id) else {
+            throw ImageStoreError.unknown(id: id, store: path)
+        }
+        let lock = try await storeLock()
+        for name in try Files.names(in: sources) {
+            let record = sources.appending(name)
+            if Files.json(SourceRecord.self, at: record)?.id == id { try Files.removeTree(record) }
+        }
+        let aside = try setAside(id)
+        _ = consume lock
+        try Files.removeTree(aside)
+    }
+
+    /// Takes an image out of sight with one rename. A killed removal is finished by the next preparation.
+    func setAside(_ id: String) throws(ImageStoreError) -> FilePath {
+        try Files.makeFolder(work)
+        let aside = work.appending("removed-\(id)-\(getpid())")
+        try Files.removeTree(aside)
+        try Files.rename(images.appending(id), to: aside, store: path)
+        return aside
+    }
+
+    /// Held for a rename or two only.
+    func storeLock() async throws -> StoreLock {
+        var process: Int32?
+        let lock = try await StoreLock.wait(path.appending("store.lock"), store: path, seconds: 60) { process = $0 }
+        guard let lock else { throw ImageStoreError.busy(image: path, process: process, seconds: 60) }
+        return lock
+    }
+
+    // MARK: Preparing
+
+    /// Prepares an image, or finds it prepared.
+    ///
+    /// It is only read (law 4). Two that prepare the same file at once do it once: the second waits.
+    ///
+    /// - Parameters:
+    ///   - image: a raw image.
+    ///   - workers: chunks that are prepared at once, at least 1; each takes 32 MiB.
+    ///   - lockSeconds: how long to wait for another one who prepares this file.
+    ///   - progress: called from any task, in order.
+    /// - Throws: ``ImageStoreError``, `CancellationError`; the store is then as it was.
+    public func prepare(
+        _ image: FilePath, workers: Int = 2, lockSeconds: Int = 3600,
+        progress: @escaping @Sendable (PreparationProgress) -> Void = { _ in }
+    ) async throws -> PreparedImage {
+        if let prepared = preparedImage(of: image) { return prepared }
+        let image = Self.absolute(image)
+        let key = Self.key(of: image)
+        // Errors about the image come before anything is made.
+        let reader: ImageReader
+        do { reader = try ImageReader(image) } catch { throw ImageStoreError.image(error) }
+        for folder in [path, images, sources, locks, work] { try Files.makeFolder(folder) }
+
+        var process: Int32?
+        let lock = try await StoreLock.wait(
+            locks.appending(key + ".lock"), store: path, seconds: lockSeconds
+        ) {
+            process = $0; progress(.waiting(process: $0))
+        }
+        guard let lock else { throw ImageStoreError.busy(image: image, process: process, seconds: lockSeconds) }
+        // The other one may just have finished it.
+        if let prepared = preparedImage(of: image) { return prepared }
+        try removeLeftovers(mine: key)
+
+        let preparation = Preparation(
+            store: self, image: image, source: reader, folder: work.appending(key), isFresh: isFresh(reader.fingerprint)
+        )
+        let prepared: PreparedImage
+        do {
+            prepared = try await preparation.run(workers: max(1, workers), progress: progress)
+        } catch {
+            try? Files.removeTree(work.appending(key))
+            throw error
+        }
+        _ = consume lock
+        return prepared
+    }
+
+    private func isFresh(_ fingerprint: FileFingerprint) -> Bool {
+        var now = timespec()
+        unsafe clock_gettime(CLOCK_REALTIME, &now)
+        let nanoseconds = Int64(now.tv_sec) &* 1_000_000_000 &+ Int64(now.tv_nsec)
+        // A time in the future is as good as none.
+        return max(fingerprint.modified, fingerprint.changed) > nanoseconds &- freshNanoseconds
+    }
+
+    /// Removes what killed preparations left: those that nobody holds the lock of.
+    private func removeLeftovers(mine: String) throws(ImageStoreError) {
+        for name in try Files.names(in: work) {
+            let folder = work.appending(name)
+            if name == mine || name.hasPrefix("removed-") {
+                try Files.removeTree(folder)
+            } else if case .locked(let lock) = try StoreLock.attempt(locks.appending(name + ".lock"), store: path) {
+                try Files.removeTree(folder)
+                _ = consume lock
+            }
+        }
+    }
+}
+
+/// How far a preparation is.
+public enum PreparationProgress: Hashable, Sendable {
+    /// Another process prepares the same file.
+    case waiting(process: Int32?)
+    /// What is used is being found.
+    case examining
+    /// Chunks are read, hashed and compressed.
+    case preparing(done: ByteCount, total: ByteCount)
+    /// The files are brought to the disk.
+    case finishing
+}
+
+/// A prepared image as a list shows it.
+public struct StoredImage: Hashable, Sendable {
+    /// SHA-256 of its content; the folder's name.
+    public let id: String
+    /// What it is made of; nil where it is damaged.
+    public let manifest: Manifest?
+    /// The files that it was prepared from.
+    public let sources: [FilePath]
+    /// Bytes that its files take on the disk; some of them may be shared with others.
+    public let diskBytes: ByteCount
+}
+
+/// A prepared image.
+public struct PreparedImage: Hashable, Sendable {
+    let store: FilePath
+    /// Where its files are.
+    public let folder: FilePath
+    /// What it is made of.
+    public let manifest: Manifest
+
+    /// A chunk's file.
+    public func file(of chunk: Manifest.Chunk) -> FilePath { folder.appending(chunk.file) }
+    /// The CRC-32s of all pieces of all chunks.
+    public var pieces: FilePath { folder.appending("pieces") }
+
+    /// Gives one of its files another name, for a target to load: a hard link, which stays when the image is removed.
+    ///
+    /// - Parameters:
+    ///   - name: a chunk's file or `pieces`.
+    ///   - path: does not exist yet.
+    /// - Throws: ``ImageStoreError``: ``ImageStoreError/otherFileSystem(store:target:)``,
+    ///   ``ImageStoreError/unknown(id:store:)`` where the image was removed.
+    public func link(_ name: String, to path: FilePath) throws(ImageStoreError) {
+        guard try Files.link(folder.appending(name), to: path, store: store) else {
+            throw .unknown(id: manifest.id, store: store)
+        }
+    }
+}

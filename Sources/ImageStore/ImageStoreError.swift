@@ -1,0 +1,47 @@
+public import DiskLayout
+public import OSImage
+public import SystemPackage
+
+/// Why an image cannot be prepared or a store not be used.
+public enum ImageStoreError: Error, Hashable, Sendable {
+    /// The image is none that a card takes, or cannot be read.
+    case image(OSImageError)
+    /// A call on a file of the store failed.
+    case io(path: FilePath, errno: Errno)
+    /// The disk that the store is on has no room left.
+    case full(store: FilePath)
+    /// The disk that the store is on has too little room from the start.
+    case tooLittleSpace(store: FilePath, free: ByteCount, needed: ByteCount)
+    /// Someone else has been preparing the same image for longer than one may wait.
+    case busy(image: FilePath, process: Int32?, seconds: Int)
+    /// There is no such prepared image.
+    case unknown(id: String, store: FilePath)
+    /// The folder that chunks are to be linked into is on another file system.
+    case otherFileSystem(store: FilePath, target: FilePath)
+    /// Memory or a compressor is not to be had.
+    case outOfMemory
+}
+
+extension ImageStoreError: CustomStringConvertible {
+    /// The message: lower case, one line.
+    public var description: String {
+        switch self {
+        case .image(let error):
+            "\(error)"
+        case .io(let path, let errno):
+            "\(path): \(errno.description.prefix(1).lowercased() + errno.description.dropFirst())"
+        case .full(let store):
+            "the disk with the image store \(store) is full; free some space, remove images that are not needed, or use another --store"
+        case .tooLittleSpace(let store, let free, let needed):
+            "the disk with the image store \(store) has \(free.bytes) bytes free; must have at least \(needed.bytes) bytes: free some space, remove images that are not needed, or use another --store"
+        case .busy(let image, let process, let seconds):
+            "\(image): is being prepared by process \(process.map { "\($0)" } ?? "unknown") for over \(seconds) s; wait for it or end it"
+        case .unknown(let id, let store):
+            "image store \(store) has no image \(id)"
+        case .otherFileSystem(let store, let target):
+            "\(target): is on another file system than the image store \(store); must be on the same one: use another --store"
+        case .outOfMemory:
+            "out of memory while the image was prepared"
+        }
+    }
+}

@@ -1,0 +1,218 @@
+internal import Crypto
+internal import DiskLayout
+internal import OSImage
+internal import Synchronization
+internal import SystemPackage
+
+/// One image on its way into the store.
+struct Preparation: Sendable {
+    let store: ImageStore
+    let image: FilePath
+    let source: ImageReader
+    /// Ours alone while we hold the lock.
+    let folder: FilePath
+    let isFresh: Bool
+
+    /// Bytes of a chunk at most: two buffers of this length for each worker.
+    private static let largestChunk: UInt64 = 16 << 20
+
+    func run(
+        workers: Int, progress: @escaping @Sendable (PreparationProgress) -> Void
+    ) async throws -> PreparedImage {
+        try Files.makeFolder(folder)
+        progress(.examining)
+        let (layout, usages) = try examine(image, source)
+        try Task.checkCancellation()
+        let ranges = store.cut(
+            usages.enumerated().map { UsedPartition(number: $0.offset + 1, extents: $0.element.extents) })
+        let chunks = try Self.check(ranges, layout)
+        try checkSpace(for: chunks)
+
+        let known = try Files.names(in: store.images).filter(ImageStore.isID).map { store.images.appending($0) }
+        let total = ByteCount(chunks.reduce(0) { $0 + UInt64($1.count) })
+        let queue = Queue(chunks: chunks)
+        progress(.preparing(done: ByteCount(0), total: total))
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for _ in 0..<min(workers, max(1, chunks.count)) {
+                group.addTask {
+                    let encoder = try ChunkEncoder(largest: Int(Self.largestChunk))
+                    while let next = queue.next() {
+                        try Task.checkCancellation()
+                        try encode(next, chunks[next], with: encoder, into: queue, known: known)
+                        queue.report { progress(.preparing(done: ByteCount($0), total: total)) }
+                        await Task.yield()
+                    }
+                }
+            }
+            // The first error ends the others.
+            try await group.waitForAll()
+        }
+        do { try source.checkUnchanged() } catch { throw ImageStoreError.image(error) }
+        progress(.finishing)
+        let manifest = try finish(layout, usages, ranges, queue.results())
+        return try await publish(manifest)
+    }
+
+    private func examine(
+        _ path: FilePath, _ reader: ImageReader
+    ) throws(ImageStoreError) -> (OSImageLayout, [PartitionUsage]) {
+        do throws(OSImageError) {
+            let layout = try inspectOSImage(at: path)
+            guard FileFingerprint(of: path) == reader.fingerprint else { throw OSImageError.changed(path: path) }
+            return (
+                layout, [try usedExtents(of: layout.boot, in: reader), try usedExtents(of: layout.rootfs, in: reader)]
+            )
+        } catch {
+            throw .image(error)
+        }
+    }
+
+    /// Where the chunks are in the image. Whoever cut them may have erred; a card must not pay for it.
+    private static func check(
+        _ ranges: [ChunkRange], _ layout: OSImageLayout
+    ) throws(ImageStoreError) -> [Range<UInt64>] {
+        var chunks: [Range<UInt64>] = []
+        for range in ranges {
+            let partition = range.partition == 1 ? layout.boot : layout.rootfs
+            precondition(
+                (1...2).contains(range.partition) && range.extent.count.sectors > 0
+                    && range.extent.count.byteCount.bytes <= largestChunk && range.extent.end <= partition.size,
+                "chunk \(range) of \(partition)")
+            let start = (partition.start + range.extent.offset).byteOffset.bytes
+            chunks.append(start..<start + range.extent.count.byteCount.bytes)
+        }
+        return chunks
+    }
+
+    /// Refuses what a tenth of the data would not fit: what is hardly ever compressed further. A disk that fills up later
+    /// ends the preparation then.
+    private func checkSpace(for chunks: [Range<UInt64>]) throws(ImageStoreError) {
+        guard let free = Files.free(at: store.path) else { return }
+        var data: UInt64 = 0
+        for chunk in chunks {
+            do { data += try source.dataBytes(in: chunk).bytes } catch { throw .image(error) }
+        }
+        let needed = data / 10 + 1 << 20
+        guard free >= needed else {
+            throw .tooLittleSpace(store: store.path, free: ByteCount(free), needed: ByteCount(needed))
+        }
+    }
+
+    private func encode(
+        _ number: Int, _ chunk: Range<UInt64>, with encoder: ChunkEncoder, into queue: Queue, known: [FilePath]
+    ) throws(ImageStoreError) {
+        let hole: Bool
+        do { hole = try source.data(in: chunk) == nil } catch { throw .image(error) }
+        // Holes of the same length are all alike.
+        if hole, let encoded = queue.hole(chunk.count) { return queue.done(number, encoded) }
+        let encoded = try encoder.encode(
+            chunk, of: source, into: folder, unique: number, known: known, store: store.path)
+        queue.done(number, encoded, hole: hole)
+    }
+
+    /// Writes `pieces` and `manifest.json`, and brings all to the disk.
+    private func finish(
+        _ layout: OSImageLayout, _ usages: [PartitionUsage], _ ranges: [ChunkRange], _ results: [EncodedChunk]
+    ) throws(ImageStoreError) -> Manifest {
+        var (pieces, chunks): ([UInt8], [Manifest.Chunk]) = ([], [])
+        for (range, result) in zip(ranges, results) {
+            chunks.append(
+                .init(
+                    partition: range.partition + 1, offset: range.extent.offset.sectors,
+                    count: range.extent.count.sectors, sha256: result.sha256,
+                    file: Manifest.fileName(result.sha256, result.encoding), encoding: result.encoding,
+                    encodedBytes: result.encodedBytes, firstPiece: pieces.count / 4))
+            pieces += result.pieces
+        }
+        let partitions = zip([layout.boot, layout.rootfs], usages).map { partition, usage in
+            Manifest.PartitionEntry(
+                number: partition.number + 1, sectors: partition.size.sectors, filesystem: usage.filesystem,
+                usedSectors: usage.used.sectors, note: usage.note)
+        }
+        var hash = SHA256()
+        hash.update(data: Array("rpiflash image 1\n".utf8))
+        for partition in partitions { hash.update(data: Array("\(partition.number) \(partition.sectors)\n".utf8)) }
+        for chunk in chunks {
+            hash.update(data: Array("\(chunk.partition) \(chunk.offset) \(chunk.count) \(chunk.sha256)\n".utf8))
+        }
+        let manifest = Manifest(
+            version: Manifest.currentVersion, id: hash.finalize().hex, name: image.lastComponent?.string ?? "",
+            imageBytes: layout.size.bytes, pieceBytes: Manifest.pieceBytes, pieces: pieces.count / 4,
+            partitions: partitions, chunks: chunks)
+        try Files.write(pieces, to: folder.appending("pieces"), store: store.path)
+        try Files.writeJSON(manifest, to: folder.appending("manifest.json"), store: store.path)
+        for name in try Files.names(in: folder) { try Files.sync(folder.appending(name), store: store.path) }
+        try Files.sync(folder, store: store.path)
+        return manifest
+    }
+
+    /// Makes it appear, and notes which file gave it.
+    private func publish(_ manifest: Manifest) async throws -> PreparedImage {
+        let target = store.images.appending(manifest.id)
+        let lock = try await store.storeLock()
+        var damaged: FilePath?
+        if store.load(manifest.id) == nil {
+            // Damaged, or none.
+            if try Files.names(in: store.images).contains(manifest.id) { damaged = try store.setAside(manifest.id) }
+            try Files.rename(folder, to: target, store: store.path)
+            try Files.sync(store.images, store: store.path)
+        }
+        let record = SourceRecord(
+            path: image.string, fingerprint: source.fingerprint, id: manifest.id, isFresh: isFresh)
+        let name = ImageStore.key(of: image)
+        try Files.makeFolder(folder)
+        let unfinished = folder.appending("source.json")
+        try Files.writeJSON(record, to: unfinished, store: store.path)
+        try Files.sync(unfinished, store: store.path)
+        try Files.rename(unfinished, to: store.sources.appending(name + ".json"), store: store.path)
+        try Files.sync(store.sources, store: store.path)
+        _ = consume lock
+        if let damaged { try Files.removeTree(damaged) }
+        // Still there where the content was known.
+        try Files.removeTree(folder)
+        guard let prepared = store.load(manifest.id) else {
+            throw ImageStoreError.unknown(id: manifest.id, store: store.path)
+        }
+        return prepared
+    }
+}
+
+/// The chunks that are left, and what became of the others.
+private final class Queue: Sendable {
+    private struct State {
+        var next = 0
+        var done: UInt64 = 0
+        var results: [EncodedChunk?]
+        var holes: [Int: EncodedChunk] = [:]
+    }
+    private let chunks: [Range<UInt64>]
+    private let state: Mutex<State>
+
+    init(chunks: [Range<UInt64>]) {
+        self.chunks = chunks
+        state = Mutex(State(results: Array(repeating: nil, count: chunks.count)))
+    }
+
+    func next() -> Int? {
+        state.withLock { state in
+            guard state.next < chunks.count else { return nil }
+            defer { state.next += 1 }
+            return state.next
+        }
+    }
+
+    func hole(_ bytes: Int) -> EncodedChunk? { state.withLock { $0.holes[bytes] } }
+
+    func done(_ number: Int, _ encoded: EncodedChunk, hole: Bool = false) {
+        state.withLock { state in
+            state.results[number] = encoded
+            state.done += UInt64(chunks[number].count)
+            if hole { state.holes[chunks[number].count] = encoded }
+        }
+    }
+
+    /// Calls with the bytes that are done, one call at a time, never with less than before.
+    func report(_ body: (UInt64) -> Void) { state.withLock { body($0.done) } }
+
+    func results() -> [EncodedChunk] { state.withLock { $0.results.compactMap { $0 } } }
+}

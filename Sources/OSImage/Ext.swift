@@ -1,0 +1,180 @@
+internal import CExt2FS
+internal import DiskLayout
+internal import Glibc
+
+/// What a superblock says, read by ourselves first: libext2fs is only let at numbers that are bounded by the partition.
+///
+/// Source: Linux, Documentation/filesystems/ext4/super.rst.
+struct ExtSuperblock: FilesystemRecords {
+    let kind: Filesystem
+    let blockSize: UInt64
+    let blocks: UInt64
+
+    /// Blocks at most: their bitmap takes 64 MiB.
+    private static let mostBlocks: UInt64 = 1 << 29
+    /// Bytes of group descriptors at most.
+    private static let mostDescriptors: UInt64 = 32 << 20
+
+    /// - Parameter start: the partition's first bytes, at least 2048 where it has them.
+    static func probe(_ start: [UInt8], bytes partition: UInt64) -> Probe<ExtSuperblock> {
+        guard start.count >= 2048 else { return .absent }
+        let superblock = [UInt8](start[1024..<2048])
+        guard superblock.u16(0x38) == 0xef53 else { return .absent }
+        let (compatible, incompatible, readOnly) = (superblock.u32(0x5c), superblock.u32(0x60), superblock.u32(0x64))
+        let isExt4 = incompatible & 0x2c0 != 0 || readOnly & 0x778 != 0
+        let kind: Filesystem = isExt4 ? .ext4 : compatible & 0x4 != 0 ? .ext3 : .ext2
+        func doubtful(_ reason: String) -> Probe<ExtSuperblock> { .doubtful(kind, "\(kind) filesystem \(reason)") }
+
+        guard superblock.u32(0x18) <= 6 else { return doubtful("has a block size over 64 KiB; is damaged") }
+        let blockSize = UInt64(1024) << superblock.u32(0x18)
+        let blocks = superblock.u32(0x4) | (incompatible & 0x80 != 0 ? superblock.u32(0x150) << 32 : 0)
+        let firstBlock = superblock.u32(0x14)
+        let perGroup = superblock.u32(0x20)
+        guard blocks > firstBlock, firstBlock <= 1, perGroup >= 8 else { return doubtful("is damaged (superblock)") }
+        guard blocks <= partition / blockSize else {
+            return doubtful("has \(blocks) blocks of \(blockSize) bytes, its partition \(partition) bytes; must fit it")
+        }
+        let groups = (blocks - firstBlock + perGroup - 1) / perGroup
+        let descriptor = incompatible & 0x80 != 0 ? max(32, superblock.u16(0xfe)) : 32
+        guard blocks <= mostBlocks, groups * descriptor <= mostDescriptors else {
+            return doubtful("has \(blocks) blocks in \(groups) groups; must have at most \(mostBlocks) blocks")
+        }
+        guard incompatible & 0x8 == 0 else { return doubtful("is the journal of another one") }
+        // What the journal holds is newer than the bitmaps on disk.
+        guard incompatible & 0x4 == 0 else { return doubtful("needs journal recovery") }
+        let state = superblock.u16(0x3a)
+        guard state & 0x2 == 0 else { return doubtful("is marked as having errors") }
+        guard state & 0x1 != 0, state & 0x4 == 0, readOnly & 0x10000 == 0 else {
+            return doubtful("was not unmounted cleanly")
+        }
+        return .found(ExtSuperblock(kind: kind, blockSize: blockSize, blocks: blocks))
+    }
+
+    /// Adds the blocks that the block bitmaps have, checked against the groups' own counts and metadata.
+    func collect(from area: PartitionArea, into collector: inout ExtentCollector) throws(UsageError) -> String? {
+        do throws(ExtError) {
+            let filesystem = try ExtReference(path: area.image.descriptorPath, offset: area.start)
+            try filesystem.readBlockBitmap()
+            try filesystem.checkGroups(blocks: blocks, blockSize: blockSize)
+            let (sectors, first) = (blockSize / 512, filesystem.firstBlock)
+            // With blocks of 1 KiB the boot block lies before the first block that a bitmap has.
+            collector.add(0, max(1, first * sectors))
+            try filesystem.runs(in: first...blocks - 1) { block, count in
+                collector.add(block * sectors, count * sectors)
+            }
+        } catch {
+            throw .doubtful("\(kind) filesystem \(error.reason)")
+        }
+        do {
+            return try noteOnTail(blocks * blockSize, of: area)
+        } catch {
+            throw .image(error)
+        }
+    }
+}
+
+/// Why libext2fs does not help.
+struct ExtError: Error {
+    let reason: String
+
+    init(_ reason: String) { self.reason = reason }
+
+    /// - Parameter code: libext2fs's, or an errno. C: `error_message`.
+    init(_ what: String, code: errcode_t) {
+        _ = Self.texts
+        let text = unsafe error_message(code).map { unsafe String(cString: $0) } ?? "error \(code)"
+        reason = "\(what) (\(text.prefix(1).lowercased() + text.dropFirst()))"
+    }
+
+    private static let texts: Void = initialize_ext2_error_table()
+}
+
+/// Owns an open filesystem; it is only read. C: `ext2fs_open2`, `ext2fs_free`.
+@safe private struct ExtReference: ~Copyable {
+    private let raw: ext2_filsys
+
+    /// - Parameter offset: the filesystem's first byte in the file.
+    init(path: String, offset: UInt64) throws(ExtError) {
+        var raw: ext2_filsys?
+        // No EXT2_FLAG_RW. Multiple mount protection would wait for seconds, and guards writers.
+        let flags = Int32(EXT2_FLAG_64BITS | EXT2_FLAG_SKIP_MMP)
+        let code = unsafe ext2fs_open2(path, "offset=\(offset)", flags, 0, 0, cext2fs_unix_io_manager(), &raw)
+        guard code == 0, let raw = unsafe raw else { throw ExtError("cannot be opened", code: code) }
+        // A plain array of bits: a tree would take 40 bytes for each run of a hostile bitmap.
+        unsafe raw.pointee.default_bitmap_type = __u16(EXT2FS_BMAP64_BITARRAY)
+        unsafe self.raw = raw
+    }
+
+    // Not ext2fs_close_free, which would write if anything were dirty.
+    deinit { unsafe ext2fs_free(raw) }
+
+    var firstBlock: UInt64 { unsafe UInt64(raw.pointee.super.pointee.s_first_data_block) }
+
+    /// Reads it, groups that are not initialised computed. C: `ext2fs_check_desc`, `ext2fs_read_block_bitmap`.
+    func readBlockBitmap() throws(ExtError) {
+        let descriptors = unsafe ext2fs_check_desc(raw)
+        guard descriptors == 0 else { throw ExtError("has damaged group descriptors", code: descriptors) }
+        for group in 0..<(unsafe raw.pointee.group_desc_count) {
+            guard unsafe ext2fs_group_desc_csum_verify(raw, group) != 0 else {
+                throw ExtError("has a wrong checksum in the descriptor of group \(group)")
+            }
+        }
+        let code = unsafe ext2fs_read_block_bitmap(raw)
+        guard code == 0 else { throw ExtError("has damaged block bitmaps", code: code) }
+    }
+
+    /// Checks that each group has as many free blocks as it says, and its own metadata in use: without metadata checksums
+    /// there is nothing else that shows a damaged bitmap.
+    func checkGroups(blocks: UInt64, blockSize: UInt64) throws(ExtError) {
+        guard unsafe UInt64(raw.pointee.blocksize) == blockSize, unsafe ext2fs_blocks_count(raw.pointee.super) == blocks
+        else { throw ExtError("changed while it was read") }
+        let ratio = UInt64(1) << UInt64(unsafe max(0, raw.pointee.cluster_ratio_bits))
+        let tableBlocks = UInt64(unsafe raw.pointee.inode_blocks_per_group)
+        for group in 0..<(unsafe raw.pointee.group_desc_count) {
+            let (first, last) = unsafe (ext2fs_group_first_block2(raw, group), ext2fs_group_last_block2(raw, group))
+            guard first <= last, last < blocks else { throw ExtError("has a damaged group \(group)") }
+            var used: UInt64 = 0
+            try runs(in: first...last) { used += ($1 + ratio - 1) / ratio }
+            let clusters = (last - first + ratio) / ratio
+            let free = UInt64(unsafe ext2fs_bg_free_blocks_count(raw, group))
+            guard used <= clusters, clusters - used == free else {
+                throw ExtError(
+                    "has \(clusters - min(used, clusters)) free clusters in the bitmap of group \(group), \(free) in its descriptor; is damaged"
+                )
+            }
+            let table = unsafe ext2fs_inode_table_loc(raw, group)
+            for (block, count) in unsafe [
+                (ext2fs_block_bitmap_loc(raw, group), 1), (ext2fs_inode_bitmap_loc(raw, group), 1),
+                (table, tableBlocks),
+            ] {
+                guard count > 0, block >= firstBlock, block < blocks, count <= blocks - block,
+                    try next(in: block...block + count - 1, used: false) == nil
+                else { throw ExtError("has metadata of group \(group) in blocks that are marked unused; is damaged") }
+            }
+        }
+    }
+
+    /// Calls with each run of used blocks in a range.
+    func runs(in range: ClosedRange<UInt64>, _ body: (_ block: UInt64, _ count: UInt64) -> Void) throws(ExtError) {
+        var from = range.lowerBound
+        while from <= range.upperBound, let start = try next(in: from...range.upperBound, used: true) {
+            let end = try next(in: start...range.upperBound, used: false) ?? range.upperBound + 1
+            body(start, end - start)
+            from = end
+        }
+    }
+
+    /// The first used, or unused, block of a range. C: `ext2fs_find_first_set_block_bitmap2`, `…_zero_…`.
+    private func next(in range: ClosedRange<UInt64>, used: Bool) throws(ExtError) -> UInt64? {
+        var found: blk64_t = 0
+        let map = unsafe raw.pointee.block_map
+        let code =
+            unsafe used
+            ? ext2fs_find_first_set_block_bitmap2(map, range.lowerBound, range.upperBound, &found)
+            : ext2fs_find_first_zero_block_bitmap2(map, range.lowerBound, range.upperBound, &found)
+        if code == errcode_t(ENOENT) { return nil }
+        guard code == 0 else { throw ExtError("has damaged block bitmaps", code: code) }
+        // With clusters the answer is a cluster's first block, which may lie before the range.
+        return max(found, range.lowerBound)
+    }
+}
