@@ -84,6 +84,8 @@ extension ImageLayoutError: CustomStringConvertible {
 public enum FitError: Error, Hashable, Sendable {
     /// The distance from boot to rootfs differs, so partition 3 would not start where the rootfs lands.
     case otherSpan(image: SectorCount, card: SectorCount)
+    /// The boot partition is larger than the card's partition 2.
+    case bootTooLarge(image: SectorCount, card: SectorCount)
     /// The rootfs is larger than the card's partition 3.
     case rootfsTooLarge(image: SectorCount, card: SectorCount)
 }
@@ -96,6 +98,11 @@ extension FitError: CustomStringConvertible {
             """
             image's rootfs starts \(image) behind its boot partition's start, the card's \(card); \
             must be equal: make a card with rpiflash-gen recovery-image --from-image
+            """
+        case .bootTooLarge(let image, let card):
+            """
+            image's boot partition has \(image), the card's partition 2 has \(card); must be at most that: \
+            make a card with rpiflash-gen recovery-image --from-image
             """
         case .rootfsTooLarge(let image, let card):
             "image's rootfs has \(image), the card's partition 3 has \(card); must be at most that: use a larger card"
@@ -110,6 +117,18 @@ extension CardLayout {
     public func checkFit(_ image: OSImageLayout) throws(FitError) {
         guard image.rootfsOffset == rootfsOffset else {
             throw .otherSpan(image: image.rootfsOffset, card: rootfsOffset)
+        }
+        guard image.rootfs.size <= rootfs.size else {
+            throw .rootfsTooLarge(image: image.rootfs.size, card: rootfs.size)
+        }
+    }
+
+    /// Checks that each of the image's partitions fits the card's, wherever they start.
+    ///
+    /// - Throws: ``FitError``.
+    public func checkPartitionsFit(_ image: OSImageLayout) throws(FitError) {
+        guard image.boot.size <= boot.size else {
+            throw .bootTooLarge(image: image.boot.size, card: boot.size)
         }
         guard image.rootfs.size <= rootfs.size else {
             throw .rootfsTooLarge(image: image.rootfs.size, card: rootfs.size)

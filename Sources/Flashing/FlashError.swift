@@ -6,6 +6,8 @@ public enum FlashError: Error, Hashable, Sendable {
     case notUp(target: String, port: UInt16, within: Duration)
     /// The target reported FAILED; the bytes that it says it wrote, nil where it says nothing of use.
     case targetFailed(target: String, written: ByteCount?, expected: ByteCount)
+    /// The target reported that it cannot make its card match; why, in its words, and what it says is on the card.
+    case planFailed(target: String, reason: String?, proven: ByteCount?, expected: ByteCount)
     /// The target asked for the image, but no outcome came.
     case noOutcome(String)
     /// The target's report is not what was to be written.
@@ -25,7 +27,7 @@ public enum FlashError: Error, Hashable, Sendable {
     public var exitCode: Int32 {
         switch self {
         case .notUp: 1
-        case .targetFailed: 2
+        case .targetFailed, .planFailed: 2
         case .noOutcome: 3
         case .notProven: 4
         case .neverAsked: 5
@@ -49,6 +51,10 @@ extension FlashError: CustomStringConvertible {
             } else {
                 "target \(target) reported FAILED; its console says why"
             }
+        case .planFailed(let target, let reason, let proven, let expected):
+            "target \(target) reported FAILED"
+                + (proven.map { ", \($0.bytes) of \(expected.bytes) bytes are on its card" } ?? "") + ": "
+                + (reason ?? "its console says why")
         case .neverAsked(let target, let limit, let tried):
             """
             target \(target) did not ask for its image within \(limit.text) after \(Self.list(tried)); \

@@ -1,5 +1,5 @@
 public import DiskLayout
-internal import FlashPlan
+public import FlashPlan
 public import Inventory
 public import SystemPackage
 
@@ -13,12 +13,12 @@ public struct FlashRequest: Sendable {
     public var card: CardLayout
     /// The TFTP root folder.
     public var root: FilePath
-    /// Length of every part but the last.
-    public var partSize: ByteCount
+    /// How the image goes over.
+    public var delivery: Delivery
     /// From a reset to the first request; then the target is reset once more, in every way that its row has.
     public var requestTimeout: Duration
-    /// Without a sign of life after that; nil: two minutes and a second for each MiB of a part, the time that a slow
-    /// card needs to write it.
+    /// Without a sign of life after that; nil: two minutes and the time that a slow card needs in between: a second for
+    /// each MiB of a part, 5 s for each chunk of a plan.
     public var outcomeTimeout: Duration?
     /// The TCP port that shows that the target is up; nil: not waited for.
     public var waitPort: UInt16?
@@ -27,7 +27,7 @@ public struct FlashRequest: Sendable {
 
     /// A request with the usual times.
     public init(
-        image: FilePath, target: Target, card: CardLayout, root: FilePath, partSize: ByteCount,
+        image: FilePath, target: Target, card: CardLayout, root: FilePath, delivery: Delivery = .plan(.normal),
         requestTimeout: Duration = .seconds(45), outcomeTimeout: Duration? = nil, waitPort: UInt16? = 22,
         waitTimeout: Duration = .seconds(180)
     ) {
@@ -35,7 +35,7 @@ public struct FlashRequest: Sendable {
         self.target = target
         self.card = card
         self.root = root
-        self.partSize = partSize
+        self.delivery = delivery
         self.requestTimeout = requestTimeout
         self.outcomeTimeout = outcomeTimeout
         self.waitPort = waitPort
@@ -43,12 +43,18 @@ public struct FlashRequest: Sendable {
     }
 }
 
+/// How an image goes over.
+public enum Delivery: Hashable, Sendable {
+    /// As a flash plan: chunk by chunk, only what is used and differs. Source: docs/plan-protocol.md.
+    case plan(ChunkPlan.Mode)
+    /// Whole, in parts of at most this length. Source: docs/parts-protocol.md.
+    case parts(ByteCount)
+}
+
 /// A proven flash.
 public struct FlashResult: Hashable, Sendable {
-    /// Bytes that the target wrote, as it reported and as was expected.
-    public let written: ByteCount
-    /// How many parts there were.
-    public let parts: UInt64
+    /// What is on the card, and what it took.
+    public let proven: Proven
     /// From the reset to the outcome.
     public let flashTime: Duration
     /// From the outcome until the TCP port answered; nil where it was not waited for.
@@ -83,8 +89,15 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     /// - Throws: ``FlashError``; `CancellationError` only where the task was cancelled. Either way everything that was
     ///   staged is removed and RESET is released.
     public func run(_ request: FlashRequest) async throws -> FlashResult {
-        let job = try check(request)
-        let plan = job.plan
+        switch request.delivery {
+        case .parts(let partSize): try await deliver(try partsStaging(request, partSize), request)
+        case .plan(let mode): try await deliver(try await chunkStaging(request, mode), request)
+        }
+    }
+
+    private func deliver(_ staging: borrowing some Staging & ~Copyable, _ request: FlashRequest) async throws
+        -> FlashResult
+    {
         let lock = try FolderLock(root: request.root, target: request.target)
         var folder = try TargetFolder(root: request.root, target: request.target)
         defer { folder.remove() }
@@ -96,9 +109,13 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         case .own(let server):
             report(.note("serving \(request.root) on \(server.address)"))
             do {
-                let files = try await stage(job.image, plan, in: folder)
+                let (plan, files) = try await staging.stage(in: folder, byOwnServer: true, report: report)
                 result = try await flash(request, plan) {
-                    server.serve(folder: folder.name, files: files, to: request.target)
+                    do {
+                        return try server.serve(files, to: request.target)
+                    } catch {
+                        throw FlashError.server("\(error)")
+                    }
                 } taken: {
                     folder.clean()
                 }
@@ -110,9 +127,11 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         case .foreign(let server):
             report(.note("using the TFTP server that is there, on \(server.address)"))
             try await probe(server, folder, root: request.root)
-            _ = try await stage(job.image, plan, in: folder)
+            let (plan, _) = try await staging.stage(in: folder, byOwnServer: false, report: report)
             // Files to write to: a server that may not make files takes uploads to these.
-            for kind in Outcome.Kind.allCases { try folder.write([], to: kind.fileName, mode: 0o666) }
+            for name in Outcome.Kind.allCases.map(\.fileName) + [Report.fileName] {
+                try folder.write([], to: name, mode: 0o666)
+            }
             let path = folder.path
             result = try await flash(request, plan) {
                 do {
@@ -130,13 +149,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
 
     // MARK: Before the target is touched
 
-    /// What passed every check.
-    private struct CheckedJob: ~Copyable {
-        let image: ImageFile
-        let plan: PartsPlan
-    }
-
-    private func check(_ request: FlashRequest) throws -> CheckedJob {
+    private func partsStaging(_ request: FlashRequest, _ partSize: ByteCount) throws -> PartsStaging {
         let layout: OSImageLayout
         let plan: PartsPlan
         let before = ImageFile.state(of: request.image)
@@ -153,23 +166,39 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         // From here on it is this file, with this content, whatever the path leads to later.
         let image = try ImageFile(request.image, in: before)
         do throws(PartsPlanError) {
-            plan = try PartsPlan(image: layout, partSize: request.partSize)
+            plan = try PartsPlan(image: layout, partSize: partSize)
         } catch {
             throw FlashError.image("\(request.image): \(error)")
         }
-        try checkRoot(request.root)
-        do {
-            try ports.checkReset(request.target)
-        } catch {
-            throw FlashError.server("cannot reset target \(request.target.displayName): \(error)")
-        }
+        try checkServer(request)
         let needed = try image.dataBytes(in: 0..<min(layout.size.bytes, plan.totalSectors.byteCount.bytes))
         if let free = freeBytes(at: request.root), free < needed {
             throw FlashError.server(
                 "TFTP root \(request.root) has \(free) bytes free, the image takes \(needed) bytes; "
                     + "free some space or use another --tftp-root")
         }
-        return CheckedJob(image: image, plan: plan)
+        return PartsStaging(image: image, plan: plan)
+    }
+
+    private func chunkStaging(_ request: FlashRequest, _ mode: ChunkPlan.Mode) async throws -> ChunkStaging {
+        // What is quick to check comes before an image is prepared, which can take minutes.
+        try checkServer(request)
+        let image = try await ports.prepareImage(request.image, report)
+        do throws(FitError) {
+            try request.card.checkPartitionsFit(image.layout)
+        } catch {
+            throw FlashError.image("\(request.image): \(error)")
+        }
+        return ChunkStaging(image: image, mode: mode, render: ports.renderPlan)
+    }
+
+    private func checkServer(_ request: FlashRequest) throws {
+        try checkRoot(request.root)
+        do {
+            try ports.checkReset(request.target)
+        } catch {
+            throw FlashError.server("cannot reset target \(request.target.displayName): \(error)")
+        }
     }
 
     private func claim(_ request: FlashRequest) async throws -> ClaimedServer {
@@ -232,34 +261,10 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         }
     }
 
-    /// Copies the image to the folder, the manifest last.
-    ///
-    /// - Returns: the names of the files.
-    private func stage(
-        _ image: borrowing ImageFile, _ plan: PartsPlan, in folder: borrowing TargetFolder
-    ) async throws -> Set<String> {
-        let total = try image.dataBytes(
-            in: 0..<min(plan.image.size.bytes, plan.totalSectors.byteCount.bytes))
-        var done: UInt64 = 0
-        var files: Set<String> = [PartsPlan.manifestName]
-        for part in plan.parts {
-            let file = try folder.create(part.name)
-            defer { try? file.close() }
-            try await image.copy(part, to: file, name: folder.path.appending(part.name)) { count in
-                done += count
-                report(.staging(bytes: done, total: total))
-            }
-            files.insert(part.name)
-        }
-        try image.checkUnchanged()
-        try folder.publish(manifest: plan.manifest)
-        return files
-    }
-
     // MARK: From the reset on
 
     private func flash(
-        _ request: FlashRequest, _ plan: PartsPlan, serve: () throws -> any ServeEvents, taken: () -> Void
+        _ request: FlashRequest, _ plan: some Assignment, serve: () throws -> any ServeEvents, taken: () -> Void
     ) async throws -> FlashResult {
         let target = request.target
         try Task.checkCancellation()
@@ -275,11 +280,11 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         let early = events.take().filter { if case .uploaded = $0 { false } else { true } }
         var follower = Follower(
             plan: plan, target: target.displayName, requestTimeout: request.requestTimeout,
-            silenceTimeout: request.outcomeTimeout ?? Self.patience(for: plan), start: resetAt)
+            silenceTimeout: request.outcomeTimeout ?? plan.patience, start: resetAt)
         for event in early { follow(event, &follower, since: resetAt) }
-        let outcome: FlashPlan.Outcome
+        let proven: Proven
         do {
-            outcome = try await follow(&follower, events, since: resetAt, of: target, attempts)
+            proven = try await follow(&follower, events, since: resetAt, of: target, attempts)
         } catch is CancellationError where follower.hasAsked {
             report(
                 .warning(
@@ -288,13 +293,12 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
             throw CancellationError()
         }
         let flashedAt = now
-        report(.note("the target reported OK with \(outcome.written.bytes) bytes, exactly what was to be written"))
+        report(.note("the target reported OK with \(proven.bytes.bytes) bytes, exactly what was to be on its card"))
         // A target that starts again now boots its card: it must not find the image once more.
         taken()
         let upAt = try await waitUntilUp(request, &follower, events)
         return FlashResult(
-            written: outcome.written, parts: plan.partCount, flashTime: flashedAt - resetAt,
-            upAfter: upAt.map { $0 - flashedAt })
+            proven: proven, flashTime: flashedAt - resetAt, upAfter: upAt.map { $0 - flashedAt })
     }
 
     private func reset(_ target: Target, _ method: ResetMethod) async throws {
@@ -309,14 +313,10 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         }
     }
 
-    private static func patience(for plan: PartsPlan) -> Duration {
-        .seconds(120) + .seconds(Int64(min(plan.partSectors, plan.totalSectors).byteCount.bytes >> 20))
-    }
-
-    private func follow(
-        _ follower: inout Follower, _ events: any ServeEvents, since start: Duration, of target: Target,
+    private func follow<Plan: Assignment>(
+        _ follower: inout Follower<Plan>, _ events: any ServeEvents, since start: Duration, of target: Target,
         _ attempts: [ResetMethod]
-    ) async throws -> FlashPlan.Outcome {
+    ) async throws -> Proven {
         var attempt = 0
         while true {
             for event in events.take() { follow(event, &follower, since: start) }
@@ -338,23 +338,23 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         }
     }
 
-    private func follow(_ event: ServeEvent, _ follower: inout Follower, since reset: Duration) {
+    private func follow<Plan: Assignment>(
+        _ event: ServeEvent, _ follower: inout Follower<Plan>, since reset: Duration
+    ) {
         if let progress = follower.take(event, at: now) { report(progress) }
-        guard let part = follower.currentPart else { return }
+        guard let step = follower.currentStep else { return }
         switch event {
         case .opened, .progress, .sent:
-            let plan = follower.plan
             report(
-                .transfer(
-                    part: part + 1, parts: plan.partCount, bytes: follower.bytes,
-                    total: plan.totalSectors.byteCount.bytes, elapsed: now - reset))
+                follower.plan.progress(
+                    step: step, bytes: follower.bytes, elapsed: now - reset))
         default: break
         }
     }
 
     /// - Returns: when the port answered; nil where it is not waited for.
     private func waitUntilUp(
-        _ request: FlashRequest, _ follower: inout Follower, _ events: any ServeEvents
+        _ request: FlashRequest, _ follower: inout Follower<some Assignment>, _ events: any ServeEvents
     ) async throws -> Duration? {
         guard let port = request.waitPort else { return nil }
         let begin = now

@@ -1,4 +1,5 @@
 public import DiskLayout
+public import FlashPlan
 public import Inventory
 public import SystemPackage
 
@@ -28,12 +29,96 @@ public protocol ServeEvents: Sendable {
     func take() -> [ServeEvent]
 }
 
+/// What a server hands out for a job.
+public struct JobFiles: Hashable, Sendable {
+    /// The target's folder in the TFTP root.
+    public var folder: String
+    /// Names of the files in it.
+    public var names: Set<String>
+    /// The one of them that a target asks for first: what it uploaded before that belongs to another try.
+    public var entry: String
+    /// A file elsewhere of which ranges may be read; nil where there is none.
+    public var ranged: RangedFile?
+
+    /// A file that is no file of the folder.
+    public struct RangedFile: Hashable, Sendable {
+        /// Its name for the target.
+        public var name: String
+        /// Where it is.
+        public var path: FilePath
+    }
+
+    /// Files as given.
+    public init(folder: String, names: Set<String>, entry: String) {
+        self.folder = folder
+        self.names = names
+        self.entry = entry
+    }
+}
+
+/// An image that is ready for flash plans: cut into chunks, each with its digest and a file to send.
+public struct PreparedImage: Sendable {
+    /// A chunk and its file.
+    public struct Chunk: Hashable, Sendable {
+        /// Where it goes.
+        public var place: ChunkPlace
+        /// What it must be.
+        public var digest: SHA256Digest
+        /// How its file holds it.
+        public var encoding: ChunkPlan.ChunkFile.Encoding
+        /// Bytes of its file.
+        public var encodedSize: ByteCount
+        /// Its file in the store, by the name that ``PreparedImage/link`` takes; equal chunks share one.
+        public var file: String
+        /// Where its entries start in the table of pieces.
+        public var pieces: ByteCount
+
+        /// A chunk as given.
+        public init(
+            place: ChunkPlace, digest: SHA256Digest, encoding: ChunkPlan.ChunkFile.Encoding, encodedSize: ByteCount,
+            file: String, pieces: ByteCount
+        ) {
+            self.place = place
+            self.digest = digest
+            self.encoding = encoding
+            self.encodedSize = encodedSize
+            self.file = file
+            self.pieces = pieces
+        }
+    }
+
+    /// The image's layout.
+    public var layout: OSImageLayout
+    /// In the order in which they are written.
+    public var chunks: [Chunk]
+    /// The table of pieces, by the name that ``link`` takes, and its length.
+    public var table: (file: String, size: ByteCount)
+    /// The raw image, of which ranges can be served; nil where it is compressed.
+    public var raw: FilePath?
+    /// Gives a file of the store another name, without a copy where that is possible.
+    public var link: @Sendable (_ file: String, _ path: FilePath) throws -> Void
+
+    /// An image as given.
+    public init(
+        layout: OSImageLayout, chunks: [Chunk], table: (file: String, size: ByteCount), raw: FilePath?,
+        link: @escaping @Sendable (_ file: String, _ path: FilePath) throws -> Void
+    ) {
+        self.layout = layout
+        self.chunks = chunks
+        self.table = table
+        self.raw = raw
+        self.link = link
+    }
+}
+
 /// Our own server, with the port bound.
 public protocol OwnServer: Sendable {
     /// Address and port, for messages.
     var address: String { get }
-    /// Hands out these files of the folder to the target from now on, and takes its outcome.
-    func serve(folder: String, files: Set<String>, to target: Target) -> any ServeEvents
+    /// Hands out these files to the target from now on, and takes its outcome.
+    ///
+    /// - Throws: any error, with a description for a person.
+    func serve(_ files: JobFiles, to target: Target) throws -> any ServeEvents
     /// Frees the port.
     func stop() async
 }
@@ -103,6 +188,10 @@ extension Target {
 public struct FlashPorts: Sendable {
     /// Reads and checks the image's partition table; its errors name the image.
     public var inspectImage: @Sendable (FilePath) throws -> OSImageLayout
+    /// Prepares an image for flash plans, or finds it prepared. Its errors are ``FlashError``.
+    public var prepareImage: @Sendable (FilePath, @escaping @Sendable (FlashProgress) -> Void) async throws -> PreparedImage
+    /// Renders a flash plan as a script image.
+    public var renderPlan: @Sendable (ChunkPlan) throws -> [UInt8]
     /// Checks that the target can be reset, without touching it.
     public var checkReset: @Sendable (Target) throws -> Void
     /// Resets the target in one of its ``Inventory/Target/resetMethods``. Has a deadline of its own, and throws
@@ -116,12 +205,17 @@ public struct FlashPorts: Sendable {
     /// The ports as given.
     public init(
         inspectImage: @escaping @Sendable (FilePath) throws -> OSImageLayout,
+        prepareImage:
+            @escaping @Sendable (FilePath, @escaping @Sendable (FlashProgress) -> Void) async throws -> PreparedImage,
+        renderPlan: @escaping @Sendable (ChunkPlan) throws -> [UInt8],
         checkReset: @escaping @Sendable (Target) throws -> Void,
         reset: @escaping @Sendable (Target, ResetMethod) async throws -> Void,
         claimServer: @escaping @Sendable (FilePath, Target) async throws -> ClaimedServer,
         answers: @escaping @Sendable (Target, UInt16) async throws -> Bool
     ) {
         self.inspectImage = inspectImage
+        self.prepareImage = prepareImage
+        self.renderPlan = renderPlan
         self.checkReset = checkReset
         self.reset = reset
         self.claimServer = claimServer
@@ -135,10 +229,14 @@ public enum FlashProgress: Hashable, Sendable {
     case note(String)
     /// Something that may be wrong.
     case warning(String)
+    /// The image is prepared: read, hashed and compressed.
+    case preparing(bytes: UInt64, total: UInt64)
     /// The image is copied to the TFTP root.
     case staging(bytes: UInt64, total: UInt64)
     /// The target takes a part; bytes are of all parts together. `bytes` is nil where another server serves.
     case transfer(part: UInt64, parts: UInt64, bytes: UInt64?, total: UInt64, elapsed: Duration)
+    /// The target is at a chunk; bytes are of all chunks' files that it loaded, of which it needs those that differ only.
+    case chunk(number: UInt64, chunks: UInt64, bytes: UInt64, total: UInt64, elapsed: Duration)
     /// The target is waited for.
     case waiting(port: UInt16, elapsed: Duration)
 }

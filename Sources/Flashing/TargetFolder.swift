@@ -15,9 +15,12 @@ struct TargetFolder: ~Copyable {
     private var isOurs: Bool
 
     static let probeName = "rpiflash-probe"
-    private static let newManifestName = ".rpi_image_parts.new"
+    /// What names the file that is about to appear.
+    private static let newName = ".rpiflash-new"
+    /// While it is there, a flash plan in the folder is ours, and chunks are.
+    private static let planMarkName = ".rpiflash-plan"
     /// Only the other server's uploads are files here.
-    static let reportName = "REPORT"
+    static let reportName = Report.fileName
 
     /// Makes the folder where it is not there.
     init(root: FilePath, target: Target) throws(FlashError) {
@@ -44,9 +47,13 @@ struct TargetFolder: ~Copyable {
     @discardableResult
     mutating func clean() -> Int {
         var removed = 0
-        for name in fileNames() where Self.isStaged(name) {
+        let names = fileNames()
+        let hasPlan = names.contains(Self.planMarkName)
+        for name in names where Self.isStaged(name) || hasPlan && Self.isOfPlan(name) {
             if path.appending(name).withPlatformString({ unlink($0) }) == 0 { removed += 1 }
         }
+        // The mark goes last: a clean-up that is cut off must be able to go on.
+        if hasPlan { delete(Self.planMarkName) }
         if removed > 0 { isOurs = true }
         return removed
     }
@@ -58,15 +65,31 @@ struct TargetFolder: ~Copyable {
     }
 
     /// Whether the target would find a plan here and take it instead of the parts.
-    var hasForeignPlan: Bool { path.appending("flash.scr").withPlatformString { access($0, F_OK) } == 0 }
+    var hasForeignPlan: Bool { path.appending(ChunkPlan.scriptName).withPlatformString { access($0, F_OK) } == 0 }
 
     private static func isStaged(_ name: String) -> Bool {
-        if [PartsPlan.manifestName, newManifestName, probeName, reportName].contains(name) { return true }
+        if [PartsPlan.manifestName, newName, probeName, reportName].contains(name) { return true }
         if Outcome.Kind(rawValue: name) != nil { return true }
         guard name.hasPrefix(PartsPlan.partNamePrefix) else { return false }
         let number = name.dropFirst(PartsPlan.partNamePrefix.count)
         return !number.isEmpty && number.utf8.allSatisfy { (0x30...0x39).contains($0) }
     }
+
+    /// Names that ``stage`` of a plan gives.
+    static func chunkName(_ number: Int, _ encoding: ChunkPlan.ChunkFile.Encoding) -> String {
+        "chunk-\(number)" + (encoding == .gzip ? ".gz" : "")
+    }
+    /// The table of pieces.
+    static let piecesName = "pieces"
+    /// The image itself, which is no file here.
+    static let imageName = "image"
+
+    private static func isOfPlan(_ name: String) -> Bool {
+        name == ChunkPlan.scriptName || name == piecesName || name.hasPrefix("chunk-")
+    }
+
+    /// From here on a flash plan in this folder is ours.
+    func markPlan() throws(FlashError) { try write([], to: Self.planMarkName) }
 
     private func fileNames() -> [String] {
         guard let stream = path.withPlatformString({ opendir($0) }) else { return [] }
@@ -101,10 +124,10 @@ struct TargetFolder: ~Copyable {
         }
     }
 
-    /// Puts the manifest in place: all of it at once, and only when every part is there.
-    func publish(manifest: String) throws(FlashError) {
-        try write(Array(manifest.utf8), to: Self.newManifestName)
-        let (from, to) = (path.appending(Self.newManifestName), path.appending(PartsPlan.manifestName))
+    /// Puts the file that a target asks for first in place: all of it at once, and only when all others are there.
+    func publish(_ content: [UInt8], as name: String) throws(FlashError) {
+        try write(content, to: Self.newName)
+        let (from, to) = (path.appending(Self.newName), path.appending(name))
         let result = from.withPlatformString { from in to.withPlatformString { to in rename(from, to) } }
         guard result == 0 else { throw .server("cannot make \(to): \(Errno(rawValue: errno))") }
     }

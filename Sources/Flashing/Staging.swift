@@ -1,0 +1,103 @@
+internal import DiskLayout
+internal import FlashPlan
+internal import SystemPackage
+
+/// Puts what a target fetches into its folder.
+protocol Staging: ~Copyable {
+    associatedtype Plan: Assignment
+
+    /// Stages everything, the file that the target asks for first last.
+    ///
+    /// - Parameters:
+    ///   - folder: empty of what jobs stage.
+    ///   - byOwnServer: served by our own server, which can serve ranges of the image too.
+    ///   - report: told how far it is.
+    /// - Returns: what the target has to do, and what is to be served.
+    func stage(
+        in folder: borrowing TargetFolder, byOwnServer: Bool, report: @Sendable (FlashProgress) -> Void
+    ) async throws -> (Plan, JobFiles)
+}
+
+/// An image in parts: copies of it.
+struct PartsStaging: ~Copyable, Staging {
+    let image: ImageFile
+    let plan: PartsPlan
+
+    func stage(
+        in folder: borrowing TargetFolder, byOwnServer: Bool, report: @Sendable (FlashProgress) -> Void
+    ) async throws -> (PartsPlan, JobFiles) {
+        let total = try image.dataBytes(
+            in: 0..<min(plan.image.size.bytes, plan.totalSectors.byteCount.bytes))
+        var done: UInt64 = 0
+        var files = JobFiles(folder: folder.name, names: [PartsPlan.manifestName], entry: PartsPlan.manifestName)
+        for part in plan.parts {
+            let file = try folder.create(part.name)
+            defer { try? file.close() }
+            try await image.copy(part, to: file, name: folder.path.appending(part.name)) { count in
+                done += count
+                report(.staging(bytes: done, total: total))
+            }
+            files.names.insert(part.name)
+        }
+        try image.checkUnchanged()
+        try folder.publish(Array(plan.manifest.utf8), as: PartsPlan.manifestName)
+        return (plan, files)
+    }
+}
+
+/// A prepared image and a flash plan: links to the store's files, and the script.
+struct ChunkStaging: Staging {
+    let image: PreparedImage
+    let mode: ChunkPlan.Mode
+    let render: @Sendable (ChunkPlan) throws -> [UInt8]
+
+    func stage(
+        in folder: borrowing TargetFolder, byOwnServer: Bool, report: @Sendable (FlashProgress) -> Void
+    ) async throws -> (ChunkPlan, JobFiles) {
+        try folder.markPlan()
+        var files = JobFiles(folder: folder.name, names: [ChunkPlan.scriptName], entry: ChunkPlan.scriptName)
+        var names: [String: String] = [:]
+        var chunks: [ChunkPlan.Chunk] = []
+        for (index, chunk) in image.chunks.enumerated() {
+            let name = names[chunk.file] ?? TargetFolder.chunkName(index + 1, chunk.encoding)
+            if names.updateValue(name, forKey: chunk.file) == nil {
+                try link(chunk.file, name, folder)
+                files.names.insert(name)
+            }
+            chunks.append(
+                ChunkPlan.Chunk(
+                    place: chunk.place, digest: chunk.digest,
+                    file: .init(name: name, encoding: chunk.encoding, size: chunk.encodedSize), pieces: chunk.pieces))
+            try Task.checkCancellation()
+        }
+        var pieces: ChunkPlan.Pieces?
+        // Other servers serve no ranges of files.
+        if byOwnServer, mode == .normal, let raw = image.raw {
+            try link(image.table.file, TargetFolder.piecesName, folder)
+            files.names.insert(TargetFolder.piecesName)
+            files.ranged = .init(name: TargetFolder.imageName, path: raw)
+            pieces = ChunkPlan.Pieces(
+                imageName: TargetFolder.imageName, tableName: TargetFolder.piecesName, tableSize: image.table.size)
+        }
+        let plan: ChunkPlan
+        let script: [UInt8]
+        do {
+            plan = try ChunkPlan(
+                job: ChunkPlan.JobID(UInt64.random(in: 0...UInt64.max)), mode: mode, image: image.layout,
+                chunks: chunks, pieces: pieces)
+            script = try render(plan)
+        } catch {
+            throw FlashError.server("cannot make the flash plan: \(error)")
+        }
+        try folder.publish(script, as: ChunkPlan.scriptName)
+        return (plan, files)
+    }
+
+    private func link(_ file: String, _ name: String, _ folder: borrowing TargetFolder) throws {
+        do {
+            try image.link(file, folder.path.appending(name))
+        } catch {
+            throw FlashError.server("\(error)")
+        }
+    }
+}
