@@ -65,7 +65,7 @@ else
 fi
 setexpr p_block 0x${p_start} + ${p_o} && setexpr p_end ${p_o} + ${p_s} && setexpr p_bytes ${p_s} * 0x200 && itest ${p_s} -le 0x8000 && itest 0x${p_end} -le 0x${p_limit}'
 
-# Is it there already? After three chunks in a row that were not, some are not looked at: 1, then 2, 4, 8, 8 …; the next
+# Is it there already? After three chunks in a row that were not, some are not looked at: 1, then 2, 4, 8, 8 and so on; the next
 # that is there ends that. A card that holds something else does not pay for being looked at.
 setenv p_mode {{mode}}
 setenv p_misses 0
@@ -120,10 +120,16 @@ setenv p_store 'setenv p_cause "the card does not hold what was written"; run p_
 # of the whole MiB. MiBs that differ are looked at closer; the pieces found are taken from the image itself, where that
 # is cheaper than the chunk's file, which it seldom is not: a run of pieces counts as 128 KiB more than it has. The chunk
 # then must have its SHA-256 as a whole before a byte is written.
-# U-Boot 2023.01 loses about 350 bytes of memory at each crc32 and hash: their number is limited (l_hashes).
+# U-Boot 2023.01 loses about 350 bytes of memory at each crc32 and hash: their number is limited (l_hashes), and two for
+# each chunk are kept back.
 setenv p_pieces {{pieces}}
 setenv p_hashes 1000
 test -z "${l_hashes}" || setexpr p_hashes ${l_hashes} + 0x0
+if itest 0x${p_hashes} -gt {{hashes_kept}}; then
+    setexpr p_hashes ${p_hashes} - {{hashes_kept}}
+else
+    setenv p_hashes 0
+fi
 setenv p_table 'test ${p_pieces} = loaded || run p_load_table'
 setenv p_load_table '
 setenv filesize 0

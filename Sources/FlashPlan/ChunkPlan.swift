@@ -243,6 +243,7 @@ extension ChunkPlan {
             "total_sectors": .hexadecimal(totalSectors.sectors),
             "boot_sectors": .hexadecimal(image.boot.size.sectors),
             "rootfs_sectors": .hexadecimal(image.rootfs.size.sectors),
+            "hashes_kept": .hexadecimal(UInt64(chunks.count) * 2),
             "pieces": .flag(pieces != nil),
             "pieces_file": .word(pieces?.tableName ?? "none"),
             "pieces_size": .hexadecimal(pieces?.tableSize.bytes ?? 0),

@@ -43,13 +43,15 @@ extension SystemTests {
             let first = try await flash(fixture.image, target)
             #expect(try await target.holdsImage())
             #expect(try await target.keepsPartition1())
-            #expect(first.proof.written.bytes == 20 << 20)
+            #expect(first.proof.proven.bytes == 20 << 20)
+            // The rootfs is random data; of the boot partition the empty card has what is zero.
+            #expect(first.proof.written.bytes > 12 << 20)
             #expect(first.run.report.retries == 0)
             // Law 3: the first block is made invalid before all else, and comes last; nothing is written twice but it.
             let writes = first.run.writes
             #expect(writes.first.map { [$0.block, $0.count] } == [bootStart, 1])
             #expect(writes.last.map { [$0.block, $0.count] } == [bootStart, 1])
-            #expect(writes.reduce(0) { $0 + $1.count } == 20 << 11 + 1)
+            #expect(writes.reduce(0) { $0 + $1.count } * 512 == Int(first.proof.written.bytes) + 512)
             #expect(writes.allSatisfy { $0.block >= bootStart })
             // A card that does not hold the image is not looked at chunk by chunk.
             let looked = first.run.console.matches(of: /sha256 for [0-9a-f]+ \.\.\. [0-9a-f]+ ==>/).count
@@ -120,8 +122,8 @@ extension SystemTests {
 
         /// Power cuts right behind a chunk that was written, in the middle of one, and before the last.
         @Test(arguments: [
-            ("early", "rpiflash: chunk 1 of 14: wrote"), ("middle", "Filename '.*/c7'"),
-            ("late", "Filename '.*/c13.gz'"),
+            ("early", "rpiflash: chunk 1 of 15: wrote"), ("middle", "Filename '.*/c7'"),
+            ("late", "Filename '.*/c13'"),
         ])
         func `law 3 - a card whose power was cut does not boot, and the next run goes on where it was`(
             name: String, moment: String
