@@ -64,7 +64,7 @@ let package = Package(
             name: "OSImage", dependencies: ["CArchive", "CExt2FS", "DiskLayout", "FDisk", system],
             swiftSettings: strictC),
         .target(
-            name: "ImageStore", dependencies: ["CDeflate", "DiskLayout", "OSImage", crypto, system],
+            name: "ImageStore", dependencies: ["CDeflate", "DiskLayout", "FlashPlan", "OSImage", crypto, system],
             swiftSettings: strictC),
         .target(name: "TFTPServer", dependencies: ["TFTP", nioCore, nioPosix, system], swiftSettings: strict),
         .target(name: "TFTPService", dependencies: ["CUnixSocket", "TFTPServer", system], swiftSettings: strictC),
@@ -85,9 +85,8 @@ let package = Package(
         .executableTarget(
             name: "rpiflash",
             dependencies: [
-                "DiskLayout", "FlashPlan", "Flashing", "GPIO", "HostTools", "Inventory", "OSImage", "TFTPServer",
-                "TFTPService",
-                argumentParser, logging, system,
+                "BootScript", "DiskLayout", "FlashPlan", "Flashing", "GPIO", "HostTools", "ImageStore", "Inventory",
+                "OSImage", "TFTPServer", "TFTPService", argumentParser, logging, system,
             ],
             swiftSettings: strict),
 

@@ -22,6 +22,7 @@ struct Follower<Plan: Assignment> {
     private(set) var currentStep: UInt64?
     private var said: Said
     private var settledAt: Duration?
+    private var lost: String?
 
     /// - Parameters:
     ///   - plan: what is flashed.
@@ -49,7 +50,13 @@ struct Follower<Plan: Assignment> {
 
     /// Takes one event; returns what is worth a line in the log.
     mutating func take(_ event: ServeEvent, at now: Duration) -> FlashProgress? {
-        if case .refused(let text) = event { return .note(text) }
+        switch event {
+        case .refused(let text): return .note(text)
+        case .lost(let text):
+            lost = text
+            return nil
+        default: break
+        }
         lastActivity = now
         switch event {
         case .opened(plan.entryFile): return openEntry()
@@ -84,7 +91,7 @@ struct Follower<Plan: Assignment> {
             said.outcomes[kind] = content
             if settledAt == nil { settledAt = now + Self.settling }
             return nil
-        case .activity, .refused: return nil
+        case .activity, .refused, .lost: return nil
         }
     }
 
@@ -109,8 +116,10 @@ struct Follower<Plan: Assignment> {
         if let settledAt {
             return now >= settledAt ? try plan.judge(said) : nil
         }
+        if let lost { throw .server(lost) }
         if restarts > Self.restartLimit {
-            throw .noOutcome("target \(said.target) started over \(restarts) times without an outcome; its console says why")
+            throw .noOutcome(
+                "target \(said.target) started over \(restarts) times without an outcome; its console says why")
         }
         if hasAsked, now - lastActivity >= silenceTimeout {
             throw .noOutcome(

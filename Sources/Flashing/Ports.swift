@@ -21,6 +21,8 @@ public enum ServeEvent: Hashable, Sendable {
     case uploaded(name: String, content: [UInt8])
     /// A request was refused.
     case refused(String)
+    /// The server is gone; nothing follows.
+    case lost(String)
 }
 
 /// Where events wait until they are asked for.
@@ -57,7 +59,7 @@ public struct JobFiles: Hashable, Sendable {
 }
 
 /// An image that is ready for flash plans: cut into chunks, each with its digest and a file to send.
-public struct PreparedImage: Sendable {
+public struct ChunkedImage: Sendable {
     /// A chunk and its file.
     public struct Chunk: Hashable, Sendable {
         /// Where it goes.
@@ -68,7 +70,7 @@ public struct PreparedImage: Sendable {
         public var encoding: ChunkPlan.ChunkFile.Encoding
         /// Bytes of its file.
         public var encodedSize: ByteCount
-        /// Its file in the store, by the name that ``PreparedImage/link`` takes; equal chunks share one.
+        /// Its file in the store, by the name that ``ChunkedImage/link`` takes; equal chunks share one.
         public var file: String
         /// Where its entries start in the table of pieces.
         public var pieces: ByteCount
@@ -189,7 +191,8 @@ public struct FlashPorts: Sendable {
     /// Reads and checks the image's partition table; its errors name the image.
     public var inspectImage: @Sendable (FilePath) throws -> OSImageLayout
     /// Prepares an image for flash plans, or finds it prepared. Its errors are ``FlashError``.
-    public var prepareImage: @Sendable (FilePath, @escaping @Sendable (FlashProgress) -> Void) async throws -> PreparedImage
+    public var prepareImage:
+        @Sendable (FilePath, @escaping @Sendable (FlashProgress) -> Void) async throws -> ChunkedImage
     /// Renders a flash plan as a script image.
     public var renderPlan: @Sendable (ChunkPlan) throws -> [UInt8]
     /// Checks that the target can be reset, without touching it.
@@ -206,7 +209,7 @@ public struct FlashPorts: Sendable {
     public init(
         inspectImage: @escaping @Sendable (FilePath) throws -> OSImageLayout,
         prepareImage:
-            @escaping @Sendable (FilePath, @escaping @Sendable (FlashProgress) -> Void) async throws -> PreparedImage,
+            @escaping @Sendable (FilePath, @escaping @Sendable (FlashProgress) -> Void) async throws -> ChunkedImage,
         renderPlan: @escaping @Sendable (ChunkPlan) throws -> [UInt8],
         checkReset: @escaping @Sendable (Target) throws -> Void,
         reset: @escaping @Sendable (Target, ResetMethod) async throws -> Void,

@@ -47,7 +47,7 @@ struct PartsStaging: ~Copyable, Staging {
 
 /// A prepared image and a flash plan: links to the store's files, and the script.
 struct ChunkStaging: Staging {
-    let image: PreparedImage
+    let image: ChunkedImage
     let mode: ChunkPlan.Mode
     let render: @Sendable (ChunkPlan) throws -> [UInt8]
 

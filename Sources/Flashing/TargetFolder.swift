@@ -147,7 +147,7 @@ public func readUpload(_ path: FilePath) -> [UInt8]? { readFile(path, limit: 64 
 /// - Parameters:
 ///   - path: the file; a link is not followed.
 ///   - limit: bytes.
-func readFile(_ path: FilePath, limit: Int) -> [UInt8]? {
+public func readFile(_ path: FilePath, limit: Int) -> [UInt8]? {
     let descriptor = path.withPlatformString { open($0, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) }
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }

@@ -1,5 +1,6 @@
 internal import CDeflate
 internal import Crypto
+internal import FlashPlan
 internal import Glibc
 internal import OSImage
 internal import SystemPackage
@@ -9,7 +10,7 @@ struct EncodedChunk {
     let sha256: String
     let encoding: Manifest.Encoding
     let encodedBytes: UInt64
-    /// One CRC-32 for each piece, big endian.
+    /// The chunk's entries in the table of pieces.
     let pieces: [UInt8]
 }
 
@@ -107,16 +108,9 @@ struct EncodedChunk {
 
     /// C: `libdeflate_crc32`; the same as U-Boot's `crc32` prints.
     private static func pieces(_ content: UnsafeRawBufferPointer) -> [UInt8] {
-        var pieces: [UInt8] = []
-        var start = 0
-        while start < content.count {
-            let piece = unsafe UnsafeRawBufferPointer(
-                rebasing: content[start..<min(content.count, start + Manifest.pieceBytes)])
-            let crc = unsafe UInt32(libdeflate_crc32(0, piece.baseAddress, piece.count))
-            for shift in [24, 16, 8, 0] as [UInt32] { pieces.append(UInt8(truncatingIfNeeded: crc >> shift)) }
-            start += Manifest.pieceBytes
-        }
-        return pieces
+        var table = PieceTable()
+        _ = unsafe table.append(content) { unsafe UInt32(libdeflate_crc32(0, $0.baseAddress, $0.count)) }
+        return table.bytes
     }
 }
 

@@ -7,7 +7,7 @@ public import SystemPackage
 /// Prepared images, by content: each is prepared once, and every target gets hard links to its files.
 ///
 ///     images/<id>/manifest.json   what it is made of, see Manifest; <id> is the SHA-256 of partitions and chunks
-///     images/<id>/pieces          a CRC-32, 4 bytes big endian, for each 32 KiB of every chunk, in the chunks' order
+///     images/<id>/pieces          what lets a target find differences within chunks, see FlashPlan.PieceTable
 ///     images/<id>/<sha256>.gz     a chunk as one gzip member, or .raw: as it is. Images share such files by hard links
 ///     sources/<key>.json          which file gave which image, so that it need not be read again; <key> from its path
 ///     locks/<key>.lock            held while that file is prepared
@@ -25,27 +25,13 @@ public struct ImageStore: Sendable {
     /// A file that was changed less than this long before it was read is not known again by its times alone.
     private let freshNanoseconds: Int64
 
-    /// Makes chunks of what is used.
-    let cut: @Sendable ([UsedPartition]) -> [ChunkRange]
-
-    /// - Parameters:
-    ///   - path: the store's folder; made with the first image.
-    ///   - cut: makes chunks of what is used; each of at most 16 MiB, within its partition.
-    public init(
-        at path: FilePath = Self.defaultPath,
-        cut: @escaping @Sendable ([UsedPartition]) -> [ChunkRange] = { chunkRanges(of: $0) }
-    ) {
-        self.init(at: path, freshNanoseconds: 2_000_000_000, cut: cut)
-    }
+    /// - Parameter path: the store's folder; made with the first image.
+    public init(at path: FilePath = Self.defaultPath) { self.init(at: path, freshNanoseconds: 2_000_000_000) }
 
     /// - Parameter freshNanoseconds: coarse clocks of file systems tick every 2 s at worst (FAT).
-    package init(
-        at path: FilePath, freshNanoseconds: Int64,
-        cut: @escaping @Sendable ([UsedPartition]) -> [ChunkRange] = { chunkRanges(of: $0) }
-    ) {
+    package init(at path: FilePath, freshNanoseconds: Int64) {
         self.path = path
         self.freshNanoseconds = freshNanoseconds
-        self.cut = cut
     }
 
     var images: FilePath { path.appending("images") }
@@ -76,7 +62,7 @@ public struct ImageStore: Sendable {
             manifest.id == id, manifest.isSound
         else { return nil }
         let prepared = PreparedImage(store: path, folder: images.appending(id), manifest: manifest)
-        guard Files.size(of: prepared.pieces) == UInt64(manifest.pieces) * 4,
+        guard Files.size(of: prepared.pieces) == manifest.piecesBytes,
             manifest.chunks.allSatisfy({ Files.size(of: prepared.file(of: $0)) == $0.encodedBytes })
         else { return nil }
         return prepared
@@ -267,9 +253,22 @@ public struct PreparedImage: Hashable, Sendable {
     /// What it is made of.
     public let manifest: Manifest
 
+    /// The image's layout. Types and the disk's signature are not kept: a card has its own.
+    ///
+    /// - Throws: ``DiskLayout/ImageLayoutError`` where somebody changed the manifest.
+    public func layout() throws(ImageLayoutError) -> OSImageLayout {
+        let partitions = manifest.partitions.map { entry in
+            Partition(
+                number: entry.number - 1, type: entry.number == 2 ? .fat32LBA : .linux, start: LBA(entry.start),
+                size: SectorCount(entry.sectors))
+        }
+        return try OSImageLayout(
+            table: PartitionTable(diskID: nil, partitions: partitions), size: ByteCount(manifest.imageBytes))
+    }
+
     /// A chunk's file.
     public func file(of chunk: Manifest.Chunk) -> FilePath { folder.appending(chunk.file) }
-    /// The CRC-32s of all pieces of all chunks.
+    /// The table of all chunks' pieces.
     public var pieces: FilePath { folder.appending("pieces") }
 
     /// Gives one of its files another name, for a target to load: a hard link, which stays when the image is removed.

@@ -18,8 +18,20 @@ public enum ImageStoreError: Error, Hashable, Sendable {
     case unknown(id: String, store: FilePath)
     /// The folder that chunks are to be linked into is on another file system.
     case otherFileSystem(store: FilePath, target: FilePath)
+    /// What is in use of the image makes no sense.
+    case cannotBeCut(image: FilePath, reason: String)
     /// Memory or a compressor is not to be had.
     case outOfMemory
+}
+
+extension ImageStoreError {
+    /// Whether the image is to blame, and not the store.
+    public var isAboutImage: Bool {
+        switch self {
+        case .image, .cannotBeCut: true
+        default: false
+        }
+    }
 }
 
 extension ImageStoreError: CustomStringConvertible {
@@ -40,6 +52,8 @@ extension ImageStoreError: CustomStringConvertible {
             "image store \(store) has no image \(id)"
         case .otherFileSystem(let store, let target):
             "\(target): is on another file system than the image store \(store); must be on the same one: use another --store"
+        case .cannotBeCut(let image, let reason):
+            "\(image): \(reason)"
         case .outOfMemory:
             "out of memory while the image was prepared"
         }

@@ -1,13 +1,11 @@
 public import DiskLayout
+internal import FlashPlan
 public import OSImage
 
 /// What a prepared image is made of: the text of `manifest.json`. Offsets and counts are in sectors of 512 bytes.
 public struct Manifest: Hashable, Sendable, Codable {
     /// The version that this program writes; others are not read.
     public static let currentVersion = 1
-    /// Bytes that one CRC-32 in `pieces` covers.
-    public static let pieceBytes = 32768
-
     /// The layout's version, 1.
     public let version: Int
     /// SHA-256 of what follows from the content alone: partitions and chunks. The folder's name.
@@ -16,10 +14,8 @@ public struct Manifest: Hashable, Sendable, Codable {
     public let name: String
     /// Bytes of the raw image.
     public let imageBytes: UInt64
-    /// Bytes that one CRC-32 in `pieces` covers, 32,768.
-    public let pieceBytes: Int
-    /// All CRCs in `pieces`.
-    public let pieces: Int
+    /// Bytes of the file `pieces`.
+    public let piecesBytes: UInt64
     /// The image's first and second partition.
     public let partitions: [PartitionEntry]
     /// In the order in which they are written to a card.
@@ -29,6 +25,8 @@ public struct Manifest: Hashable, Sendable, Codable {
     public struct PartitionEntry: Hashable, Sendable, Codable {
         /// Its number on the card, 2 or 3: the image's number and one.
         public let number: Int
+        /// Where it starts in the image.
+        public let start: UInt64
         /// Its length in the image.
         public let sectors: UInt64
         /// What it holds.
@@ -63,8 +61,8 @@ public struct Manifest: Hashable, Sendable, Codable {
         public let encoding: Encoding
         /// Bytes of the file.
         public let encodedBytes: UInt64
-        /// The number of its first CRC in `pieces`, which holds 4 bytes, big endian, for each.
-        public let firstPiece: Int
+        /// Where its entries start in the file `pieces`, in bytes.
+        public let pieces: UInt64
 
         /// Bytes of the sectors.
         public var bytes: UInt64 { count * SectorCount.bytesPerSector }
@@ -75,21 +73,18 @@ public struct Manifest: Hashable, Sendable, Codable {
     /// Bytes of all chunks' files as they are sent, one that is used twice counted twice.
     public var encodedBytes: ByteCount { ByteCount(chunks.reduce(0) { $0 + $1.encodedBytes }) }
 
-    /// CRCs that a chunk of this many bytes has.
-    static func pieceCount(_ bytes: UInt64) -> Int { (Int(bytes) + pieceBytes - 1) / pieceBytes }
-
     /// Whether a manifest that was read says things that can be; it names files.
     var isSound: Bool {
-        var pieces = 0
+        var pieces: UInt64 = 0
         for chunk in chunks {
-            guard chunk.count > 0, chunk.count <= 1 << 32, chunk.offset <= 1 << 32, chunk.firstPiece == pieces,
+            guard chunk.count > 0, chunk.count <= 1 << 32, chunk.offset <= 1 << 32, chunk.pieces == pieces,
                 chunk.sha256.count == 64,
                 chunk.sha256.allSatisfy({ $0.isASCII && ($0.isNumber || ("a"..."f").contains($0)) }),
                 chunk.file == Self.fileName(chunk.sha256, chunk.encoding), chunk.partition == 2 || chunk.partition == 3
             else { return false }
-            pieces += Self.pieceCount(chunk.bytes)
+            pieces += PieceTable.size(of: SectorCount(chunk.count)).bytes
         }
-        return version == Self.currentVersion && pieceBytes == Self.pieceBytes && pieces == self.pieces
+        return version == Self.currentVersion && pieces == piecesBytes && partitions.count == 2
     }
 
     static func fileName(_ sha256: String, _ encoding: Encoding) -> String {

@@ -1,5 +1,6 @@
 internal import Crypto
 internal import DiskLayout
+internal import FlashPlan
 internal import OSImage
 internal import Synchronization
 internal import SystemPackage
@@ -23,9 +24,17 @@ struct Preparation: Sendable {
         progress(.examining)
         let (layout, usages) = try examine(image, source)
         try Task.checkCancellation()
-        let ranges = store.cut(
-            usages.enumerated().map { UsedPartition(number: $0.offset + 1, extents: $0.element.extents) })
-        let chunks = try Self.check(ranges, layout)
+        let places: [ChunkPlace]
+        do throws(ChunkError) {
+            places = try cutIntoChunks(
+                boot: Self.used(usages[0], of: layout.boot), rootfs: Self.used(usages[1], of: layout.rootfs))
+        } catch {
+            throw ImageStoreError.cannotBeCut(image: image, reason: error.description)
+        }
+        let chunks = places.map { place in
+            let start = (layout.partition(for: place.partition).start + place.offset).byteOffset.bytes
+            return start..<start + place.size.byteCount.bytes
+        }
         try checkSpace(for: chunks)
 
         let known = try Files.names(in: store.images).filter(ImageStore.isID).map { store.images.appending($0) }
@@ -49,7 +58,7 @@ struct Preparation: Sendable {
         }
         do { try source.checkUnchanged() } catch { throw ImageStoreError.image(error) }
         progress(.finishing)
-        let manifest = try finish(layout, usages, ranges, queue.results())
+        let manifest = try finish(layout, usages, places, queue.results())
         return try await publish(manifest)
     }
 
@@ -67,21 +76,9 @@ struct Preparation: Sendable {
         }
     }
 
-    /// Where the chunks are in the image. Whoever cut them may have erred; a card must not pay for it.
-    private static func check(
-        _ ranges: [ChunkRange], _ layout: OSImageLayout
-    ) throws(ImageStoreError) -> [Range<UInt64>] {
-        var chunks: [Range<UInt64>] = []
-        for range in ranges {
-            let partition = range.partition == 1 ? layout.boot : layout.rootfs
-            precondition(
-                (1...2).contains(range.partition) && range.extent.count.sectors > 0
-                    && range.extent.count.byteCount.bytes <= largestChunk && range.extent.end <= partition.size,
-                "chunk \(range) of \(partition)")
-            let start = (partition.start + range.extent.offset).byteOffset.bytes
-            chunks.append(start..<start + range.extent.count.byteCount.bytes)
-        }
-        return chunks
+    private static func used(_ usage: PartitionUsage, of partition: Partition) -> UsedSectors {
+        UsedSectors(
+            partition: partition.size, extents: usage.extents.map { $0.offset.sectors..<$0.end.sectors })
     }
 
     /// Refuses what a tenth of the data would not fit: what is hardly ever compressed further. A disk that fills up later
@@ -112,32 +109,34 @@ struct Preparation: Sendable {
 
     /// Writes `pieces` and `manifest.json`, and brings all to the disk.
     private func finish(
-        _ layout: OSImageLayout, _ usages: [PartitionUsage], _ ranges: [ChunkRange], _ results: [EncodedChunk]
+        _ layout: OSImageLayout, _ usages: [PartitionUsage], _ places: [ChunkPlace], _ results: [EncodedChunk]
     ) throws(ImageStoreError) -> Manifest {
         var (pieces, chunks): ([UInt8], [Manifest.Chunk]) = ([], [])
-        for (range, result) in zip(ranges, results) {
+        for (place, result) in zip(places, results) {
             chunks.append(
                 .init(
-                    partition: range.partition + 1, offset: range.extent.offset.sectors,
-                    count: range.extent.count.sectors, sha256: result.sha256,
-                    file: Manifest.fileName(result.sha256, result.encoding), encoding: result.encoding,
-                    encodedBytes: result.encodedBytes, firstPiece: pieces.count / 4))
+                    partition: Int(place.partition.rawValue), offset: place.offset.sectors, count: place.size.sectors,
+                    sha256: result.sha256, file: Manifest.fileName(result.sha256, result.encoding),
+                    encoding: result.encoding, encodedBytes: result.encodedBytes, pieces: UInt64(pieces.count)))
             pieces += result.pieces
         }
         let partitions = zip([layout.boot, layout.rootfs], usages).map { partition, usage in
             Manifest.PartitionEntry(
-                number: partition.number + 1, sectors: partition.size.sectors, filesystem: usage.filesystem,
+                number: partition.number + 1, start: partition.start.sector, sectors: partition.size.sectors,
+                filesystem: usage.filesystem,
                 usedSectors: usage.used.sectors, note: usage.note)
         }
         var hash = SHA256()
         hash.update(data: Array("rpiflash image 1\n".utf8))
-        for partition in partitions { hash.update(data: Array("\(partition.number) \(partition.sectors)\n".utf8)) }
+        for partition in partitions {
+            hash.update(data: Array("\(partition.number) \(partition.start) \(partition.sectors)\n".utf8))
+        }
         for chunk in chunks {
             hash.update(data: Array("\(chunk.partition) \(chunk.offset) \(chunk.count) \(chunk.sha256)\n".utf8))
         }
         let manifest = Manifest(
             version: Manifest.currentVersion, id: hash.finalize().hex, name: image.lastComponent?.string ?? "",
-            imageBytes: layout.size.bytes, pieceBytes: Manifest.pieceBytes, pieces: pieces.count / 4,
+            imageBytes: layout.size.bytes, piecesBytes: UInt64(pieces.count),
             partitions: partitions, chunks: chunks)
         try Files.write(pieces, to: folder.appending("pieces"), store: store.path)
         try Files.writeJSON(manifest, to: folder.appending("manifest.json"), store: store.path)

@@ -1,4 +1,4 @@
-package import SystemPackage
+public import SystemPackage
 
 /// The ways in which OS images are compressed for download.
 public enum Compression: String, Hashable, Sendable, CaseIterable {
@@ -28,7 +28,9 @@ public enum Compression: String, Hashable, Sendable, CaseIterable {
     }
 
     /// How the file is compressed, nil where it is not.
-    init?(of path: FilePath) throws(OSImageError) {
+    ///
+    /// - Throws: ``OSImageError``.
+    public init?(of path: FilePath) throws(OSImageError) {
         let start: [UInt8]
         do {
             let file = try FileDescriptor.open(path, .readOnly)

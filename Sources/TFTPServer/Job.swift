@@ -20,12 +20,18 @@ public struct Job: Hashable, Sendable {
     /// Names of ``files`` of which ranges may be read too, as `<folder>/<name>@<start>+<count>`: hexadecimal without 0x,
     /// in sectors of 512 bytes, at least one, none behind the file's last whole sector.
     public let ranged: Set<String>
+    /// The one of ``files`` that a target asks for first; nil where there is none. What it uploaded before it asks for that
+    /// belongs to another try, and does not stand in the way of what it uploads then.
+    public let entry: String?
     /// The target's IPv4 address, dotted. Who has another address must have the MAC address that the folder is named by.
     public let address: String
 
     /// A job as given.
-    public init(folder: String, files: [String: Source], ranged: Set<String> = [], address: String) {
+    public init(
+        folder: String, files: [String: Source], ranged: Set<String> = [], entry: String? = nil, address: String
+    ) {
         self.folder = folder
+        self.entry = entry
         self.files = files
         self.ranged = ranged
         self.address = address

@@ -77,7 +77,9 @@ final class Registry: Sendable {
         guard job.address == address || Neighbours.mac(of: address) == job.folder else {
             return .refused("not the job's target")
         }
-        return grant.map { .read($0) } ?? .write(folder: job.folder, name: name)
+        guard let grant else { return .write(folder: job.folder, name: name) }
+        if name == job.entry { entries.withLock { $0[job.folder]?.uploads = [:] } }
+        return .read(grant)
     }
 
     /// Reports a refused request to the job whose folder it names, or else to all, once.

@@ -59,19 +59,21 @@ public final class ServiceClient: Sendable {
     /// - Parameters:
     ///   - folder: the target's folder in the root.
     ///   - files: names of the files in it.
+    ///   - entry: the one of them that a target asks for first.
     ///   - image: a name for `imageFile`, of which ranges may be read too.
     ///   - imageFile: an open file; the service needs no right of its own to it.
     ///   - address: the target's IPv4 address.
     /// - Returns: what happens; ends with the service or with ``close()``.
     /// - Throws: ``ServiceError``.
     public func register(
-        folder: String, files: Set<String>, image: String? = nil, imageFile: FileDescriptor? = nil, address: String
+        folder: String, files: Set<String>, entry: String, image: String? = nil, imageFile: FileDescriptor? = nil,
+        address: String
     ) throws(ServiceError) -> AsyncStream<ServerEvent> {
         do {
             try connection.send(
                 Registration(
                     version: ServiceVersion.current, folder: folder, address: address, files: files.sorted(),
-                    open: image), file: imageFile?.rawValue ?? -1)
+                    entry: entry, open: image), file: imageFile?.rawValue ?? -1)
             switch try connection.receive(ServiceMessage.self)?.0 {
             case .registered: break
             case .refused(let reason): throw ServiceError.refused(reason)

@@ -27,6 +27,8 @@ struct Registration: Codable {
     var address: String
     /// Names of files in the job's folder.
     var files: [String]
+    /// The one of them that a target asks for first.
+    var entry: String
     /// The name of the file that comes along with this message; its ranges may be read.
     var open: String?
 }

@@ -156,7 +156,7 @@ public final class Service: Sendable {
         }
         let job = Job(
             folder: registration.folder, files: files, ranged: registration.open.map { [$0] } ?? [],
-            address: registration.address)
+            entry: registration.entry, address: registration.address)
         guard let events = server.register(job) else {
             return refuse("another job has the folder \(registration.folder)")
         }

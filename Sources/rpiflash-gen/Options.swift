@@ -2,6 +2,7 @@ public import ArgumentParser
 import BootScript
 import DiskLayout
 import Glibc
+import HostTools
 import OSImage
 import RecoveryImage
 public import SystemPackage
@@ -9,7 +10,7 @@ public import SystemPackage
 /// Which card.
 struct CardOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The card's sizes.", valueName: "file"))
-    var card = Places.shared("recovery_image/card.yaml")
+    var card = sharedFile("recovery_image/card.yaml")
 
     @Option(
         help: ArgumentHelp("The whole card, as 8GB or 31914983424, in place of the file's.", valueName: "size"),
@@ -33,10 +34,10 @@ struct BoardOptions: ParsableArguments {
     var board: String
 
     @Option(help: ArgumentHelp("Folder of the board profiles.", valueName: "folder"))
-    var boards = Places.shared("uboot/boards")
+    var boards = sharedFile("uboot/boards")
 
     @Option(help: ArgumentHelp("Folder of boot.cmd.", valueName: "folder"))
-    var templates = Places.shared("templates")
+    var templates = sharedFile("templates")
 
     /// The board's profile.
     func profile() throws -> BoardProfile { try readBoard(board, in: boards) }
@@ -52,13 +53,6 @@ extension FilePath: @retroactive ExpressibleByArgument {
 
 /// Where things are when no option names them.
 enum Places {
-    /// A file or folder of the source tree, or of an installed product: `share/rpiflash` next to the program's folder, then
-    /// in /usr. The first that exists; the source tree's where none does, for the message.
-    static func shared(_ path: String) -> FilePath {
-        let candidates = [path] + installed.map { "\($0)/\(path)" }
-        return FilePath(candidates.first { access($0, F_OK) == 0 } ?? path)
-    }
-
     /// Folder of everything that is built: RPIFLASH_BUILD, else `build`.
     static var build: FilePath { FilePath(environment("RPIFLASH_BUILD") ?? "build") }
 
@@ -66,12 +60,4 @@ enum Places {
     static func environment(_ name: String) -> String? {
         getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
     }
-
-    // Looked up once: the parser asks for each default dozens of times.
-    private static let installed: [String] = {
-        guard let program = realpath("/proc/self/exe", nil) else { return ["/usr/share/rpiflash"] }
-        defer { free(program) }
-        let folder = FilePath(String(cString: program)).removingLastComponent().removingLastComponent()
-        return ["\(folder)/share/rpiflash", "/usr/share/rpiflash"]
-    }()
 }

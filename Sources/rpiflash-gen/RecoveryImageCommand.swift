@@ -1,4 +1,5 @@
 import ArgumentParser
+import HostTools
 import BootScript
 import DiskLayout
 import RecoveryImage
@@ -40,7 +41,7 @@ struct RecoveryImageCommand: AsyncParsableCommand {
     var firmware: FilePath?
 
     @Option(help: ArgumentHelp("Folder of files.yaml, config.txt and rpiflash.env.", valueName: "folder"))
-    var files = Places.shared("recovery_image")
+    var files = sharedFile("recovery_image")
 
     @Option(
         name: [.short, .long],

@@ -1,24 +1,30 @@
+import BootScript
 import DiskLayout
+import FlashPlan
 import Flashing
 import GPIO
 import HostTools
+import ImageStore
 import Inventory
 import OSImage
 import Synchronization
 import SystemPackage
 import TFTPServer
+import TFTPService
 
 /// How long a reset_command may take.
 private let resetCommandLimit = Duration.seconds(60)
 
 extension FlashPorts {
     /// The real world.
-    static func real(listen: ListenOption) -> FlashPorts {
+    static func real(listen: ListenOption?, service: FilePath, store: FilePath, templates: FilePath) -> FlashPorts {
         FlashPorts(
             inspectImage: { try inspectOSImage(at: $0) },
+            prepareImage: { try await prepare($0, in: ImageStore(at: store), report: $1) },
+            renderPlan: { try $0.scriptImage(templates: try planTemplates(in: templates), time: 0) },
             checkReset: { try checkResetLine(of: $0) },
             reset: { try await resetTarget($0, by: $1, hold: nil) },
-            claimServer: { try await claim(root: $0, target: $1, listen: listen) },
+            claimServer: { try await claim(root: $0, target: $1, listen: listen, service: service) },
             answers: { try await TCPPort(address: $0.ip.description, port: $1).answers(within: .seconds(2)) })
     }
 }
@@ -53,7 +59,76 @@ func resetTarget(_ target: Target, by method: ResetMethod, hold: Duration?) asyn
     }
 }
 
-private func claim(root: FilePath, target: Target, listen: ListenOption) async throws -> ClaimedServer {
+/// The templates of flash plans.
+func planTemplates(in folder: FilePath) throws -> PlanTemplates {
+    func template(_ name: String) throws -> Template {
+        let path = folder.appending(name)
+        guard let content = readFile(path, limit: 1 << 20), let text = String(validating: content, as: UTF8.self)
+        else { throw FlashError.server("cannot read the template \(path); give its folder with --templates") }
+        return try Template(text, file: path.string)
+    }
+    return PlanTemplates(plan: try template("plan.cmd"), chunk: try template("plan-chunk.cmd"))
+}
+
+/// Has the store prepare an image, and says it in the flash's terms.
+func prepare(
+    _ image: FilePath, in store: ImageStore, report: @escaping @Sendable (FlashProgress) -> Void
+) async throws -> ChunkedImage {
+    do {
+        let prepared = try await store.prepare(image) { progress in
+            switch progress {
+            case .waiting(let process):
+                report(
+                    .note("waiting for process \(process.map { "\($0)" } ?? "unknown"), which prepares the same image"))
+            case .preparing(let done, let total): report(.preparing(bytes: done.bytes, total: total.bytes))
+            case .examining, .finishing: break
+            }
+        }
+        return try prepared.forFlashing(raw: try Compression(of: image) == nil ? image : nil)
+    } catch let error as OSImageError {
+        throw FlashError.image("\(error)")
+    } catch let error as ImageStoreError {
+        throw error.isAboutImage ? FlashError.image("\(error)") : FlashError.server("\(error)")
+    }
+}
+
+extension PreparedImage {
+    /// - Parameter raw: the image itself where it is not compressed.
+    fileprivate func forFlashing(raw: FilePath?) throws -> ChunkedImage {
+        let chunks = try manifest.chunks.map { chunk in
+            guard let partition = CardPartition(rawValue: UInt64(chunk.partition)),
+                let digest = SHA256Digest(hexadecimal: chunk.sha256)
+            else { throw FlashError.server("\(folder) is damaged; remove it with rpiflash images") }
+            return ChunkedImage.Chunk(
+                place: ChunkPlace(
+                    partition: partition, offset: SectorCount(chunk.offset), size: SectorCount(chunk.count)),
+                digest: digest, encoding: chunk.encoding == .gzip ? .gzip : .raw,
+                encodedSize: ByteCount(chunk.encodedBytes), file: chunk.file, pieces: ByteCount(chunk.pieces))
+        }
+        return ChunkedImage(
+            layout: try layout(), chunks: chunks, table: ("pieces", ByteCount(manifest.piecesBytes)), raw: raw,
+            link: { try link($0, to: $1) })
+    }
+}
+
+private func claim(
+    root: FilePath, target: Target, listen: ListenOption?, service: FilePath
+) async throws -> ClaimedServer {
+    // Who says where to serve wants to serve by himself.
+    if listen == nil {
+        do {
+            if let client = try ServiceClient.connect(to: service) {
+                guard client.serves(root) else {
+                    throw FlashError.server(
+                        "the rpiflash service serves \(client.root), not \(root); give --tftp-root \(client.root)")
+                }
+                return .own(ServiceServing(client: client, socket: service))
+            }
+        } catch let error as ServiceError {
+            throw FlashError.server(error.description)
+        }
+    }
+    let listen = listen ?? ListenOption(host: "0.0.0.0", port: 69)
     do throws(TFTPServerError) {
         return .own(try await Serving(root: root, listen: listen))
     } catch {
@@ -65,7 +140,7 @@ private func claim(root: FilePath, target: Target, listen: ListenOption) async t
     }
 }
 
-/// Our own server.
+/// Our own server, in this process.
 private struct Serving: OwnServer {
     private let server: TFTPServer
     let address: String
@@ -75,21 +150,55 @@ private struct Serving: OwnServer {
         address = "\(listen.host):\(server.port)"
     }
 
-    func serve(folder: String, files: Set<String>, to target: Target) -> any ServeEvents {
-        let events = server.add(Job(folder: folder, files: files, address: target.ip.description))
-        let queue = EventQueue()
-        Task { for await event in events { queue.add(event) } }
-        return queue
+    func serve(_ files: JobFiles, to target: Target) throws -> any ServeEvents {
+        var sources = Dictionary(uniqueKeysWithValues: files.names.map { ($0, Job.Source.folder) })
+        if let ranged = files.ranged {
+            let image = try FileDescriptor.open(ranged.path, .readOnly, options: .closeOnExec)
+            defer { try? image.close() }
+            sources[ranged.name] = SharedFile(duplicating: image.rawValue).map { .open($0) }
+        }
+        let events = server.add(
+            Job(
+                folder: files.folder, files: sources, ranged: files.ranged.map { [$0.name] } ?? [], entry: files.entry,
+                address: target.ip.description))
+        return EventQueue(events)
     }
 
     func stop() async { await server.stop() }
+}
+
+/// The service that runs on this host.
+private struct ServiceServing: OwnServer {
+    let client: ServiceClient
+    let socket: FilePath
+
+    var address: String { "the rpiflash service (\(socket))" }
+
+    func serve(_ files: JobFiles, to target: Target) throws -> any ServeEvents {
+        let image = try files.ranged.map { try FileDescriptor.open($0.path, .readOnly, options: .closeOnExec) }
+        defer { try? image?.close() }
+        let events = try client.register(
+            folder: files.folder, files: files.names, entry: files.entry, image: files.ranged?.name, imageFile: image,
+            address: target.ip.description)
+        return EventQueue(events, lost: "the rpiflash service ended; see its log")
+    }
+
+    func stop() async { client.close() }
 }
 
 /// Holds events until they are asked for.
 private final class EventQueue: ServeEvents {
     private let events = Mutex<[ServeEvent]>([])
 
-    func add(_ event: ServerEvent) {
+    /// - Parameter lost: what the end of the events means where nobody here brought it about; nil where only we do.
+    init(_ stream: AsyncStream<ServerEvent>, lost: String? = nil) {
+        Task {
+            for await event in stream { add(event) }
+            if let lost { events.withLock { $0.append(.lost(lost)) } }
+        }
+    }
+
+    private func add(_ event: ServerEvent) {
         let own: ServeEvent? =
             switch event {
             case .opened(let file, _, _): .opened(file: file)

@@ -2,8 +2,10 @@ import ArgumentParser
 import DiskLayout
 import FlashPlan
 import Flashing
+import HostTools
 import Inventory
 import SystemPackage
+import TFTPService
 
 /// `rpiflash flash`.
 struct FlashCommand: AsyncParsableCommand {
@@ -11,14 +13,15 @@ struct FlashCommand: AsyncParsableCommand {
         commandName: "flash",
         abstract: "Put an image on a target's card and prove it.",
         discussion: """
-            Checks everything, stages the image under the TFTP root, resets the target, serves it, takes its report, \
-            compares, waits until the target answers, and cleans up. The image is only read. If another TFTP server has \
-            the port (tftpd-hpa, atftpd), it serves, and rpiflash says so.
+            Checks everything, prepares the image (once, for all targets), stages it under the TFTP root, resets the \
+            target, serves, takes its report, compares, waits until the target answers, and cleans up. The image is only \
+            read. Only what is in use and differs from the card is sent and written. The rpiflash service serves if it \
+            runs, else another TFTP server that has the port (tftpd-hpa, atftpd), else rpiflash itself.
 
             \(RPiFlash.exitCodes)
             """)
 
-    @Argument(help: "The OS image, not compressed.")
+    @Argument(help: "The OS image, raw or compressed (xz, gz, zst, bz2, zip).")
     var image: String
 
     @OptionGroup var target: TargetOptions
@@ -46,10 +49,23 @@ struct FlashCommand: AsyncParsableCommand {
     var partSize: ByteCount = PartsPlan.defaultPartSize
 
     /// How the image goes over.
-    enum ProtocolName: String, ExpressibleByArgument, CaseIterable { case parts }
+    enum ProtocolName: String, ExpressibleByArgument, CaseIterable { case plan, parts }
 
-    @Option(name: .customLong("protocol"), help: "How the image goes over.")
-    var protocolName = ProtocolName.parts
+    @Option(
+        name: .customLong("protocol"),
+        help: "How the image goes over: as a flash plan, or whole in parts (for servers or cards that need it).")
+    var protocolName = ProtocolName.plan
+
+    @Flag(help: "Write everything, also what is on the card already.")
+    var full = false
+
+    @Flag(help: "Write nothing: fail where the card differs from the image.")
+    var verifyOnly = false
+
+    @OptionGroup var store: StoreOptions
+
+    @Option(help: ArgumentHelp("Folder of plan.cmd.", valueName: "folder"))
+    var templates = sharedFile("templates").string
 
     @Option(help: ArgumentHelp("TCP port that shows that the target is up.", valueName: "port"))
     var waitPort: UInt16 = 22
@@ -69,12 +85,19 @@ struct FlashCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "How long the target may show no sign of life after that (default: 2m, and 1s for each MiB of a part).",
+            "How long the target may show no sign of life after that (default: 2m, and 5s for each chunk or 1s for each "
+                + "MiB of a part).",
             valueName: "time"))
     var outcomeTimeout: TimeOption?
 
-    @Option(help: ArgumentHelp("Where to serve: an IPv4 address, or address:port.", valueName: "addr"))
-    var listen = ListenOption(host: "0.0.0.0", port: 69)
+    @Option(
+        help: ArgumentHelp(
+            "Serve by yourself, here: an IPv4 address, or address:port. Default: the service, else 0.0.0.0:69.",
+            valueName: "addr"))
+    var listen: ListenOption?
+
+    @Option(help: ArgumentHelp("The Unix socket of the rpiflash service.", valueName: "path"))
+    var service = defaultServiceSocket.string
 
     func validate() throws {
         guard waitPort > 0 else { throw ValidationError("--wait-port is 0; must be 1 to 65535") }
@@ -82,6 +105,11 @@ struct FlashCommand: AsyncParsableCommand {
             try PartsPlan.check(partSize: partSize)
         } catch {
             throw ValidationError(error.description)
+        }
+        if full, verifyOnly { throw ValidationError("--full and --verify-only exclude each other") }
+        if protocolName == .parts, full || verifyOnly {
+            throw ValidationError(
+                "--full and --verify-only go with --protocol plan only; parts are always written whole")
         }
         for (name, time) in [("request", requestTimeout), ("outcome", outcomeTimeout ?? requestTimeout)] {
             guard time.duration > .zero else { throw ValidationError("--\(name)-timeout is 0; must be more than 0") }
@@ -92,16 +120,34 @@ struct FlashCommand: AsyncParsableCommand {
         let row = try target.find()
         let request = FlashRequest(
             image: FilePath(image), target: row, card: try loadCard(card.map { FilePath($0) }),
-            root: FilePath(tftpRoot), partSize: partSize, requestTimeout: requestTimeout.duration,
+            root: FilePath(tftpRoot), delivery: delivery, requestTimeout: requestTimeout.duration,
             outcomeTimeout: outcomeTimeout?.duration, waitPort: noWait ? nil : waitPort,
             waitTimeout: waitTimeout.duration)
         let reporter = Reporter(target: row.displayName)
-        let flasher = Flasher(ports: .real(listen: listen), clock: ContinuousClock()) { reporter.report($0) }
+        let flasher = Flasher(
+            ports: .real(
+                listen: listen, service: FilePath(service), store: store.path, templates: FilePath(templates)),
+            clock: ContinuousClock()
+        ) { reporter.report($0) }
         let result = try await flasher.run(request)
         Console.shared.finish()
+        let proven = result.proven
+        let done = verifyOnly ? "verified and proven" : "flashed and proven"
+        let how =
+            protocolName == .parts
+            ? ""
+            : " (\(proven.written.bytes) written, \(proven.loaded.bytes) loaded"
+                + (proven.retries > 0 ? ", \(proven.retries) retries)" : ")")
         let up = result.upAfter.map { ", TCP port \(waitPort) answered \(Reporter.seconds($0)) later" } ?? ""
         print(
-            "\(row.displayName) (\(row.mac), \(row.ip)): flashed and proven, \(result.written.bytes) bytes "
+            "\(row.displayName) (\(row.mac), \(row.ip)): \(done), \(proven.bytes.bytes) bytes\(how) "
                 + "in \(Reporter.seconds(result.flashTime))\(up)")
+    }
+
+    private var delivery: Delivery {
+        switch protocolName {
+        case .parts: .parts(partSize)
+        case .plan: .plan(full ? .full : verifyOnly ? .verify : .normal)
+        }
     }
 }

@@ -2,6 +2,7 @@ import ArgumentParser
 import DiskLayout
 import Flashing
 import HostTools
+import ImageStore
 import Inventory
 import SystemPackage
 
@@ -21,6 +22,14 @@ struct TargetOptions: ParsableArguments {
     func find() throws -> Target {
         try findTarget(target, in: try loadInventory(inventory.map { FilePath($0) }), hostNames: ownHostNames())
     }
+}
+
+/// Where prepared images are.
+struct StoreOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("The folder of prepared images.", valueName: "folder"))
+    var store = ImageStore.defaultPath.string
+
+    var path: FilePath { FilePath(store) }
 }
 
 /// A length of time: `45`, `45s`, `500ms`, `2m`, `1h`.

@@ -90,6 +90,15 @@ final class Reporter: Sendable {
             show("part \(part)", isLast: bytes == total) {
                 Self.transfer("\(target): part \(part) of \(parts)", bytes, total, rate)
             }
+        case .preparing(let bytes, let total):
+            show("preparing", isLast: bytes == total) {
+                "preparing the image: \(Self.mebibytes(bytes)) of \(Self.mebibytes(total))"
+            }
+        case .chunk(let number, let chunks, let bytes, _, let elapsed):
+            let rate = state.withLock { $0.rate.take(bytes, at: elapsed) }
+            show("chunks", isLast: false) {
+                Self.chunk("\(target): chunk \(number) of \(chunks)", number, chunks, bytes, rate, elapsed)
+            }
         case .waiting(let port, let elapsed):
             show("waiting", isLast: false) { "\(target): waiting for TCP port \(port), \(Int(Self.number(elapsed))) s" }
         }
@@ -116,6 +125,18 @@ final class Reporter: Sendable {
         text += ", \(mebibytes(UInt64(rate)))/s"
         guard bytes < total else { return text }
         return text + ", \(Int((Double(total - bytes) / rate).rounded(.up))) s left"
+    }
+
+    /// `cam: chunk 10 of 40, 80.0 MiB loaded, 8.0 MiB/s, 30 s left`. Chunks that are there already take less time than
+    /// others, so the time left is a rough one, and only told once a tenth is done.
+    static func chunk(
+        _ place: String, _ number: UInt64, _ chunks: UInt64, _ bytes: UInt64, _ rate: Double?, _ elapsed: Duration
+    ) -> String {
+        var text = "\(place), \(mebibytes(bytes)) loaded"
+        if let rate, rate >= 1 { text += ", \(mebibytes(UInt64(rate)))/s" }
+        guard number > 1, number * 10 >= chunks, number < chunks else { return text }
+        let left = Self.number(elapsed) * Double(chunks - number) / Double(number - 1)
+        return text + ", about \(Int(left.rounded(.up))) s left"
     }
 
     private static func mebibytes(_ bytes: UInt64) -> String {

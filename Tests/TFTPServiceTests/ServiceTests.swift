@@ -75,7 +75,7 @@ private final class Bench: Sendable {
         let client = try bench.client()
         #expect(client.serves(bench.root) && !client.serves("/"))
         #expect(await bench.read("\(mac)/file") == .refused(code: 1, message: "file not found"))
-        let events = try client.register(folder: mac, files: ["file"], address: "127.0.0.1")
+        let events = try client.register(folder: mac, files: ["file"], entry: "file", address: "127.0.0.1")
         try await bench.waitFor("began \(mac) true")
         #expect(await bench.read("\(mac)/file") == .content(Array("staged".utf8)))
         // The longest upload, which makes the longest event.
@@ -104,7 +104,7 @@ private final class Bench: Sendable {
         try FileManager.default.removeItem(atPath: image.string)
         let client = try bench.client()
         _ = try client.register(
-            folder: mac, files: [], image: "image", imageFile: file, address: "127.0.0.1")
+            folder: mac, files: [], entry: "file", image: "image", imageFile: file, address: "127.0.0.1")
         try file.close()
         // A probe takes less than one block; a range of a sector is exactly one, and an empty one follows.
         let range = await bench.read("\(mac)/image@3+1")
@@ -117,17 +117,17 @@ private final class Bench: Sendable {
     @Test func `two targets at a time, but one job for a target`() async throws {
         let bench = try await Bench()
         let (first, second, third) = (try bench.client(), try bench.client(), try bench.client())
-        _ = try first.register(folder: mac, files: ["file"], address: "127.0.0.1")
-        _ = try second.register(folder: "52:54:00:00:00:02", files: [], address: "127.0.0.2")
+        _ = try first.register(folder: mac, files: ["file"], entry: "file", address: "127.0.0.1")
+        _ = try second.register(folder: "52:54:00:00:00:02", files: [], entry: "file", address: "127.0.0.2")
         #expect(throws: ServiceError.refused("another job has the folder \(mac)")) {
-            _ = try third.register(folder: mac, files: ["file"], address: "127.0.0.1")
+            _ = try third.register(folder: mac, files: ["file"], entry: "file", address: "127.0.0.1")
         }
         #expect(await bench.read("\(mac)/file") == .content(Array("staged".utf8)))
         first.close()
         try await bench.waitFor("ended \(mac)")
         // The refused one left nothing behind.
         let again = try bench.client()
-        _ = try again.register(folder: mac, files: ["file"], address: "127.0.0.1")
+        _ = try again.register(folder: mac, files: ["file"], entry: "file", address: "127.0.0.1")
         await bench.end()
     }
 
@@ -136,7 +136,7 @@ private final class Bench: Sendable {
         let bench = try await Bench()
         let client = try bench.client()
         #expect(throws: ServiceError.refused("its folder is named by no MAC address")) {
-            _ = try client.register(folder: folder, files: ["file"], address: "127.0.0.1")
+            _ = try client.register(folder: folder, files: ["file"], entry: "file", address: "127.0.0.1")
         }
         await bench.end()
     }
@@ -152,7 +152,7 @@ private final class Bench: Sendable {
             close(raw)
         }
         let client = try bench.client()
-        _ = try client.register(folder: mac, files: ["file"], address: "127.0.0.1")
+        _ = try client.register(folder: mac, files: ["file"], entry: "file", address: "127.0.0.1")
         #expect(await bench.read("\(mac)/file") == .content(Array("staged".utf8)))
         await bench.end()
     }
