@@ -19,7 +19,7 @@ import Testing
         }
         world.with { $0.answers = { $0.clock.now.offset > .seconds(30) } }
         let result = try await world.flash(world.request(waitPort: 2222))
-        #expect(result.written == ByteCount(5 << 20))
+        #expect(result.proven.written == ByteCount(5 << 20))
         #expect(result.parts == 2)
         // 10 events a second apart and OK, a second to settle.
         #expect(result.flashTime == .seconds(12))
@@ -476,7 +476,7 @@ import Testing
         }
         world.with { $0.claim = { .foreign(ForeignDouble(world: $0, serves: $0.root, takes: $0.root)) } }
         let result = try await world.flash()
-        #expect(result.written == ByteCount(5 << 20))
+        #expect(result.proven.written == ByteCount(5 << 20))
         #expect(world.calls.suffix(4) == ["read", "write", "watch", "reset by GPIO line 17"])
         #expect(world.notes.first == "using the TFTP server that is there, on 192.0.2.1:69")
         #expect(try names(in: world.root) == [])

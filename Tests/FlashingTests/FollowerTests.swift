@@ -23,7 +23,7 @@ import Testing
             now += .seconds(1)
             _ = follower.take(event, at: now)
         }
-        return try follower.outcome(at: now + Follower.settling)
+        return try follower.outcome(at: now + Follower<PartsPlan>.settling)
     }
 
     @Test func `law 2 - OK with the exact count after everything was fetched is proof`() throws {
@@ -162,7 +162,7 @@ import Testing
         ] {
             #expect(follower.take(event, at: .seconds(1)) == nil)
         }
-        #expect(follower.bytes == 0 && follower.currentPart == nil && !follower.hasAsked)
+        #expect(follower.bytes == 0 && follower.currentStep == nil && !follower.hasAsked)
         #expect(follower.isOverdue(at: .seconds(45)))
     }
 

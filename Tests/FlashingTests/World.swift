@@ -66,6 +66,10 @@ final class World: Sendable {
         var schedule: [(at: Duration, event: ServeEvent)] = []
         var resets: [@Sendable (World) async throws -> Void] = []
         var inspect: (@Sendable (World) throws -> OSImageLayout)?
+        var prepare: (@Sendable (World) throws -> ChunkedImage)?
+        /// The plan that was rendered last.
+        var plan: ChunkPlan?
+        var ranged: JobFiles.RangedFile?
         var checkReset: (@Sendable () throws -> Void)?
         var claim: (@Sendable (World) async throws -> ClaimedServer)?
         var answers: (@Sendable (World) throws -> Bool)?
@@ -160,14 +164,14 @@ final class World: Sendable {
 
     func request(
         target: Target? = nil, partSize: ByteCount = .mebibytes(5), waitPort: UInt16? = nil, root: FilePath? = nil,
-        outcomeTimeout: Duration? = .seconds(60)
+        outcomeTimeout: Duration? = .seconds(60), delivery: Delivery? = nil
     ) throws -> FlashRequest {
         let card = try CardLayout(
             cardSize: .mebibytes(128), ubootSize: .mebibytes(4), bootSize: .mebibytes(4),
             diskID: CardLayout.defaultDiskID)
         return FlashRequest(
             image: image, target: try target ?? usualTarget(), card: card, root: root ?? self.root,
-            partSize: partSize, outcomeTimeout: outcomeTimeout, waitPort: waitPort)
+            delivery: delivery ?? .parts(partSize), outcomeTimeout: outcomeTimeout, waitPort: waitPort)
     }
 
     var ports: FlashPorts {
@@ -177,6 +181,17 @@ final class World: Sendable {
                 record("inspect")
                 guard let inspect = state.withLock({ $0.inspect }) else { throw unexpected("inspect") }
                 return try inspect(self)
+            },
+            prepareImage: { [self] path, _ in
+                #expect(path == image)
+                record("prepare")
+                guard let prepare = state.withLock({ $0.prepare }) else { throw unexpected("prepare") }
+                return try prepare(self)
+            },
+            renderPlan: { [self] plan in
+                record("render")
+                with { $0.plan = plan }
+                return Array("plan \(plan.job.hex)".utf8)
             },
             checkReset: { [self] _ in
                 record("checkReset")
@@ -270,10 +285,11 @@ private struct OwnDouble: OwnServer {
     let world: World
     var address: String { "192.0.2.1:69" }
 
-    func serve(folder: String, files: Set<String>, to target: Target) -> any ServeEvents {
-        #expect(folder == World.mac)
+    func serve(_ files: JobFiles, to target: Target) throws -> any ServeEvents {
+        #expect(files.folder == World.mac)
+        #expect(files.names.contains(files.entry))
         world.record("serve")
-        world.with { $0.served = files }
+        world.with { ($0.served, $0.ranged) = (files.names, files.ranged) }
         return Events(world: world)
     }
 
