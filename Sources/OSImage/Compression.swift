@@ -28,7 +28,7 @@ public enum Compression: String, Hashable, Sendable, CaseIterable {
     }
 
     /// How the file is compressed, nil where it is not.
-    init?(of path: FilePath) throws(OSImageError) {
+    package init?(of path: FilePath) throws(OSImageError) {
         let start: [UInt8]
         do {
             let file = try FileDescriptor.open(path, .readOnly)

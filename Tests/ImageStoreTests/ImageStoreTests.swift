@@ -149,6 +149,42 @@ private func plainCRC32(_ bytes: Data) -> UInt32 {
         #expect(prepared.manifest.partitions[1].note?.contains("all of it is taken") == true)
     }
 
+    @Test(arguments: ["xz -0", "gzip -1", "zstd -q", "bzip2 -1", "zip -q os.img.zip"])
+    func `prepares of a compressed image what it prepares of the raw one`(packer: String) async throws {
+        let bench = try Bench(rootMiB: 24)
+        let raw = try await bench.store.prepare(bench.path)
+        let folder = bench.image.folder
+        let suffix = ["xz": "xz", "gz": "gz", "zs": "zst", "bz": "bz2", "zi": "zip"][
+            String(packer.replacingOccurrences(of: "gzip", with: "gz").prefix(2))]
+        let keep = packer.hasPrefix("zip") ? "" : "-k"
+        try run("sh", ["-c", "cd '\(folder.url.path)' && \(packer) \(keep) os.img"])
+        let packed = FilePath(folder.path("os.img.\(try #require(suffix))"))
+        let unpacked = Counter()
+        let prepared = try await bench.store.prepare(packed) { if case .unpacking = $0 { unpacked.count() } }
+        #expect(prepared == raw)
+        #expect(unpacked.value > 10)
+        #expect(bench.names("work") == [])
+        #expect(bench.store.preparedImage(of: packed) == raw)
+    }
+
+    @Test func `says of a compressed image what is wrong with it, and leaves nothing`() async throws {
+        let folder = try TemporaryFolder()
+        try folder.write(noise(1, count: 5 << 20), to: "os.img")
+        try run("gzip", ["-k", folder.path("os.img")])
+        let path = FilePath(folder.path("os.img.gz"))
+        let store = ImageStore(at: FilePath(folder.path("store")))
+        await #expect {
+            try await store.prepare(path)
+        } throws: {
+            "\($0)" == "\(path): image has no partition table; must have a DOS one (MBR) with two partitions"
+        }
+        #expect(truncate(path.string, 1 << 20) == 0)
+        await #expect {
+            try await store.prepare(path)
+        } throws: { "\($0)" == "\(path): image cannot be unpacked (gzip): truncated gzip input" }
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path("store/work")) == [])
+    }
+
     // MARK: Identity
 
     @Test func `finds a prepared image again without reading it`() async throws {
