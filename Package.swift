@@ -61,7 +61,7 @@ let package = Package(
         .target(name: "GPIO", dependencies: ["CGPIOD"], swiftSettings: strictC),
         .target(name: "HostTools", dependencies: [subprocess, system], swiftSettings: strict),
         .target(
-            name: "OSImage", dependencies: ["CArchive", "CExt2FS", "DiskLayout", "FDisk", system],
+            name: "OSImage", dependencies: ["CArchive", "CDeflate", "CExt2FS", "DiskLayout", "FDisk", system],
             swiftSettings: strictC),
         .target(
             name: "ImageStore", dependencies: ["CDeflate", "DiskLayout", "FlashPlan", "OSImage", crypto, system],

@@ -232,6 +232,8 @@ public enum FlashProgress: Hashable, Sendable {
     case note(String)
     /// Something that may be wrong.
     case warning(String)
+    /// A compressed image is unpacked; bytes are of the compressed file.
+    case unpacking(read: UInt64, total: UInt64)
     /// The image is prepared: read, hashed and compressed.
     case preparing(bytes: UInt64, total: UInt64)
     /// The image is copied to the TFTP root.

@@ -1,7 +1,7 @@
 internal import Crypto
 public import DiskLayout
 internal import Glibc
-internal import OSImage
+public import OSImage
 public import SystemPackage
 
 /// Prepared images, by content: each is prepared once, and every target gets hard links to its files.
@@ -157,7 +157,8 @@ public struct ImageStore: Sendable {
     /// It is only read (law 4). Two that prepare the same file at once do it once: the second waits.
     ///
     /// - Parameters:
-    ///   - image: a raw image.
+    ///   - image: a raw image, or a compressed one as ``unpackOSImage(_:to:limit:progress:)`` takes it: unpacked next to
+    ///     the store's files meanwhile.
     ///   - workers: chunks that are prepared at once, at least 1; each takes 32 MiB.
     ///   - lockSeconds: how long to wait for another one who prepares this file.
     ///   - progress: called from any task, in order.
@@ -225,6 +226,8 @@ public struct ImageStore: Sendable {
 public enum PreparationProgress: Hashable, Sendable {
     /// Another process prepares the same file.
     case waiting(process: Int32?)
+    /// A compressed image is unpacked.
+    case unpacking(UnpackProgress)
     /// What is used is being found.
     case examining
     /// Chunks are read, hashed and compressed.

@@ -16,13 +16,17 @@ struct Preparation: Sendable {
 
     /// Bytes of a chunk at most: two buffers of this length for each worker.
     private static let largestChunk: UInt64 = 16 << 20
+    /// Bytes that an image unpacks to at most: no SD card has more (SDXC, 2 TiB).
+    private static let largestImage = ByteCount(2 << 40)
+    private static let unpackedName = "unpacked.img"
 
     func run(
         workers: Int, progress: @escaping @Sendable (PreparationProgress) -> Void
     ) async throws -> PreparedImage {
         try Files.makeFolder(folder)
+        let raw = try await rawImage(progress)
         progress(.examining)
-        let (layout, usages) = try examine(image, source)
+        let (layout, usages) = try examine(raw)
         try Task.checkCancellation()
         let places: [ChunkPlace]
         do throws(ChunkError) {
@@ -35,7 +39,7 @@ struct Preparation: Sendable {
             let start = (layout.partition(for: place.partition).start + place.offset).byteOffset.bytes
             return start..<start + place.size.byteCount.bytes
         }
-        try checkSpace(for: chunks)
+        try checkSpace(for: chunks, of: raw)
 
         let known = try Files.names(in: store.images).filter(ImageStore.isID).map { store.images.appending($0) }
         let total = ByteCount(chunks.reduce(0) { $0 + UInt64($1.count) })
@@ -47,7 +51,7 @@ struct Preparation: Sendable {
                     let encoder = try ChunkEncoder(largest: Int(Self.largestChunk))
                     while let next = queue.next() {
                         try Task.checkCancellation()
-                        try encode(next, chunks[next], with: encoder, into: queue, known: known)
+                        try encode(next, chunks[next], of: raw, with: encoder, into: queue, known: known)
                         queue.report { progress(.preparing(done: ByteCount($0), total: total)) }
                         await Task.yield()
                     }
@@ -58,21 +62,43 @@ struct Preparation: Sendable {
         }
         do { try source.checkUnchanged() } catch { throw ImageStoreError.image(error) }
         progress(.finishing)
+        if raw.path != source.path { try Files.removeTree(raw.path) }
         let manifest = try finish(layout, usages, places, queue.results())
         return try await publish(manifest)
     }
 
-    private func examine(
-        _ path: FilePath, _ reader: ImageReader
-    ) throws(ImageStoreError) -> (OSImageLayout, [PartitionUsage]) {
+    /// The image itself, or what it unpacks to.
+    private func rawImage(_ progress: (PreparationProgress) -> Void) async throws -> ImageReader {
+        do {
+            guard try Compression(of: image) != nil else { return source }
+            let path = folder.appending(Self.unpackedName)
+            // What it is made of must fit as well.
+            let limit = Files.free(at: store.path).map { ByteCount(min(Self.largestImage.bytes, $0 << 10)) }
+            try await unpackOSImage(source, to: path, limit: limit ?? Self.largestImage) { progress(.unpacking($0)) }
+            return try ImageReader(path)
+        } catch let error as OSImageError {
+            throw failure(error)
+        }
+    }
+
+    /// An error in the store's words: about the user's file, and a full disk as such.
+    private func failure(_ error: OSImageError) -> ImageStoreError {
+        if case .cannotWrite(let path, let errno) = error {
+            return errno == .noSpace || errno == .diskQuotaExceeded
+                ? .full(store: store.path) : .io(path: path, errno: errno)
+        }
+        return .image(error.about(image))
+    }
+
+    private func examine(_ raw: ImageReader) throws(ImageStoreError) -> (OSImageLayout, [PartitionUsage]) {
         do throws(OSImageError) {
-            let layout = try inspectOSImage(at: path)
-            guard FileFingerprint(of: path) == reader.fingerprint else { throw OSImageError.changed(path: path) }
+            let layout = try inspectOSImage(at: raw.path)
+            guard FileFingerprint(of: raw.path) == raw.fingerprint else { throw .changed(path: raw.path) }
             return (
-                layout, [try usedExtents(of: layout.boot, in: reader), try usedExtents(of: layout.rootfs, in: reader)]
+                layout, [try usedExtents(of: layout.boot, in: raw), try usedExtents(of: layout.rootfs, in: raw)]
             )
         } catch {
-            throw .image(error)
+            throw failure(error)
         }
     }
 
@@ -83,11 +109,11 @@ struct Preparation: Sendable {
 
     /// Refuses what a tenth of the data would not fit: what is hardly ever compressed further. A disk that fills up later
     /// ends the preparation then.
-    private func checkSpace(for chunks: [Range<UInt64>]) throws(ImageStoreError) {
+    private func checkSpace(for chunks: [Range<UInt64>], of raw: ImageReader) throws(ImageStoreError) {
         guard let free = Files.free(at: store.path) else { return }
         var data: UInt64 = 0
         for chunk in chunks {
-            do { data += try source.dataBytes(in: chunk).bytes } catch { throw .image(error) }
+            do { data += try raw.dataBytes(in: chunk).bytes } catch { throw failure(error) }
         }
         let needed = data / 10 + 1 << 20
         guard free >= needed else {
@@ -96,14 +122,15 @@ struct Preparation: Sendable {
     }
 
     private func encode(
-        _ number: Int, _ chunk: Range<UInt64>, with encoder: ChunkEncoder, into queue: Queue, known: [FilePath]
+        _ number: Int, _ chunk: Range<UInt64>, of raw: ImageReader, with encoder: ChunkEncoder, into queue: Queue,
+        known: [FilePath]
     ) throws(ImageStoreError) {
         let hole: Bool
-        do { hole = try source.data(in: chunk) == nil } catch { throw .image(error) }
+        do { hole = try raw.data(in: chunk) == nil } catch { throw failure(error) }
         // Holes of the same length are all alike.
         if hole, let encoded = queue.hole(chunk.count) { return queue.done(number, encoded) }
         let encoded = try encoder.encode(
-            chunk, of: source, into: folder, unique: number, known: known, store: store.path)
+            chunk, of: raw, into: folder, unique: number, known: known, store: store.path)
         queue.done(number, encoded, hole: hole)
     }
 

@@ -65,6 +65,14 @@ public enum OSImageError: Error, Hashable, Sendable {
     case empty(path: FilePath)
     /// It is compressed, as its first bytes tell.
     case compressed(path: FilePath, by: Compression)
+    /// It cannot be unpacked: damaged, cut short, or packed in a way that libarchive does not know; with its reason.
+    case cannotUnpack(path: FilePath, by: Compression?, reason: String)
+    /// A zip archive with no image or more than one; the first two.
+    case otherEntries(path: FilePath, names: [String])
+    /// It unpacks to more bytes than it may.
+    case tooLarge(path: FilePath, limit: ByteCount)
+    /// The file that it is unpacked to cannot be written.
+    case cannotWrite(path: FilePath, errno: Errno)
     /// It has a GUID partition table.
     case gpt(path: FilePath)
     /// It has no partition table.
@@ -80,6 +88,30 @@ public enum OSImageError: Error, Hashable, Sendable {
         case blockDevice = "block device"
         case characterDevice = "character device"
         case other = "pipe or socket"
+    }
+}
+
+extension OSImageError {
+    /// The same about another path: a file that was made from the user's is nothing to the user.
+    package func about(_ path: FilePath) -> OSImageError {
+        switch self {
+        case .missing: .missing(path: path)
+        case .notAFile(_, let kind): .notAFile(path: path, kind: kind)
+        case .unreadable(_, let errno): .unreadable(path: path, errno: errno)
+        case .changed: .changed(path: path)
+        case .empty: .empty(path: path)
+        case .compressed(_, let compression): .compressed(path: path, by: compression)
+        case .cannotUnpack(_, let compression, let reason):
+            .cannotUnpack(path: path, by: compression, reason: reason)
+        case .otherEntries(_, let names): .otherEntries(path: path, names: names)
+        case .tooLarge(_, let limit): .tooLarge(path: path, limit: limit)
+        case .cannotWrite(_, let errno): .cannotWrite(path: path, errno: errno)
+        case .gpt: .gpt(path: path)
+        case .noPartitionTable: .noPartitionTable(path: path)
+        case .unreadableTable(_, let reason):
+            .unreadableTable(path: path, reason: reason.split(separator: ": ").last.map(String.init) ?? reason)
+        case .layout(_, let error): .layout(path: path, error)
+        }
     }
 }
 
@@ -101,6 +133,16 @@ extension OSImageError: CustomStringConvertible {
             "\(path): image is empty (0 bytes); must have a partition table and two partitions"
         case .compressed(let path, let compression):
             "\(path): image is compressed (\(compression.rawValue)); decompress it first: \(compression.command(for: path))"
+        case .cannotUnpack(let path, let compression, let reason):
+            "\(path): image cannot be unpacked\(compression.map { " (\($0.rawValue))" } ?? ""): \(reason)"
+        case .otherEntries(let path, let names):
+            names.isEmpty
+                ? "\(path): archive has no file that ends in .img; must have exactly one"
+                : "\(path): archive has more than one image (\(names.joined(separator: ", "))); must have exactly one"
+        case .tooLarge(let path, let limit):
+            "\(path): image unpacks to more than \(limit.bytes) bytes; must be at most that"
+        case .cannotWrite(let path, let errno):
+            "\(path): cannot be written: \(errno.description.lowercasedFirst)"
         case .gpt(let path):
             "\(path): image's partition table is GPT; must be a DOS one (MBR), as Raspberry Pi images have"
         case .noPartitionTable(let path):

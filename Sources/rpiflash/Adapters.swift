@@ -80,6 +80,7 @@ func prepare(
             case .waiting(let process):
                 report(
                     .note("waiting for process \(process.map { "\($0)" } ?? "unknown"), which prepares the same image"))
+            case .unpacking(let progress): report(.unpacking(read: progress.read.bytes, total: progress.total.bytes))
             case .preparing(let done, let total): report(.preparing(bytes: done.bytes, total: total.bytes))
             case .examining, .finishing: break
             }

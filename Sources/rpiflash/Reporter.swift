@@ -90,6 +90,10 @@ final class Reporter: Sendable {
             show("part \(part)", isLast: bytes == total) {
                 Self.transfer("\(target): part \(part) of \(parts)", bytes, total, rate)
             }
+        case .unpacking(let read, let total):
+            show("unpacking", isLast: read == total) {
+                "unpacking the image: \(Self.mebibytes(read)) of \(Self.mebibytes(total))"
+            }
         case .preparing(let bytes, let total):
             show("preparing", isLast: bytes == total) {
                 "preparing the image: \(Self.mebibytes(bytes)) of \(Self.mebibytes(total))"

@@ -110,27 +110,29 @@ private func plainCRC32(_ bytes: Data) -> UInt32 {
         let bench = try Bench()
         let prepared = try await bench.store.prepare(bench.path)
         let pieces = try Data(contentsOf: URL(fileURLWithPath: prepared.pieces.string))
-        #expect(pieces.count == prepared.manifest.pieces * 4)
+        #expect(UInt64(pieces.count) == prepared.manifest.piecesBytes)
         var first = 0
         for chunk in prepared.manifest.chunks {
             let content = try bench.content(of: chunk, in: prepared)
             try bench.image.folder.write(content, to: "content")
             #expect(try run("sha256sum", [bench.image.folder.path("content")]).output.hasPrefix(chunk.sha256 + " "))
             #expect(content.count == chunk.bytes)
-            #expect(chunk.firstPiece == first)
-            let count = (content.count + 32767) / 32768
-            // The first and the last, which may be shorter: bit by bit takes long.
+            #expect(chunk.pieces == UInt64(first))
+            // Whole MiBs: what is missing counts as zeros.
+            let count = (content.count + (1 << 20) - 1) >> 20 * 32
+            let padded = content + Data(count: count * 32768 - content.count)
+            // The first and the last: bit by bit takes long.
             for piece in Set([0, count - 1]) {
-                let bytes = content[(piece * 32768)..<min(content.count, piece * 32768 + 32768)]
-                let stored = pieces[((first + piece) * 4)..<((first + piece) * 4 + 4)].reduce(UInt32(0)) {
+                let bytes = padded[(piece * 32768)..<(piece * 32768 + 32768)]
+                let stored = pieces[(first + piece * 8)..<(first + piece * 8 + 4)].reduce(UInt32(0)) {
                     $0 << 8 | UInt32($1)
                 }
                 #expect(stored == plainCRC32(bytes))
             }
-            first += count
+            first += count * 8
         }
         #expect(plainCRC32(Data("123456789".utf8)) == 0xcbf4_3926)
-        #expect(first == prepared.manifest.pieces)
+        #expect(UInt64(first) == prepared.manifest.piecesBytes)
     }
 
     @Test func `keeps as it is what gzip makes no smaller, and holds zeros in next to nothing`() async throws {
@@ -142,11 +144,48 @@ private func plainCRC32(_ bytes: Data) -> UInt32 {
         let store = ImageStore(at: FilePath(image.folder.path("store")))
         let prepared = try await store.prepare(FilePath(image.path))
         let chunks = prepared.manifest.chunks
-        #expect(chunks.map(\.encoding) == [.raw, .gzip, .gzip, .gzip, .raw])
-        #expect(Set(chunks[1...3].map(\.file)).count == 1)
-        #expect(chunks[1].encodedBytes < 20_000)
-        #expect(chunks[0].encodedBytes == 16 << 20)
+        // Boot but for its first sector, the rootfs's noise and its hole, the first sector.
+        #expect(chunks.map(\.encoding) == [.raw, .raw, .gzip, .gzip, .gzip, .raw])
+        #expect(Set(chunks[2...4].map(\.file)).count == 1)
+        #expect(chunks[2].encodedBytes < 20_000)
+        #expect(chunks[1].encodedBytes == 16 << 20)
         #expect(prepared.manifest.partitions[1].note?.contains("all of it is taken") == true)
+    }
+
+    @Test(arguments: ["xz -0", "gzip -1", "zstd -q", "bzip2 -1", "zip -q os.img.zip"])
+    func `prepares of a compressed image what it prepares of the raw one`(packer: String) async throws {
+        let bench = try Bench(rootMiB: 24)
+        let raw = try await bench.store.prepare(bench.path)
+        let folder = bench.image.folder
+        let suffix = ["xz": "xz", "gz": "gz", "zs": "zst", "bz": "bz2", "zi": "zip"][
+            String(packer.replacingOccurrences(of: "gzip", with: "gz").prefix(2))]
+        let keep = packer.hasPrefix("zip") ? "" : "-k"
+        try run("sh", ["-c", "cd '\(folder.url.path)' && \(packer) \(keep) os.img"])
+        let packed = FilePath(folder.path("os.img.\(try #require(suffix))"))
+        let unpacked = Counter()
+        let prepared = try await bench.store.prepare(packed) { if case .unpacking = $0 { unpacked.count() } }
+        #expect(prepared == raw)
+        #expect(unpacked.value > 10)
+        #expect(bench.names("work") == [])
+        #expect(bench.store.preparedImage(of: packed) == raw)
+    }
+
+    @Test func `says of a compressed image what is wrong with it, and leaves nothing`() async throws {
+        let folder = try TemporaryFolder()
+        try folder.write(noise(1, count: 5 << 20), to: "os.img")
+        try run("gzip", ["-k", folder.path("os.img")])
+        let path = FilePath(folder.path("os.img.gz"))
+        let store = ImageStore(at: FilePath(folder.path("store")))
+        await #expect {
+            try await store.prepare(path)
+        } throws: {
+            "\($0)" == "\(path): image has no partition table; must have a DOS one (MBR) with two partitions"
+        }
+        #expect(truncate(path.string, 1 << 20) == 0)
+        await #expect {
+            try await store.prepare(path)
+        } throws: { "\($0)" == "\(path): image cannot be unpacked (gzip): truncated gzip input" }
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path("store/work")) == [])
     }
 
     // MARK: Identity
