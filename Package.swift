@@ -84,6 +84,10 @@ let package = Package(
         .testTarget(name: "FlashPlanTests", dependencies: ["DiskLayout", "FlashPlan"], swiftSettings: strict),
         .testTarget(name: "InventoryTests", dependencies: ["Inventory"], swiftSettings: strict),
         .testTarget(name: "TFTPTests", dependencies: ["TFTP", "TFTPServer"], swiftSettings: strict),
+        // The TFTP server alone, for virtual_target/bench-tftp; no product.
+        .executableTarget(
+            name: "tftp-bench-server", dependencies: ["TFTPServer"], path: "Tests/TFTPBenchServer",
+            swiftSettings: strict),
         .testTarget(
             name: "FlashingTests", dependencies: ["Flashing", "FlashPlan", "Inventory", "GPIO"], swiftSettings: strict),
         // The built program and the shim on recorded GPIO lines, in QEMU.
