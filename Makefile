@@ -19,7 +19,8 @@ BIN := .build/debug
 BOARDS := $(patsubst uboot/boards/%.yaml,%,$(wildcard uboot/boards/*.yaml))
 SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot virtual_target .ci)
 
-.PHONY: help deps build uboot firmware peers recovery-image demo-image gpio-bench demo test check bench install clean
+.PHONY: help deps build uboot firmware peers recovery-image demo-image gpio-bench demo test check bench bench-tftp \
+    install clean
 
 help: ## this index
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -72,6 +73,11 @@ check: build ## format and lint of Swift and shell, every board's fragments and 
 bench: build demo-image peers ## seconds of a whole flash, rpiflash's TFTP server beside atftpd and tftpd-hpa
 	@uboot/build qemu_arm64
 	@virtual_target/bench
+
+bench-tftp: build peers firmware ## rpiflash's TFTP server beside atftpd, dnsmasq and tftpd-hpa, with U-Boot and lost packets
+	@uboot/build qemu_arm64
+	swift build -c release --product tftp-bench-server
+	@virtual_target/bench-tftp
 
 install: deps ## the programs, templates and boards, below DESTDIR/PREFIX; they run without Swift
 	swift build -c release --static-swift-stdlib --product rpiflash

@@ -107,6 +107,10 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "InventoryTests", dependencies: ["Inventory"], swiftSettings: strict),
         .testTarget(name: "TFTPTests", dependencies: ["TFTP", "TFTPServer"], swiftSettings: strict),
+        // The TFTP server alone, for virtual_target/bench-tftp; no product.
+        .executableTarget(
+            name: "tftp-bench-server", dependencies: ["TFTPServer"], path: "Tests/TFTPBenchServer",
+            swiftSettings: strict),
         .testTarget(
             name: "TFTPServiceTests", dependencies: ["TFTPServer", "TFTPService", system], swiftSettings: strict),
         .testTarget(

@@ -41,7 +41,8 @@ extension TransferFailure: CustomStringConvertible {
 /// - an ACK inside the window means a gap: go on right behind it, at once;
 /// - silence is ended here, after tens of milliseconds, by the window's last block: a client that misses something
 ///   answers with where it is. If it has said that before it says nothing; then the window's first block goes before,
-///   and moves it on. Only when that brings nothing the whole window is repeated;
+///   and moves it on. Only when that brings nothing the whole window is repeated. U-Boot of 2024 and later says nothing
+///   about a gap while the block number is over 32,767: once that has shown, the whole window goes at once;
 /// - ACKs of what was acknowledged before start nothing, and the same ACK goes back once only;
 /// - every packet that was sent again, and that the client had already, may bring its last ACK once more: as many of those
 ///   as were sent start nothing, nor does one that comes before the new window can have arrived. A window that is sent
@@ -121,6 +122,8 @@ public struct Sender: Sendable {
     private var expectedDuplicates = 0
     /// The client may have said already where it is, in an ACK that was taken for such a one.
     private var mayHaveSaidSo = false
+    /// How often in a row single blocks brought no answer and the whole window did.
+    private var fruitlessProbes = 0
 
     /// A transfer of a file of this many bytes.
     public init(size: UInt64, options: TransferOptions) {
@@ -233,7 +236,7 @@ public struct Sender: Sendable {
     }
 
     private mutating func heardWindowEnd(at now: Moment) {
-        hasAnswered = true
+        heard()
         lastHeard = now
         timer.answered(isClear: !isRepeated)
         answerToRepeat = nil
@@ -245,8 +248,19 @@ public struct Sender: Sendable {
         if isRepeated { answerToRepeat = now - sent } else { timer.measured(now - sent) }
     }
 
-    private mutating func heardGap(at now: Moment) {
+    private mutating func heard() {
         hasAnswered = true
+        switch timer.repeats {
+        case 0: break
+        case 1...2: fruitlessProbes = fruitlessProbes >= 2 ? fruitlessProbes : 0
+        default: fruitlessProbes += 1
+        }
+        // Where that U-Boot's numbers are small again, single blocks are better.
+        if UInt16(truncatingIfNeeded: acknowledged) < 0x8000 { fruitlessProbes = 0 }
+    }
+
+    private mutating func heardGap(at now: Moment) {
+        heard()
         lastHeard = now
         timer.answered(isClear: true)
         if !isRepeated, let sent = windowSent { timer.heardGap(after: now - sent) }
@@ -321,18 +335,20 @@ public struct Sender: Sendable {
         // In lock step too U-Boot says only once that it has a block already: then the next one moves it on.
         if options.windowSize == 1, round < 3 { return [send(windowEnd...windowEnd)] }
         let hasSaidSo = wentBackBehind == acknowledged || drainingBehind != nil || mayHaveSaidSo
-        if round == 0, !hasSaidSo { return [send(windowEnd...windowEnd)] }
-        let first = send(acknowledged + 1...acknowledged + 1)
-        if round < (hasSaidSo ? 1 : 2) {
+        let probes = fruitlessProbes >= 2 ? 0 : hasSaidSo ? 1 : 2
+        if round < probes {
+            if round == 0, !hasSaidSo { return [send(windowEnd...windowEnd)] }
+            let first = send(acknowledged + 1...acknowledged + 1)
             return windowEnd > acknowledged + 1 ? [first, send(windowEnd...windowEnd)] : [first]
         }
         var actions = [send(acknowledged + 1...windowEnd)]
         // Not sooner with a window: what a merely slow client has not read yet would all be out of order then.
-        if round > 4 || options.windowSize == 1, windowEnd < lastBlock {
-            // The client may have the whole window and have said so for the last time. A new block moves it on, and
-            // an old one behind that makes it say where it is.
-            windowEnd += 1
-            actions.append(send(windowEnd...windowEnd))
+        if round >= probes + 2 || options.windowSize == 1, windowEnd < lastBlock {
+            // The client may have the whole window and have said so for the last time. The next window moves it on, and
+            // an old block behind that makes it say where it is.
+            let next = windowEnd + 1
+            windowEnd = min(acknowledged + 2 * UInt64(options.windowSize), lastBlock)
+            if next <= windowEnd { actions.append(send(next...windowEnd)) }
             actions.append(send(acknowledged + 1...acknowledged + 1))
         }
         return actions

@@ -16,6 +16,13 @@ final class ListenHandler: ChannelInboundHandler {
         var handler: NIOLoopBound<SessionHandler>?
     }
 
+    /// What a transfer's socket is opened with.
+    private struct Opening: Sendable {
+        /// Of the client, in bytes.
+        let longestPacket: Int
+        let make: @Sendable () -> SessionHandler
+    }
+
     private let root: Root
     private let registry: Registry
     private let group: any EventLoopGroup
@@ -111,12 +118,12 @@ final class ListenHandler: ChannelInboundHandler {
                 registry.refused(path: request.path, address: host, reason: "too many transfers at a time")
                 return refuse(.undefined, "too many transfers", client, context)
             }
-            guard let handler = handler(of: admission, request, host: host, client, context) else { return }
+            guard let opening = opening(for: admission, request, host: host, client, context) else { return }
             lastNumber += 1
             let session = Session(number: lastNumber, path: request.path, isWrite: isWrite)
             sessions[client] = session
             open(
-                handler, session: session, client: client,
+                opening, session: session, client: client,
                 asked: envelope.metadata?.packetInfo?.destinationAddress, context)
         }
     }
@@ -155,22 +162,22 @@ final class ListenHandler: ChannelInboundHandler {
         ended.removeAll { $0 == number }
     }
 
-    private func handler(
-        of admission: Registry.Admission, _ request: Packet.Request, host: String, _ client: SocketAddress,
+    private func opening(
+        for admission: Registry.Admission, _ request: Packet.Request, host: String, _ client: SocketAddress,
         _ context: ChannelHandlerContext
-    ) -> (@Sendable () -> SessionHandler)? {
+    ) -> Opening? {
         switch admission {
         case .refused: nil
-        case .read(let grant): readHandler(request, grant, host: host, client, context)
+        case .read(let grant): reading(request, grant, host: host, client, context)
         case .write(let folder, let name):
-            writeHandler(request, folder: folder, name: name, host: host, client, context)
+            writing(request, folder: folder, name: name, host: host, client, context)
         }
     }
 
-    private func readHandler(
+    private func reading(
         _ request: Packet.Request, _ grant: Grant, host: String, _ client: SocketAddress,
         _ context: ChannelHandlerContext
-    ) -> (@Sendable () -> SessionHandler)? {
+    ) -> Opening? {
         let file: ServedFile
         do {
             file = try root.open(grant)
@@ -180,17 +187,17 @@ final class ListenHandler: ChannelInboundHandler {
             return nil
         }
         let options = TransferOptions(answering: request.options, size: file.size, limits: limits)
-        return { [registry] in
+        return Opening(longestPacket: 512) { [registry] in
             ReadHandler(file: file, name: grant.name, address: host, options: options) {
                 registry.report($0, folder: grant.folder)
             }
         }
     }
 
-    private func writeHandler(
+    private func writing(
         _ request: Packet.Request, folder: String, name: String, host: String, _ client: SocketAddress,
         _ context: ChannelHandlerContext
-    ) -> (@Sendable () -> SessionHandler)? {
+    ) -> Opening? {
         if let size = TransferOptions.announcedSize(request.options), size > UInt64(Job.longestUpload) {
             registry.refused(path: request.path, address: host, reason: "an upload of \(size) bytes")
             refuse(.diskFull, "at most \(Job.longestUpload) bytes are taken", client, context)
@@ -198,7 +205,7 @@ final class ListenHandler: ChannelInboundHandler {
         }
         let options = TransferOptions(answering: request.options, size: nil, limits: limits)
         let path = request.path
-        return { [registry, farewells] in
+        return Opening(longestPacket: options.blockSize + Packet.dataHeaderSize) { [registry, farewells] in
             WriteHandler(options: options, farewells: farewells) {
                 registry.take(upload: $0, name: name, folder: folder)
             } failed: {
@@ -209,7 +216,7 @@ final class ListenHandler: ChannelInboundHandler {
 
     /// Opens the transfer's socket on the address that the client asked, so that the answer comes from there.
     private func open(
-        _ make: @escaping @Sendable () -> SessionHandler, session: Session, client: SocketAddress,
+        _ opening: Opening, session: Session, client: SocketAddress,
         asked: SocketAddress?, _ context: ChannelHandlerContext
     ) {
         let local = asked?.ipAddress ?? context.channel.localAddress?.ipAddress ?? "0.0.0.0"
@@ -218,9 +225,14 @@ final class ListenHandler: ChannelInboundHandler {
         let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
         let listenLoop = context.eventLoop
         let opened = DatagramBootstrap(group: loop)
-            .channelOption(.maxMessagesPerRead, value: 64)
+            // One packet at a time: a second read would mostly find none.
+            .channelOption(.maxMessagesPerRead, value: 1)
+            // A byte more than agreed, or what is too long would look right.
+            .channelOption(
+                .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: opening.longestPacket + 1)
+            )
             .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(make()) }
+                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(opening.make()) }
             }
             .bind(host: local, port: 0)
             .flatMap { channel in channel.connect(to: client).map { channel } }

@@ -20,7 +20,6 @@ import Testing
         world.with { $0.answers = { $0.clock.now.offset > .seconds(30) } }
         let result = try await world.flash(world.request(waitPort: 2222))
         #expect(result.proven.written == ByteCount(5 << 20))
-        #expect(result.parts == 2)
         // 10 events a second apart and OK, a second to settle.
         #expect(result.flashTime == .seconds(12))
         #expect(try #require(result.upAfter) > .seconds(18))
@@ -165,7 +164,7 @@ import Testing
         case "inspection": world.with { $0.inspect = { _ in throw Trouble("x.img: image is empty") } }
         case "other span": world.with { $0.inspect = { _ in try layout(rootfsSectors: 8, span: 16384) } }
         case "large rootfs": world.with { $0.inspect = { _ in try layout(rootfsSectors: 999_999) } }
-        case "part size": request.partSize = .mebibytes(4)
+        case "part size": request.delivery = .parts(.mebibytes(4))
         case "no root": request.root = world.home.path.appending("nowhere")
         case "root is a file":
             request.root = world.home.path.appending("file")

@@ -11,12 +11,12 @@ import Testing
         try PartsPlan(image: try layout(rootfsSectors: rootfsSectors), partSize: partSize)
     }
 
-    private static func follower(_ plan: PartsPlan) -> Follower {
+    private static func follower(_ plan: PartsPlan) -> Follower<PartsPlan> {
         Follower(plan: plan, target: "camera", requestTimeout: .seconds(45), silenceTimeout: .seconds(60), start: .zero)
     }
 
     /// Takes the events, a second apart, and judges when everything is settled.
-    private static func judge(_ events: [ServeEvent], plan: PartsPlan) throws -> Outcome? {
+    private static func judge(_ events: [ServeEvent], plan: PartsPlan) throws -> Proven? {
         var follower = follower(plan)
         var now = Duration.zero
         for event in events {

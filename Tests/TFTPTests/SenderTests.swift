@@ -193,6 +193,61 @@ struct SimulatedReadTests {
         }
     }
 
+    @Test(arguments: [0, 1, 10, 50])
+    func `a later U-Boot, which is silent about gaps past block 32,767, never waits in vain`(loss: Int) {
+        let read = simulateRead(
+            size: 8 * 80_000, options: agreed(window: 32, blockSize: 8), client: LaterUBootClient(window: 32),
+            network: Network(lossToClient: loss), seed: UInt64(loss))
+        #expect(read.isComplete && read.failure == nil)
+        #expect(read.blocks == 80_001)
+        #expect(read.clientTimeouts == 0)
+        // 10 s without loss. A timeout of U-Boot's for each gap would be 3,000 s and more at 10 of 1000.
+        #expect(read.seconds < (loss < 50 ? 60 : 600), "\(read.seconds) s")
+    }
+
+    @Test func `a later U-Boot whose ack of a window was lost goes on within a second`() throws {
+        var sender = Sender(size: 8 * 40_000, options: agreed(window: 4, blockSize: 8))
+        var client = LaterUBootClient(window: 4)
+        var now = at(0)
+        _ = sender.start(at: now)
+        var actions = sender.receive(acknowledgement: 0, at: now)
+        while sender.acknowledged < 36_000, case .sendBlocks(let blocks)? = actions.first {
+            for block in blocks {
+                for number in client.receive(block: UInt16(block), isLast: false) {
+                    now = now + Interval(nanoseconds: 500_000)
+                    actions = sender.receive(acknowledgement: number, at: now)
+                }
+            }
+        }
+        // The client gets this window; its ACK does not come.
+        guard case .sendBlocks(let lost)? = actions.first else { throw Failure() }
+        for block in lost {
+            #expect(client.receive(block: UInt16(block), isLast: false).count == (block == lost.last ? 1 : 0))
+        }
+        let silent = now
+        var heard: [UInt16] = []
+        while heard.isEmpty, let deadline = sender.deadline, deadline < silent + .seconds(5) {
+            now = deadline
+            for case .sendBlocks(let blocks) in sender.expire(at: deadline) {
+                for block in blocks { heard += client.receive(block: UInt16(block), isLast: false) }
+            }
+        }
+        #expect(heard == [36_008])
+        #expect(now < silent + .seconds(1))
+    }
+    private struct Failure: Error {}
+
+    @Test(arguments: [4, 8, 16, 31])
+    func `a receive ring smaller than the window slows a client down, no more`(ring: Int) {
+        var network = Network(perPacket: 400)
+        network.ring = ring
+        let read = simulateRead(
+            size: 4 << 20, options: agreed(window: 32), client: UBootClient(window: 32), network: network, seed: 1)
+        #expect(read.isComplete && read.failure == nil && read.clientTimeouts == 0)
+        // 1.1 s with a ring that takes the window.
+        #expect(read.seconds < 30, "\(read.seconds) s")
+    }
+
     @Test func `with losses the rate stays near the loss-free one`() {
         func seconds(_ perThousand: Int) -> Double {
             let runs = (0..<UInt64(9)).map { seed in

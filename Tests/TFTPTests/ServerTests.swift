@@ -54,7 +54,7 @@ func isInstalled(_ program: String) -> Bool {
 
 /// A client that someone else wrote.
 enum ForeignClient: String, CaseIterable, Sendable {
-    case curl, atftp
+    case curl, atftp, busybox
     case tftpHPA = "tftp"
 
     func arguments(get remote: String, to local: String, port: Int) -> [String] {
@@ -65,6 +65,7 @@ enum ForeignClient: String, CaseIterable, Sendable {
                 "--option", "windowsize 8", "--option", "blksize 1468", "-g", "-r", remote, "-l", local, "127.0.0.1",
                 "\(port)",
             ]
+        case .busybox: ["tftp", "-g", "-b", "1468", "-r", remote, "-l", local, "127.0.0.1", "\(port)"]
         case .tftpHPA: ["-m", "binary", "127.0.0.1", "\(port)", "-c", "get", "127.0.0.1:\(remote)", local]
         }
     }
@@ -73,6 +74,7 @@ enum ForeignClient: String, CaseIterable, Sendable {
         switch self {
         case .curl: ["-s", "-T", local, "tftp://127.0.0.1:\(port)/\(remote)"]
         case .atftp: ["-p", "-l", local, "-r", remote, "127.0.0.1", "\(port)"]
+        case .busybox: ["tftp", "-p", "-l", local, "-r", remote, "127.0.0.1", "\(port)"]
         case .tftpHPA: ["-m", "binary", "127.0.0.1", "\(port)", "-c", "put", local, "127.0.0.1:\(remote)"]
         }
     }
@@ -104,11 +106,17 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
             #expect((got ?? Data()) == Data(pattern(size)), "\(size) bytes")
             try? FileManager.default.removeItem(atPath: "\(root.path)/got")
         }
-        try Data([1, 2, 3, 4, 5, 6, 7, 8]).write(to: URL(filePath: "\(root.path)/outcome"))
-        let status = try run(
-            client.rawValue, client.arguments(put: "outcome", to: "\(TemporaryRoot.mac)/OK", port: server.port),
-            in: root.path)
-        #expect(status == 0)
+        let outcomes: [(String, [UInt8])] = [
+            ("OK", [1, 2, 3, 4, 5, 6, 7, 8]), ("FAILED", pattern(512)), ("REPORT", pattern(65536)),
+        ]
+        for (name, content) in outcomes {
+            try Data(content).write(to: URL(filePath: "\(root.path)/outcome"))
+            let status = try run(
+                client.rawValue,
+                client.arguments(put: "outcome", to: "\(TemporaryRoot.mac)/\(name)", port: server.port),
+                in: root.path)
+            #expect(status == 0, "\(name)")
+        }
         await server.stop()
 
         var completed: [String] = []
@@ -123,7 +131,7 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
         }
         // A client may begin the next one before the last ACK of the one before is read.
         #expect(Set(completed) == Set(sizes.map { "rpi_image_part_\($0)" }) && completed.count == sizes.count)
-        #expect(uploads == [.uploaded(name: "OK", content: [1, 2, 3, 4, 5, 6, 7, 8])])
+        #expect(uploads == outcomes.map { .uploaded(name: $0.0, content: $0.1) })
         #expect(!FileManager.default.fileExists(atPath: "\(root.folder)/OK"), "an upload is never written to disk")
     }
 

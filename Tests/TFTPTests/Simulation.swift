@@ -26,6 +26,8 @@ struct Network {
     var perPacket: Int64 = 60
     /// Of a thousand packets, after how many it does nothing for 1 to 60 ms.
     var stalls = 0
+    /// How many packets wait in the client's receive ring; more are lost.
+    var ring = Int.max
 }
 
 /// A client of a read, driven by packets and its own timer.
@@ -84,6 +86,25 @@ struct UBootClient: ReadClient {
         timeouts += 1
         return [current]
     }
+}
+
+/// U-Boot from 2024 on, net/tftp.c: it is silent about blocks that it has, and compares a 16-bit block number as a signed
+/// one, so that past block 32,767 a gap too looks like a block that it has.
+struct LaterUBootClient: ReadClient {
+    private var earlier: UBootClient
+    var blocks: UInt64 { earlier.blocks }
+    var isComplete: Bool { earlier.isComplete }
+    var timeouts: Int { earlier.timeouts }
+
+    init(window: UInt16) { earlier = UBootClient(window: window) }
+
+    mutating func receiveOptions() -> [UInt16] { earlier.receiveOptions() }
+    mutating func receive(block: UInt16, isLast: Bool) -> [UInt16] {
+        let expected = UInt16(truncatingIfNeeded: blocks) &+ 1
+        if block != expected, Int(expected) - Int(Int16(bitPattern: block)) > 0 { return [] }
+        return earlier.receive(block: block, isLast: isLast)
+    }
+    mutating func timeout() -> [UInt16] { earlier.timeout() }
 }
 
 /// A client of RFC 1350: lock step, repeats its ACK for what it has already.
@@ -190,6 +211,7 @@ func simulateRead(
                 clientDeadline = now + 5_000_000_000
                 answer(client.receiveOptions())
             case .toClient(let block):
+                if max(0, clientFree - now) / (network.perPacket * 1000) >= network.ring { continue }
                 hasHeard = true
                 clientFree = max(now, clientFree) + network.perPacket * 1000
                 if generator.happens(perThousand: network.stalls) {

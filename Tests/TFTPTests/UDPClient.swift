@@ -91,22 +91,31 @@ final class UDPClient {
         return try? Packet(parsing: bytes.span)
     }
 
-    /// Reads a file in lock step, with blocks of 512 bytes or as agreed; nil where the server refuses or is silent.
+    /// Reads a file as plainly as it can be done; nil where the server refuses or is silent.
     func fetch(_ path: String, options: [Packet.Option] = []) -> [UInt8]? {
         send(.readRequest(Packet.Request(path: path, options: options)))
         var content: [UInt8] = []
-        var next: UInt16 = 1
-        var blockSize = 512
+        var block: UInt16 = 0
+        var (blockSize, window) = (512, 1)
+        var sinceAcknowledgement = 0
         while let packet = receive() {
             switch packet {
             case .optionAcknowledgement(let options):
-                blockSize = options.first { $0.name == "blksize" }.flatMap { Int($0.value) } ?? 512
+                func value(_ name: String) -> Int? {
+                    options.first { $0.name == name }.flatMap { Int($0.value) }
+                }
+                (blockSize, window) = (value("blksize") ?? 512, value("windowsize") ?? 1)
                 send(.acknowledgement(block: 0))
-            case .data(next, let payload):
+            case .data(block &+ 1, let payload):
                 content += payload
-                send(.acknowledgement(block: next))
-                next &+= 1
-                if payload.count < blockSize { return content }
+                block &+= 1
+                sinceAcknowledgement += 1
+                let isLast = payload.count < blockSize
+                if isLast || sinceAcknowledgement == window {
+                    send(.acknowledgement(block: block))
+                    sinceAcknowledgement = 0
+                }
+                if isLast { return content }
             case .data: continue
             default: return nil
             }
