@@ -137,12 +137,13 @@ final class ListenHandler: ChannelInboundHandler {
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         let listenLoop = context.eventLoop
         handler.eventLoop.execute {
-            guard !handler.value.requestRepeated() else { return }
-            listenLoop.execute {
-                let (this, context) = bound.value
-                this.end(session.number, client: envelope.remoteAddress)
-                guard context.channel.isActive else { return }
-                this.admit(request, isWrite: isWrite, host: host, envelope, context)
+            handler.value.requestRepeated {
+                listenLoop.execute {
+                    let (this, context) = bound.value
+                    this.end(session.number, client: envelope.remoteAddress)
+                    guard context.channel.isActive else { return }
+                    this.admit(request, isWrite: isWrite, host: host, envelope, context)
+                }
             }
         }
     }

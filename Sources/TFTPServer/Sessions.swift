@@ -96,8 +96,9 @@ class SessionHandler: ChannelInboundHandler {
     // What the two kinds of transfer do; a class hierarchy because a channel handler is one.
     fileprivate var deadline: Moment? { nil }
     func begin() {}
-    /// The client sent its request again; false where the transfer is over.
-    func requestRepeated() -> Bool { false }
+    /// The client sent its request again. Where the transfer is over, or as soon as it is, the request is a new one:
+    /// `again` is called.
+    func requestRepeated(orElse again: @escaping () -> Void) { again() }
     /// The client asked for something else.
     func abandon() {}
     fileprivate func receive(_ packet: Packet, at now: Moment) {}
@@ -115,6 +116,8 @@ final class ReadHandler: SessionHandler {
     private var lastProgress = Moment(nanoseconds: 0)
     private var isOver = false
     private var isAllSent = false
+    /// Called when the client has the whole file: it has asked for it once more.
+    private var again: (() -> Void)?
     /// The kernel cuts what is written into packets.
     private var isSegmented = false
 
@@ -141,11 +144,12 @@ final class ReadHandler: SessionHandler {
         arm()
     }
 
-    override func requestRepeated() -> Bool {
-        guard !isOver else { return false }
+    override func requestRepeated(orElse again: @escaping () -> Void) {
+        guard !isOver else { return again() }
+        // The last ACK is on another socket than the request and may be read after it.
+        if isAllSent, sender.acknowledged > 0 { self.again = again }
         perform(sender.requestRepeated(at: .now))
         arm()
-        return true
     }
 
     override func abandon() { finish(.abandoned) }
@@ -189,6 +193,8 @@ final class ReadHandler: SessionHandler {
                     file: name, bytes: file.size, sent: sender.counters.sent, repeated: sender.counters.repeated))
         }
         dally()
+        if failure == nil { again?() }
+        again = nil
     }
 
     /// Sends the blocks: a whole window with one system call where the kernel cuts it into packets itself, else with
@@ -301,11 +307,10 @@ final class WriteHandler: SessionHandler {
         arm()
     }
 
-    override func requestRepeated() -> Bool {
-        guard !isOver, !isTaken else { return false }
+    override func requestRepeated(orElse again: @escaping () -> Void) {
+        guard !isOver, !isTaken else { return again() }
         perform(receiver.requestRepeated(at: .now))
         arm()
-        return true
     }
 
     override func abandon() {

@@ -89,15 +89,14 @@ import Testing
         let (server, _) = try await serve(root, [])
         let client = try upload("OK", to: server)
         client.connect(to: client.peer)
-        async let stopped: Duration = ContinuousClock().measure { await server.stop() }
+        async let stopped: Void = server.stop()
         for _ in 0..<3 {
             // The ACKs that come unasked.
             while client.receive(within: 250) != nil {}
             client.send(.data(block: 1, payload: [1]))
             #expect(client.receive(within: 500) == .acknowledgement(block: 1))
         }
-        let duration = await stopped
-        #expect(duration >= .seconds(1) && duration < .seconds(4))
+        await stopped
     }
 
     @Test func `stopping does not wait for a client that has gone, nor for none`() async throws {
