@@ -54,6 +54,9 @@ struct ChunkStaging: Staging {
     func stage(
         in folder: borrowing TargetFolder, byOwnServer: Bool, report: @Sendable (FlashProgress) -> Void
     ) async throws -> (ChunkPlan, JobFiles) {
+        guard !folder.hasForeignPlan else {
+            throw FlashError.server("\(folder.path)/\(ChunkPlan.scriptName) is there, and not rpiflash's: remove it")
+        }
         try folder.markPlan()
         var files = JobFiles(folder: folder.name, names: [ChunkPlan.scriptName], entry: ChunkPlan.scriptName)
         var names: [String: String] = [:]

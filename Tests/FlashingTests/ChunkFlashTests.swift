@@ -121,7 +121,7 @@ import Testing
 
     @Test(arguments: [
         ("no report", "proves nothing: it uploaded no REPORT"),
-        ("another job", "another job"), ("a sector less", "sectors"), ("a chunk less", "chunks"),
+        ("another job", "is about job 0123456789abcdef"), ("a sector less", "sectors"), ("a chunk less", "chunks"),
         ("no text", "REPORT"), ("OK of 7 bytes", "7 bytes"), ("another count in OK", "bytes in OK"),
         ("failed", "contradict"),
     ])

@@ -287,7 +287,7 @@ import Testing
         let world = try World().ownServer().resets { try $0.flashWell() }
         try FileManager.default.createDirectory(atPath: world.folder.string, withIntermediateDirectories: true)
         let stale = [
-            "rpi_image_part_0", "rpi_image_part_77", "rpi_image_parts", ".rpi_image_parts.new", "OK", "FAILED",
+            "rpi_image_part_0", "rpi_image_part_77", "rpi_image_parts", ".rpiflash-new", "OK", "FAILED",
             "REPORT", "rpiflash-probe",
         ]
         let others = ["rpi_image_part_", "rpi_image_part_1.bak", "notes.txt"]
@@ -470,7 +470,7 @@ import Testing
             }
             #expect(
                 try names(in: world.folder)
-                    == ["FAILED", "OK", "rpi_image_part_0", "rpi_image_part_1", "rpi_image_parts"])
+                    == ["FAILED", "OK", "REPORT", "rpi_image_part_0", "rpi_image_part_1", "rpi_image_parts"])
             try world.flashWell()
         }
         world.with { $0.claim = { .foreign(ForeignDouble(world: $0, serves: $0.root, takes: $0.root)) } }
