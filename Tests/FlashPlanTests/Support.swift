@@ -4,6 +4,7 @@ import FlashPlan
 import Foundation
 import Subprocess
 import SystemPackage
+import Testing
 
 private let templates = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
     .appending("templates")
