@@ -102,7 +102,7 @@ if test ${l_network} = yes; then
     setenv tftptimeoutcountmax 5
 
     # 3. A flash plan says all that is to be done, and reports for itself. l_api: the version of the names that it may
-    # use; l_hashes: how many hash and crc32 it may run, each costs 350 bytes of memory (CONFIG_SYS_MALLOC_LEN).
+    # use; l_hashes: how many hash and crc32 it may run, each costs 320 bytes of memory (CONFIG_SYS_MALLOC_LEN).
     setenv l_api 1
     setenv l_hashes 0x8000
     if tftpboot ${l_plan} ${ethaddr}/flash.scr; then

@@ -120,7 +120,7 @@ setenv p_store 'setenv p_cause "the card does not hold what was written"; run p_
 # of the whole MiB. MiBs that differ are looked at closer; the pieces found are taken from the image itself, where that
 # is cheaper than the chunk's file, which it seldom is not: a run of pieces counts as 128 KiB more than it has. The chunk
 # then must have its SHA-256 as a whole before a byte is written.
-# U-Boot 2023.01 loses about 350 bytes of memory at each crc32 and hash: their number is limited (l_hashes), and two for
+# U-Boot 2023.01 loses about 320 bytes of memory at each crc32 and hash: their number is limited (l_hashes), and two for
 # each chunk are kept back.
 setenv p_pieces {{pieces}}
 setenv p_hashes 1000

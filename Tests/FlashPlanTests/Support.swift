@@ -16,12 +16,18 @@ func planTemplates() throws -> PlanTemplates {
     return PlanTemplates(plan: try template("plan.cmd"), chunk: try template("plan-chunk.cmd"))
 }
 
+/// 32 times the same byte.
+private func repeated(_ byte: UInt8) -> SHA256Digest {
+    guard let digest = SHA256Digest([UInt8](repeating: byte, count: 32)) else { preconditionFailure("32 bytes") }
+    return digest
+}
+
 extension ChunkPlan.Chunk {
     /// A raw chunk whose digest is its number in every byte.
     init(_ number: UInt8, _ partition: CardPartition, _ offset: UInt64, _ size: UInt64, name: String? = nil) {
         self.init(
             place: ChunkPlace(partition: partition, offset: SectorCount(offset), size: SectorCount(size)),
-            digest: SHA256Digest([UInt8](repeating: number, count: 32))!,  // 32 bytes
+            digest: repeated(number),
             file: ChunkPlan.ChunkFile(
                 name: name ?? "c\(number)", encoding: .raw, size: SectorCount(size).byteCount))
     }
