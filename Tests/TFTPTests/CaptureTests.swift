@@ -5,7 +5,7 @@ import Testing
 
 /// What someone else's decoder says about our packets on the wire. Capturing needs root.
 @Suite(
-    .timeLimit(.minutes(1)), .enabled(if: requiresClients || (isInstalled("tshark") && getuid() == 0)))
+    .timeLimit(.minutes(10)), .enabled(if: requiresClients || (isInstalled("tshark") && getuid() == 0)))
 struct CaptureTests {
     @Test func `tshark decodes every packet of transfers without a malformed one`() async throws {
         let root = try TemporaryRoot()
@@ -16,7 +16,7 @@ struct CaptureTests {
         let capture = Process()
         capture.executableURL = URL(filePath: "/usr/bin/env")
         capture.arguments = [
-            "dumpcap", "-q", "-a", "duration:50", "-i", "lo", "-f", "udp and host 127.0.0.1", "-w",
+            "dumpcap", "-q", "-a", "duration:500", "-i", "lo", "-f", "udp and host 127.0.0.1", "-w",
             "\(root.path)/capture",
         ]
         let messages = Pipe()

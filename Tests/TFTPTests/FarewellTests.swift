@@ -5,7 +5,7 @@ import Testing
 
 /// The end of a transfer: U-Boot takes an ICMP 'port unreachable' for a late or doubled packet for a failure of a load
 /// that it has already.
-@Suite(.timeLimit(.minutes(1))) struct FarewellTests {
+@Suite(.timeLimit(.minutes(10))) struct FarewellTests {
     private static let mac = TemporaryRoot.mac
 
     private func serve(_ root: borrowing TemporaryRoot, _ files: Set<String>) async throws
@@ -76,7 +76,8 @@ import Testing
         #expect(client.fetch("\(Self.mac)/other") == [7])
         client.connect(to: left)
         client.send(.acknowledgement(block: 1))
-        #expect(client.receive(within: 100) == nil)
+        // A repeat from before it was left may still come.
+        while client.receive(within: 100) != nil {}
         #expect(!client.isRefused)
         await server.stop()
         var interrupted: [ServerEvent] = []
@@ -103,9 +104,9 @@ import Testing
         let root = try TemporaryRoot()
         try root.write("file", [1])
         for isUpload in [false, true] {
-            // The fastest of some: the other tests keep the machine busy.
+            // The fastest of some: the other tests keep the machine busy. Waiting would take a second at least.
             var fastest = Duration.seconds(60)
-            for _ in 0..<5 where fastest > .milliseconds(500) {
+            for _ in 0..<10 where fastest >= .seconds(1) {
                 let (server, _) = try await serve(root, ["file"])
                 if isUpload {
                     // Its port is closed: the ACK that is sent once more brings an ICMP.
@@ -115,7 +116,7 @@ import Testing
                 }
                 fastest = min(fastest, await ContinuousClock().measure { await server.stop() })
             }
-            #expect(fastest < .milliseconds(500), "\(isUpload)")
+            #expect(fastest < .seconds(1), "\(isUpload)")
         }
     }
 }

@@ -4,7 +4,7 @@ import TFTPServer
 import Testing
 
 /// What a client may do that means no good, with real sockets.
-@Suite(.timeLimit(.minutes(1))) struct HostileClientTests {
+@Suite(.timeLimit(.minutes(10))) struct HostileClientTests {
     private static let mac = TemporaryRoot.mac
     private static let path = "\(TemporaryRoot.mac)/file"
     private let root: TemporaryRootBox

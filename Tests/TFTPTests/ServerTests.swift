@@ -83,7 +83,7 @@ enum ForeignClient: String, CaseIterable, Sendable {
 /// In CI a missing client fails the test; elsewhere it is skipped.
 let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
 
-@Suite(.timeLimit(.minutes(2))) struct ServerTests {
+@Suite(.timeLimit(.minutes(10))) struct ServerTests {
     private func job(_ files: Set<String>, address: String = "127.0.0.1") -> Job {
         Job(folder: TemporaryRoot.mac, files: files, address: address)
     }
