@@ -187,9 +187,13 @@ final class ListenHandler: ChannelInboundHandler {
             refuse(.fileNotFound, "file not found", client, context)
             return nil
         }
+        var limits = limits
+        limits.windowSize = min(limits.windowSize, registry.window(folder: grant.folder))
         let options = TransferOptions(answering: request.options, size: file.size, limits: limits)
         return Opening(longestPacket: 512) { [registry] in
             ReadHandler(file: file, name: grant.name, address: host, options: options) {
+                registry.learn(folder: grant.folder, from: $0, granted: $1, isComplete: $2)
+            } report: {
                 registry.report($0, folder: grant.folder)
             }
         }

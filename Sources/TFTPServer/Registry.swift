@@ -1,4 +1,5 @@
 internal import Synchronization
+internal import TFTP
 
 /// The jobs of a server, who may do what for them, and what came in.
 final class Registry: Sendable {
@@ -7,6 +8,7 @@ final class Registry: Sendable {
         var events: AsyncStream<ServerEvent>.Continuation
         var uploads: [String: [UInt8]] = [:]
         var refusals: Set<String> = []
+        var windows = WindowMemory()
     }
 
     private let entries = Mutex<[String: Entry]>([:])
@@ -48,6 +50,14 @@ final class Registry: Sendable {
     func report(_ event: ServerEvent, folder: String) {
         let events = entries.withLock { $0[folder]?.events }
         events?.yield(event)
+    }
+
+    /// The largest window for the next transfer of a job, in blocks.
+    func window(folder: String) -> Int { entries.withLock { $0[folder]?.windows.window } ?? WindowMemory().window }
+
+    /// Learns from a transfer that is over.
+    func learn(folder: String, from counters: Sender.Counters, granted: Int, isComplete: Bool) {
+        entries.withLock { $0[folder]?.windows.learn(from: counters, granted: granted, isComplete: isComplete) }
     }
 
     /// What a request names, where its sender may have it.

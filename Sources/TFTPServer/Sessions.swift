@@ -112,6 +112,7 @@ final class ReadHandler: SessionHandler {
     private let file: ServedFile
     private let name: String
     private let report: (ServerEvent) -> Void
+    private let learn: (Sender.Counters, Int, Bool) -> Void
     private let address: String
     private var lastProgress = Moment(nanoseconds: 0)
     private var isOver = false
@@ -126,8 +127,10 @@ final class ReadHandler: SessionHandler {
 
     init(
         file: ServedFile, name: String, address: String, options: TransferOptions,
+        learn: @escaping (_ counters: Sender.Counters, _ granted: Int, _ isComplete: Bool) -> Void,
         report: @escaping (ServerEvent) -> Void
     ) {
+        self.learn = learn
         self.file = file
         self.name = name
         self.address = address
@@ -185,6 +188,14 @@ final class ReadHandler: SessionHandler {
     private func finish(_ failure: TransferFailure?) {
         guard !isOver else { return }
         isOver = true
+        if sender.options.windowSize > 1 {
+            switch failure {
+            case nil: learn(sender.counters, sender.options.windowSize, true)
+            case .silence: learn(sender.counters, sender.options.windowSize, false)
+            // What a client does on purpose says nothing about the network.
+            default: break
+            }
+        }
         if let failure {
             report(.interrupted(file: name, reason: failure.description))
         } else {
