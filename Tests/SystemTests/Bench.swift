@@ -110,7 +110,8 @@ struct VirtualTarget: Sendable {
                 "TFTP": directory.appending("tftp").string, "CARD": cardFile.string,
                 "FLASH": """
                 \(Bench.binaries.appending("rpiflash").string) flash --inventory \(directory.string)/targets.csv \
-                --card \(cardFile.string) --tftp-root \(directory.string)/tftp
+                --card \(cardFile.string) --tftp-root \(directory.string)/tftp --store \(Bench.scratch.string)/store \
+                --service \(directory.string)/no-service
                 """,
             ],
             seconds: seconds, prefix: [Bench.virtualTarget.string, "exec", directory.string, "--"])
@@ -118,7 +119,7 @@ struct VirtualTarget: Sendable {
 
     /// Flashes the image and expects exit status 0. The small images have no kernel, so nothing comes up.
     @discardableResult
-    func flash(_ options: String = "--no-wait", seconds: Int = 180) async throws -> CommandResult {
+    func flash(_ options: String = "--protocol parts --no-wait", seconds: Int = 180) async throws -> CommandResult {
         let result = try await exec("mkdir -p $TFTP; $FLASH \(options) $IMAGE vt", seconds: seconds)
         #expect(result.status == 0, result.all)
         return result

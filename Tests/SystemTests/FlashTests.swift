@@ -13,10 +13,11 @@ extension SystemTests {
             let target = try await VirtualTarget("whole", card: fixture, cardSize: "256MiB")
             let result = try await target.flash("--wait-timeout 180s", seconds: 300)
 
-            // Exit status 0 is proven: the exact count, and the target answers.
-            let bytes = try await bash("stat -Lc %s $IMAGE", ["IMAGE": fixture.image.string]).stdout
-            let expected = try #require(Int(bytes.trimmingCharacters(in: .whitespacesAndNewlines))) - (4 << 20)
-            #expect(result.stdout.contains("\(expected)"), result.all)
+            // Exit status 0 is proven: everything that is in use, and the target answers.
+            #expect(
+                result.stdout.contains(
+                    /flashed and proven, (\d+) bytes \(\1 written, \d+ loaded\) in .* TCP port 22 answered/), result.all
+            )
             let up = try #require(
                 target.console.firstMatch(of: /rpiflash-demo: up, root is (\S+)/), "\(target.console)")
             #expect(up.output.1 == "/dev/mmcblk0p3")
@@ -57,7 +58,7 @@ extension SystemTests {
     @Suite(.serialized) struct Flashing {
         @Test func `law 2 - flashes in more than 10 parts, and the card equals the image`() async throws {
             let target = try await VirtualTarget("parts", card: OSImageFixture.long.value)
-            let result = try await target.flash("--no-wait --part-size 5MiB")
+            let result = try await target.flash("--protocol parts --no-wait --part-size 5MiB")
             #expect(try await target.holdsImage())
             #expect(try await target.keepsPartition1())
             #expect(target.console.contains("rpi_image_part_11"))
@@ -83,7 +84,8 @@ extension SystemTests {
                 "cp $IMAGE $ODD; truncate -s -100 $ODD; cp $ODD $ODD.padded; truncate -s +100 $ODD.padded",
                 ["IMAGE": small.image.string, "ODD": odd.string])
             #expect(made.status == 0, made.all)
-            let result = try await target.exec("mkdir -p $TFTP; $FLASH --no-wait $IMAGE vt", image: odd)
+            let result = try await target.exec(
+                "mkdir -p $TFTP; $FLASH --protocol parts --no-wait $IMAGE vt", image: odd)
             #expect(result.status == 0, result.all)
             #expect(result.stdout.contains("\(20 << 20)"), result.all)
             #expect(try await target.holdsImage(FilePath(odd.string + ".padded")))
@@ -109,10 +111,14 @@ extension SystemTests {
                 \(command) & server=$!
                 trap 'kill $server' EXIT
                 for i in {1..50}; do ss -Hlun sport = :69 | grep -q . && break; sleep 0.1; done
-                $FLASH --no-wait $IMAGE vt
+                $FLASH --protocol parts --no-wait $IMAGE vt
+                ls -A $TFTP >&2
+                $FLASH --protocol plan --full --no-wait $IMAGE vt
                 ls -A $TFTP >&2
                 """)
             #expect(result.status == 0, result.all)
+            #expect(result.stdout.components(separatedBy: "flashed and proven").count == 3, result.all)
+            #expect(target.console.contains("rpiflash: running the flash plan"))
             #expect(
                 result.stderr.contains("using the TFTP server that is there, on 192.168.77.1:69"), result.all)
             #expect(try await target.holdsImage())

@@ -30,7 +30,7 @@ extension SystemTests {
             try await target.flash()
             let cut = try await target.exec(
                 """
-                $FLASH --no-wait --part-size 5MiB $IMAGE vt & job=$!
+                $FLASH --protocol parts --no-wait --part-size 5MiB $IMAGE vt & job=$!
                 trap 'kill -KILL $job 2>/dev/null || true' EXIT
                 seen=$(stat -c %s $D/console.log)
                 until [ -s $D/qemu.pid ]; do sleep 0.1; done
@@ -51,7 +51,7 @@ extension SystemTests {
             let killed = try await target.exec(
                 """
                 mkdir -p $TFTP
-                $FLASH --no-wait --part-size 20MiB $IMAGE vt & job=$!
+                $FLASH --protocol parts --no-wait --part-size 20MiB $IMAGE vt & job=$!
                 trap 'kill -KILL $job 2>/dev/null || true' EXIT
                 until [ -s $D/qemu.pid ]; do sleep 0.1; done
                 $VT wait $D "Filename '.*rpi_image_part_1'" --timeout 120
@@ -70,7 +70,7 @@ extension SystemTests {
                 """
                 mkdir -p $TFTP
                 sed -i "s#reset_command#&#; s#\\"\\(.*reset .*\\)\\"#\\"rm $TFTP/$MAC/rpi_image_part_7; \\1\\"#" $D/targets.csv
-                $FLASH --no-wait --part-size 5MiB $IMAGE vt
+                $FLASH --protocol parts --no-wait --part-size 5MiB $IMAGE vt
                 """)
             #expect(result.status == 2, result.all)
             #expect(target.console.contains("rpiflash: part 0x7 did not load in full"), "\(target.console)")
@@ -84,7 +84,7 @@ extension SystemTests {
             let large = try await OSImageFixture(name: "large", bootMiB: 8, rootfsMiB: 100, cardSize: "8 GB")
             let target = try await VirtualTarget("small-card", card: large, cardSize: "128MiB")
             let before = try await bash("sha256sum <$D/card.img", ["D": target.directory.string]).stdout
-            let result = try await target.exec("mkdir -p $TFTP; $FLASH --no-wait $IMAGE vt")
+            let result = try await target.exec("mkdir -p $TFTP; $FLASH --protocol parts --no-wait $IMAGE vt")
             #expect(result.status == 2, result.all)
             #expect(target.console.contains("rpiflash: the card ends before sector 0x"), "\(target.console)")
             #expect(target.console.contains("rpiflash: FAILED, 0x0 sectors written"))
@@ -99,7 +99,7 @@ extension SystemTests {
                 mkdir -p $TFTP
                 printf '[inject-error]\\nevent = "write_aio"\\niotype = "write"\\nsector = "160000"\\nerrno = "5"\\n' >$D/rules
                 echo "VT_DRIVE_FILE=blkdebug:$D/rules:{card}" >>$D/env
-                $FLASH --no-wait $IMAGE vt
+                $FLASH --protocol parts --no-wait $IMAGE vt
                 """)
             #expect(result.status == 2, result.all)
             #expect(target.console.contains("rpiflash: the card does not hold what was written"), "\(target.console)")
@@ -118,7 +118,7 @@ extension SystemTests {
                 sha256sum <$D/card.img
                 """, ["D": target.directory.string])
             #expect(changed.status == 0, changed.all)
-            let result = try await target.exec("mkdir -p $TFTP; $FLASH --no-wait $IMAGE vt")
+            let result = try await target.exec("mkdir -p $TFTP; $FLASH --protocol parts --no-wait $IMAGE vt")
             #expect(result.status == 2, result.all)
             #expect(target.console.contains("this script was made for"), "\(target.console)")
             #expect(
