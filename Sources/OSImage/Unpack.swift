@@ -98,7 +98,10 @@ public func unpackOSImage(
     private func check(_ code: Int32) throws(OSImageError) {
         guard code != ARCHIVE_OK else { return }
         let text = unsafe archive_error_string(raw).map { unsafe String(cString: $0) } ?? "code \(code)"
-        let line = text.split(whereSeparator: \.isNewline).joined(separator: " ")
+        // liblzma's way to say that the file ends too early.
+        let line =
+            text.contains("No progress is possible")
+            ? "truncated xz input" : text.split(whereSeparator: \.isNewline).joined(separator: " ")
         throw .cannotUnpack(
             path: source.path, by: compression, reason: String(line.prefix(1).lowercased() + line.dropFirst()))
     }

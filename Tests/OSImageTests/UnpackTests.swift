@@ -75,7 +75,7 @@ private func unpack(_ path: FilePath, in folder: TemporaryFolder, limit: ByteCou
             } throws: { error in
                 guard case OSImageError.cannotUnpack(path, compression, _) = error else { return false }
                 return "\(error)".hasPrefix("\(path): image cannot be unpacked (\(compression.rawValue)): ")
-                    && !"\(error)".contains("\n")
+                    && !"\(error)".contains("\n") && !"\(error)".contains("No progress")
             }
         }
     }
