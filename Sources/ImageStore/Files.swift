@@ -70,12 +70,60 @@ enum Files {
         }
     }
 
+    /// A hard link, or a copy where there can be none: on another file system, of another user's file, or where a file
+    /// has as many names as it may have. False where there is no such file.
+    static func linkOrCopy(_ from: FilePath, to: FilePath, store: FilePath) throws(ImageStoreError) -> Bool {
+        let result = unsafe from.withPlatformString { old in
+            unsafe to.withPlatformString { unsafe Glibc.link(old, $0) }
+        }
+        if result == 0 { return true }
+        switch errno {
+        case ENOENT: return false
+        case EXDEV, EPERM, EMLINK: break
+        default: throw error(to, store, errno)
+        }
+        let source = unsafe from.withPlatformString { unsafe open($0, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) }
+        guard source >= 0 else {
+            if errno == ENOENT { return false }
+            throw error(from, store, errno)
+        }
+        defer { close(source) }
+        let copy = unsafe to.withPlatformString {
+            unsafe open($0, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o644)
+        }
+        guard copy >= 0 else { throw .io(path: to, errno: Errno(rawValue: errno)) }
+        defer { close(copy) }
+        _ = fchmod(copy, 0o644)
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
+        defer { unsafe buffer.deallocate() }
+        while true {
+            let count = unsafe read(source, buffer.baseAddress, buffer.count)
+            if count == 0 { return true }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { throw .io(path: from, errno: Errno(rawValue: errno)) }
+            var done = 0
+            while done < count {
+                let rest = unsafe UnsafeRawBufferPointer(rebasing: buffer[done..<count])
+                let written = unsafe Glibc.write(copy, rest.baseAddress, rest.count)
+                if written < 0, errno == EINTR { continue }
+                guard written > 0 else {
+                    let code = errno
+                    throw code == ENOSPC || code == EDQUOT
+                        ? .targetFull(target: to) : .io(path: to, errno: Errno(rawValue: code))
+                }
+                done += written
+            }
+        }
+    }
+
     /// Writes a new file.
     static func write(_ bytes: UnsafeRawBufferPointer, to path: FilePath, store: FilePath) throws(ImageStoreError) {
         let file = unsafe path.withPlatformString {
             unsafe open($0, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o644)
         }
         guard file >= 0 else { throw error(path, store, errno) }
+        // Other users' servers read it, whatever the umask.
+        _ = fchmod(file, 0o644)
         var done = 0
         while done < bytes.count {
             let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[done...])

@@ -274,15 +274,16 @@ public struct PreparedImage: Hashable, Sendable {
     /// The table of all chunks' pieces.
     public var pieces: FilePath { folder.appending("pieces") }
 
-    /// Gives one of its files another name, for a target to load: a hard link, which stays when the image is removed.
+    /// Gives one of its files another name, for a target to load: a hard link, which stays when the image is removed, or
+    /// a copy where there can be no link (another file system, another user's store).
     ///
     /// - Parameters:
     ///   - name: a chunk's file or `pieces`.
     ///   - path: does not exist yet.
-    /// - Throws: ``ImageStoreError``: ``ImageStoreError/otherFileSystem(store:target:)``,
-    ///   ``ImageStoreError/unknown(id:store:)`` where the image was removed.
+    /// - Throws: ``ImageStoreError``: ``ImageStoreError/targetFull(target:)``, ``ImageStoreError/unknown(id:store:)`` where
+    ///   the image was removed.
     public func link(_ name: String, to path: FilePath) throws(ImageStoreError) {
-        guard try Files.link(folder.appending(name), to: path, store: store) else {
+        guard try Files.linkOrCopy(folder.appending(name), to: path, store: store) else {
             throw .unknown(id: manifest.id, store: store)
         }
     }

@@ -16,8 +16,10 @@ public enum ImageStoreError: Error, Hashable, Sendable {
     case busy(image: FilePath, process: Int32?, seconds: Int)
     /// There is no such prepared image.
     case unknown(id: String, store: FilePath)
-    /// The folder that chunks are to be linked into is on another file system.
+    /// Two folders of the store are on different file systems.
     case otherFileSystem(store: FilePath, target: FilePath)
+    /// A file could not be linked to where a target loads it, and for a copy there is no room.
+    case targetFull(target: FilePath)
     /// What is in use of the image makes no sense.
     case cannotBeCut(image: FilePath, reason: String)
     /// Memory or a compressor is not to be had.
@@ -51,7 +53,9 @@ extension ImageStoreError: CustomStringConvertible {
         case .unknown(let id, let store):
             "image store \(store) has no image \(id)"
         case .otherFileSystem(let store, let target):
-            "\(target): is on another file system than the image store \(store); must be on the same one: use another --store"
+            "\(target): is on another file system than the rest of the image store \(store); must be on the same one"
+        case .targetFull(let target):
+            "the disk with \(target) is full; free some space, or use a --store on the same file system, which needs none"
         case .cannotBeCut(let image, let reason):
             "\(image): \(reason)"
         case .outOfMemory:

@@ -280,6 +280,32 @@ private func plainCRC32(_ bytes: Data) -> UInt32 {
 
     // MARK: Links and removal
 
+    /// /dev/shm is a file system of its own on every Linux.
+    @Test(.enabled(if: FileManager.default.isWritableFile(atPath: "/dev/shm")))
+    func `copies where there can be no link, readable for every server`() async throws {
+        let bench = try Bench()
+        let before = umask(0o077)
+        defer { umask(before) }
+        let prepared = try await bench.store.prepare(bench.path)
+        let elsewhere = "/dev/shm/rpiflash-test-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(atPath: elsewhere, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: elsewhere) }
+        let chunk = prepared.manifest.chunks[0]
+        for folder in [elsewhere, bench.image.folder.path("near")] {
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+            try prepared.link(chunk.file, to: FilePath("\(folder)/chunk"))
+            var (status, stored) = (stat(), stat())
+            #expect(stat("\(folder)/chunk", &status) == 0)
+            #expect(stat(prepared.file(of: chunk).string, &stored) == 0)
+            #expect(status.st_mode & 0o777 == 0o644)
+            #expect((status.st_dev == stored.st_dev) == (status.st_ino == stored.st_ino))
+            #expect(
+                try Data(contentsOf: URL(fileURLWithPath: "\(folder)/chunk"))
+                    == Data(contentsOf: URL(fileURLWithPath: prepared.file(of: chunk).string)))
+        }
+        #expect(throws: ImageStoreError.self) { try prepared.link(chunk.file, to: FilePath("\(elsewhere)/chunk")) }
+    }
+
     @Test func `removes an image while a target has links to its files`() async throws {
         let bench = try Bench()
         let prepared = try await bench.store.prepare(bench.path)
