@@ -50,18 +50,20 @@ public struct UsedSectors: Hashable, Sendable {
 
 /// Cuts what is in use into chunks.
 ///
-/// A chunk never crosses a multiple of 16 MiB from its partition's start, so that a small change of an image changes few
-/// chunks. Gaps between used sectors within the same 16 MiB are filled, the smallest first, while all that was filled is
+/// A chunk never crosses a multiple of `longest` from its partition's start, so that a small change of an image changes few
+/// chunks. Gaps between used sectors within the same such stretch are filled, the smallest first, while all that was filled is
 /// at most 4 % of what is used; then, where there still are more than ``mostChunks``, on until there are not, or nothing
 /// is left to fill. The boot partition's first sector always is the last chunk, alone (law 3).
 ///
 /// - Parameters:
 ///   - boot: the image's first partition.
 ///   - rootfs: its second.
+///   - longest: a chunk at most, at most ``ChunkPlace/longest``.
+///   - mostChunks: how many chunks there may be before more gaps are filled.
 /// - Returns: the chunks in the order in which they are written.
 /// - Throws: ``ChunkError`` where an extent ends behind its partition, or the boot partition is empty.
 public func cutIntoChunks(
-    boot: UsedSectors, rootfs: UsedSectors, mostChunks: Int = 3000
+    boot: UsedSectors, rootfs: UsedSectors, longest: SectorCount = ChunkPlace.longest, mostChunks: Int = 3000
 ) throws(ChunkError) -> [ChunkPlace] {
     guard boot.partition.sectors > 0 else { throw .emptyBootPartition }
     var segments: [ChunkPlace] = []
@@ -70,7 +72,7 @@ public func cutIntoChunks(
             // The sector that makes the card bootable comes last.
             let start = partition == .boot ? max(extent.lowerBound, 1) : extent.lowerBound
             guard start < extent.upperBound else { continue }
-            segments += pieces(of: start..<extent.upperBound, partition)
+            segments += pieces(of: start..<extent.upperBound, partition, longest)
         }
     }
     let used = segments.reduce(0) { $0 + $1.size.sectors }
@@ -78,7 +80,8 @@ public func cutIntoChunks(
     // Filling a gap makes one chunk of two; so the smallest gaps first is the best for any budget.
     let gaps = segments.indices.dropFirst().compactMap { index -> (size: UInt64, index: Int)? in
         let (before, after) = (segments[index - 1], segments[index])
-        guard before.partition == after.partition, window(before.offset) == window(after.offset) else { return nil }
+        guard before.partition == after.partition, window(before.offset, longest) == window(after.offset, longest)
+        else { return nil }
         return (after.offset.sectors - before.end.sectors, index)
     }.sorted { ($0.size, $0.index) < ($1.size, $1.index) }
     var joined = Set<Int>()
@@ -102,7 +105,7 @@ public func cutIntoChunks(
     return chunks
 }
 
-private func window(_ offset: SectorCount) -> UInt64 { offset.sectors / ChunkPlace.longest.sectors }
+private func window(_ offset: SectorCount, _ longest: SectorCount) -> UInt64 { offset.sectors / longest.sectors }
 
 private func merged(_ used: UsedSectors, _ partition: CardPartition) throws(ChunkError) -> [Range<UInt64>] {
     var result: [Range<UInt64>] = []
@@ -119,11 +122,13 @@ private func merged(_ used: UsedSectors, _ partition: CardPartition) throws(Chun
     return result
 }
 
-private func pieces(of extent: Range<UInt64>, _ partition: CardPartition) -> [ChunkPlace] {
+private func pieces(
+    of extent: Range<UInt64>, _ partition: CardPartition, _ longest: SectorCount
+) -> [ChunkPlace] {
     var result: [ChunkPlace] = []
     var start = extent.lowerBound
     while start < extent.upperBound {
-        let end = min(extent.upperBound, (window(SectorCount(start)) + 1) * ChunkPlace.longest.sectors)
+        let end = min(extent.upperBound, (window(SectorCount(start), longest) + 1) * longest.sectors)
         result.append(ChunkPlace(partition: partition, offset: SectorCount(start), size: SectorCount(end - start)))
         start = end
     }

@@ -14,7 +14,7 @@ struct EncodedChunk {
     let pieces: [UInt8]
 }
 
-/// One worker's buffers and compressor: at most 32 MiB, whatever the image.
+/// One worker's buffers and compressor: at most 32 MiB, whatever the image; less where it has holes.
 @safe final class ChunkEncoder {
     private let input: UnsafeMutableRawBufferPointer
     private let output: UnsafeMutableRawBufferPointer
@@ -27,14 +27,21 @@ struct EncodedChunk {
     init(largest: Int) throws(ImageStoreError) {
         guard let compressor = unsafe libdeflate_alloc_compressor(Self.level) else { throw .outOfMemory }
         unsafe self.compressor = compressor
-        unsafe input = .allocate(byteCount: largest, alignment: 4096)
-        unsafe output = .allocate(byteCount: Self.room(largest), alignment: 4096)
+        let places = try unsafe (Self.pages(largest), Self.pages(Self.room(largest)))
+        unsafe (input, output) = unsafe places
+    }
+
+    /// Zeros that take memory only where something else is written. C: `mmap`.
+    private static func pages(_ bytes: Int) throws(ImageStoreError) -> UnsafeMutableRawBufferPointer {
+        let start = unsafe mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        guard let start = unsafe start, unsafe start != MAP_FAILED else { throw .outOfMemory }
+        return unsafe UnsafeMutableRawBufferPointer(start: start, count: bytes)
     }
 
     deinit {
         unsafe libdeflate_free_compressor(compressor)
-        unsafe input.deallocate()
-        unsafe output.deallocate()
+        unsafe munmap(input.baseAddress, input.count)
+        unsafe munmap(output.baseAddress, output.count)
     }
 
     /// What gzip must stay within to be worth unpacking: 3 % are saved.
@@ -52,8 +59,11 @@ struct EncodedChunk {
         store: FilePath
     ) throws(ImageStoreError) -> EncodedChunk {
         let buffer = unsafe UnsafeMutableRawBufferPointer(rebasing: input[..<bytes.count])
+        // Zeros again, which take no memory where the image has holes.
+        unsafe madvise(input.baseAddress, input.count, MADV_DONTNEED)
+        unsafe madvise(output.baseAddress, output.count, MADV_DONTNEED)
         do {
-            try unsafe image.read(into: buffer, at: bytes.lowerBound)
+            try unsafe image.readData(into: buffer, at: bytes.lowerBound)
         } catch {
             throw .image(error)
         }

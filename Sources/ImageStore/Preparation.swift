@@ -14,8 +14,8 @@ struct Preparation: Sendable {
     let folder: FilePath
     let isFresh: Bool
 
-    /// Bytes of a chunk at most: two buffers of this length for each worker.
-    private static let largestChunk: UInt64 = 16 << 20
+    /// A chunk at most, 12 MiB: each worker has two buffers of this length, and a flash must get along with 64 MiB.
+    private static let longestChunk = SectorCount(0x6000)
     /// Bytes that an image unpacks to at most: no SD card has more (SDXC, 2 TiB).
     private static let largestImage = ByteCount(2 << 40)
     private static let unpackedName = "unpacked.img"
@@ -31,7 +31,8 @@ struct Preparation: Sendable {
         let places: [ChunkPlace]
         do throws(ChunkError) {
             places = try cutIntoChunks(
-                boot: Self.used(usages[0], of: layout.boot), rootfs: Self.used(usages[1], of: layout.rootfs))
+                boot: Self.used(usages[0], of: layout.boot), rootfs: Self.used(usages[1], of: layout.rootfs),
+                longest: Self.longestChunk)
         } catch {
             throw ImageStoreError.cannotBeCut(image: image, reason: error.description)
         }
@@ -48,7 +49,7 @@ struct Preparation: Sendable {
         try await withThrowingTaskGroup(of: Void.self) { group in
             for _ in 0..<min(workers, max(1, chunks.count)) {
                 group.addTask {
-                    let encoder = try ChunkEncoder(largest: Int(Self.largestChunk))
+                    let encoder = try ChunkEncoder(largest: Int(Self.longestChunk.byteCount.bytes))
                     while let next = queue.next() {
                         try Task.checkCancellation()
                         try encode(next, chunks[next], of: raw, with: encoder, into: queue, known: known)

@@ -97,6 +97,23 @@ public final class ImageReader: Sendable {
         }
     }
 
+    /// Reads as ``read(into:at:)`` does, but leaves the buffer alone where the file has holes.
+    ///
+    /// - Parameters:
+    ///   - buffer: zeros.
+    ///   - offset: in bytes.
+    public func readData(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(OSImageError) {
+        let end = offset + UInt64(buffer.count)
+        guard end <= SectorCount(roundingUp: size).byteCount.bytes else { throw .changed(path: path) }
+        var next = offset
+        while let data = try data(in: next..<end) {
+            let part = unsafe UnsafeMutableRawBufferPointer(
+                rebasing: buffer[Int(data.lowerBound - offset)..<Int(data.upperBound - offset)])
+            try unsafe read(into: part, at: data.lowerBound)
+            next = data.upperBound
+        }
+    }
+
     /// Some bytes, as ``read(into:at:)`` gives them.
     func bytes(at offset: UInt64, count: Int) throws(OSImageError) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: count)
