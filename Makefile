@@ -83,7 +83,7 @@ bench-tftp: build peers firmware ## rpiflash's TFTP server beside atftpd, dnsmas
 	swift build -c release --product tftp-bench-server
 	@virtual_target/bench-tftp
 
-install: deps ## the programs, templates and boards, below DESTDIR/PREFIX; they run without Swift
+install: deps ## the programs, templates, boards and systemd units, below DESTDIR/PREFIX; they run without Swift
 	swift build -c release --static-swift-stdlib --product rpiflash
 	swift build -c release --static-swift-stdlib --product rpiflash-gen
 	install -d "$(DESTDIR)$(PREFIX)"/{bin,share/rpiflash/{templates,uboot/boards,recovery_image}}
@@ -91,6 +91,11 @@ install: deps ## the programs, templates and boards, below DESTDIR/PREFIX; they 
 	install -m 644 templates/* "$(DESTDIR)$(PREFIX)/share/rpiflash/templates/"
 	install -m 644 uboot/boards/*.yaml "$(DESTDIR)$(PREFIX)/share/rpiflash/uboot/boards/"
 	install -m 644 recovery_image/* "$(DESTDIR)$(PREFIX)/share/rpiflash/recovery_image/"
+	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system"
+	for unit in packaging/rpiflash-serve*; do \
+	    sed 's#/usr/bin/rpiflash#$(PREFIX)/bin/rpiflash#' "$$unit" \
+	        >"$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}"; \
+	done
 
 clean: ## remove all that was made or fetched
 	rm -rf $(BUILD) .build
