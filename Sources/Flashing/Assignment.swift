@@ -147,7 +147,7 @@ extension ChunkPlan: Assignment {
         }
         if let content = said.outcomes[.failed] {
             let reason = report.flatMap { report -> String? in
-                report.job == job ? reason(of: report) : nil
+                report.job == job ? failure(in: report) : nil
             }
             throw .planFailed(
                 target: said.target, reason: reason,
@@ -167,7 +167,7 @@ extension ChunkPlan: Assignment {
     }
 
     /// Why the target failed. What the plan's script says of the place in hexadecimal is said here, in decimal.
-    private func reason(of report: Report) -> String? {
+    private func failure(in report: Report) -> String? {
         guard let chunk = report.badChunk else { return report.reason }
         let lba = report.badLBA.map { " at LBA \($0.sector)" } ?? ""
         if mode == .verify, report.reason?.contains("chunks differ") == true {
@@ -176,7 +176,7 @@ extension ChunkPlan: Assignment {
                 + "\(count == 1 ? ": " : ", the first is ")chunk \(chunk)\(lba)"
         }
         let text = report.reason.map { text in
-            text.firstMatch(of: /^chunk [0-9]+ of (?:0x)?[0-9a-f]+, sector 0x[0-9a-f]+: /)
+            text.firstMatch(of: #/^chunk [0-9]+ of (?:0x)?[0-9a-f]+, sector 0x[0-9a-f]+: /#)
                 .map { String(text[$0.range.upperBound...]) } ?? text
         }
         return ["chunk \(chunk) of \(chunks.count)\(lba)", text].compactMap { $0 }.joined(separator: ": ")
