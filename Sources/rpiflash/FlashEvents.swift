@@ -1,4 +1,5 @@
 import Dispatch
+import DiskLayout
 import FlashPlan
 import Flashing
 import FoundationEssentials

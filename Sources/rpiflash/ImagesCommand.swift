@@ -1,4 +1,5 @@
 import ArgumentParser
+import DiskLayout
 import Flashing
 import ImageStore
 import SystemPackage

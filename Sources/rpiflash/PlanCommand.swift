@@ -3,6 +3,7 @@ import DiskLayout
 import Flashing
 import Glibc
 import ImageStore
+import OSImage
 import SystemPackage
 
 /// `rpiflash plan`.
