@@ -12,7 +12,7 @@ import Testing
         arguments: [
             ("$RPIFLASH", "rpiflash "), ("$RPIFLASH flash", "rpiflash flash [<options>] <image> <target>"),
             ("$RPIFLASH reset", "rpiflash reset "), ("$RPIFLASH targets", "rpiflash targets"),
-            ("$RPIFLASH plan", "rpiflash plan [<options>] <image>"), ("$RPIFLASH gpio", "rpiflash gpio"),
+            ("$RPIFLASH plan", "rpiflash plan <image>"), ("$RPIFLASH gpio", "rpiflash gpio"),
             ("$RPIFLASH images", "rpiflash images "), ("$RPIFLASH images list", "rpiflash images list"),
             ("$RPIFLASH images remove", "rpiflash images remove <id> ..."), ("$RPIFLASH serve", "rpiflash serve"),
             ("$RPIFLASH images size", "rpiflash images size"),

@@ -156,7 +156,7 @@ struct JSONTests {
         let result = try await place.run(
             """
             $RPIFLASH plan $IMG --card $D/card.yaml --store $D/store --json --chunks
-            $RPIFLASH plan $IMG --card <(printf 'card_size: 64 MiB\\nboot_size: 16 MiB\\nrootfs_size: rest\\n') --store $D/store --json
+            $RPIFLASH plan $IMG --card <(printf 'card_size: 64 MiB\\nuboot_size: 4 MiB\\nboot_size: 16 MiB\\nrootfs_size: rest\\n') --store $D/store --json
             $RPIFLASH images --store $D/store --json
             $RPIFLASH images size --store $D/store --json
             """, exits: 0)

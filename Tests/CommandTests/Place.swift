@@ -134,7 +134,7 @@ final class Place: Sendable {
             if [ "${IP:=127.0.0.1}" = 127.0.0.1 ]; then
                 atftp --option "blksize 1468" --option "windowsize 32" --get --remote-file "$MAC/$1" --local-file "got/$1" 127.0.0.1 $PORT
             else
-                curl -s --interface $IP -o "got/$1" "tftp://127.0.0.1:$PORT/$MAC/$1"
+                curl -s --interface $IP --tftp-blksize 8192 -o "got/$1" "tftp://127.0.0.1:$PORT/$MAC/$1"
             fi
         }
         # put NAME COUNT [LENGTH]

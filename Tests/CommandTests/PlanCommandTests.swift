@@ -40,18 +40,15 @@ struct PlanCommandTests {
             ("zst", "zstd -q -c $IMG >$D/os.x"),
             ("bz2", "bzip2 -1 -c $IMG >$D/os.x"), ("zip", "cd $D; zip -q -1 os.zip os.img; mv os.zip os.x"),
         ])
-    func `a compressed image is taken as it is, and unpacked once`(kind: String, pack: String) async throws {
+    func `a compressed image is taken as it is`(kind: String, pack: String) async throws {
         let place = try await Place("flash")
         let result = try await place.run(
             """
-            (\(pack)); touch -d '1 minute ago' $D/os.x; sha256sum $D/os.x >$D/before
+            (\(pack)); sha256sum $D/os.x >$D/before
             $FLASH --no-wait $D/os.x cam
-            $FLASH --no-wait $D/os.x cam 2>$D/second
             sha256sum --quiet -c $D/before; RAW=$IMG
             """ + "\n" + Self.checkChunks, exits: 0)
         #expect(result.stderr.contains("rpiflash: preparing the image: "), result.all)
-        #expect(!place.text("second").contains("paring the image") && !place.text("second").contains("unpacking"))
-        #expect(place.resets == 2)
     }
 
     @Test(
@@ -112,7 +109,8 @@ struct PlanCommandTests {
         let place = try await Place("flash")
         let result = try await place.run(
             """
-            touch -d '1 minute ago' $IMG
+            # A file that changed less than 2 s before it was read is not known again by its times.
+            sleep 2.1
             $RPIFLASH plan $IMG --card $D/card.yaml --store $D/store --rate 1MiB/s --chunks
             $FLASH --no-wait $IMG cam 2>$D/err >/dev/null
             """, exits: 0)

@@ -50,7 +50,8 @@ struct ServeTests {
             #expect(lines.contains { $0.hasPrefix("\(name) (") && $0.contains("\(address)): flashed and proven") })
             #expect(
                 place.stable(place.text("\(name).err")).contains(
-                    "rpiflash: serving D/tftp on the rpiflash service (D/serve.sock)\n"), "\(place.text("\(name).err"))")
+                    "rpiflash: serving D/tftp on the rpiflash service (D/serve.sock)\n"), "\(place.text("\(name).err"))"
+            )
         }
         let log = place.text("serve.err")
         for (mac, address) in [(Place.mac, "127.0.0.1"), (Self.dog, "127.0.0.2")] {
@@ -112,7 +113,8 @@ struct ServeTests {
         let lines = place.stable(result.stderr).split(separator: "\n")
         #expect(lines.first == "rpiflash: an rpiflash service listens on D/serve.sock already", result.all)
         #expect(lines.count == 3 && lines[1].contains("127.0.0.1:PORT"), result.all)
-        #expect(lines.last == "rpiflash: there is no folder D/none for the socket; make it or give --socket", result.all)
+        #expect(
+            lines.last == "rpiflash: there is no folder D/none for the socket; make it or give --socket", result.all)
         #expect(result.stdout.contains("dog (\(Self.dog), 127.0.0.2): flashed and proven"), result.all)
     }
 
@@ -142,7 +144,8 @@ struct ServeTests {
             kill -TERM $serve; wait $serve
             [ -S $D/serve.sock ]
             """)
-        #expect(place.stable(result.stderr).contains("serving D/tftp on the rpiflash service (D/serve.sock)\n"), result.all)
+        #expect(
+            place.stable(result.stderr).contains("serving D/tftp on the rpiflash service (D/serve.sock)\n"), result.all)
         #expect(place.text("serve.err").contains("jobs come through systemd's socket\n"), "\(place.text("serve.err"))")
     }
 
@@ -151,6 +154,8 @@ struct ServeTests {
             "plan; touch $D/asked",
             """
             start
+            # Else bash tells of its end.
+            disown $serve
             $FLASH $IMG cam & flash=$!
             until [ -e $D/asked ]; do sleep 0.02; done
             kill -KILL $serve
