@@ -147,11 +147,7 @@ extension ChunkPlan: Assignment {
         }
         if let content = said.outcomes[.failed] {
             let reason = report.flatMap { report -> String? in
-                guard report.job == job else { return nil }
-                let place = report.badChunk.map { chunk in
-                    "chunk \(chunk) of \(chunks.count)" + (report.badLBA.map { ", LBA \($0.sector)" } ?? "")
-                }
-                return [place, report.reason].compactMap { $0 }.joined(separator: ": ")
+                report.job == job ? failure(in: report) : nil
             }
             throw .planFailed(
                 target: said.target, reason: reason,
@@ -168,5 +164,21 @@ extension ChunkPlan: Assignment {
         } catch {
             throw .notProven("target \(said.target) reported OK, but is not proven: \(error)")
         }
+    }
+
+    /// Why the target failed. What the plan's script says of the place in hexadecimal is said here, in decimal.
+    private func failure(in report: Report) -> String? {
+        guard let chunk = report.badChunk else { return report.reason }
+        let lba = report.badLBA.map { " at LBA \($0.sector)" } ?? ""
+        if mode == .verify, report.reason?.contains("chunks differ") == true {
+            let count = report.badCount
+            return "\(count) of \(chunks.count) chunks differ\(count == 1 ? "s" : "") from the image"
+                + "\(count == 1 ? ": " : ", the first is ")chunk \(chunk)\(lba)"
+        }
+        let text = report.reason.map { text in
+            text.firstMatch(of: #/^chunk [0-9]+ of (?:0x)?[0-9a-f]+, sector 0x[0-9a-f]+: /#)
+                .map { String(text[$0.range.upperBound...]) } ?? text
+        }
+        return ["chunk \(chunk) of \(chunks.count)\(lba)", text].compactMap { $0 }.joined(separator: ": ")
     }
 }

@@ -107,7 +107,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         let result: FlashResult
         switch try await claim(request) {
         case .own(let server):
-            report(.note("serving \(request.root) on \(server.address)"))
+            report(.serving(root: request.root, address: server.address, isOwn: true))
             do {
                 let (plan, files) = try await staging.stage(in: folder, byOwnServer: true, report: report)
                 result = try await flash(request, plan) {
@@ -125,7 +125,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
             }
             await server.stop()
         case .foreign(let server):
-            report(.note("using the TFTP server that is there, on \(server.address)"))
+            report(.serving(root: request.root, address: server.address, isOwn: false))
             try await probe(server, folder, root: request.root)
             let (plan, _) = try await staging.stage(in: folder, byOwnServer: false, report: report)
             // Files to write to: a server that may not make files takes uploads to these.
@@ -273,7 +273,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
             throw FlashError.server("target \(target.displayName) has neither a gpio nor a reset_command")
         }
         let events = try serve()
-        report(.note("resetting target \(target.displayName) (\(first))"))
+        report(.resetting(target: target.displayName, method: first, attempt: 1))
         try await reset(target, first)
         let resetAt = now
         // What was there before the reset proves nothing.
@@ -293,7 +293,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
             throw CancellationError()
         }
         let flashedAt = now
-        report(.note("the target reported OK with \(proven.bytes.bytes) bytes, exactly what was to be on its card"))
+        report(.proven(proven, elapsed: flashedAt - resetAt))
         // A target that starts again now boots its card: it must not find the image once more.
         taken()
         let upAt = try await waitUntilUp(request, &follower, events)
@@ -330,6 +330,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
                     .warning(
                         "target \(target.displayName) did not ask for its image within \(follower.requestTimeout.text); "
                             + "resetting it again (\(attempts[attempt]))"))
+                report(.resetting(target: target.displayName, method: attempts[attempt], attempt: attempt + 1))
                 try await reset(target, attempts[attempt])
                 follower.wasReset(at: now)
             }
@@ -341,6 +342,9 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     private func follow<Plan: Assignment>(
         _ event: ServeEvent, _ follower: inout Follower<Plan>, since reset: Duration
     ) {
+        if case .completed(let file, let packets, let repeated) = event {
+            report(.completed(file: file, packets: packets, repeated: repeated))
+        }
         if let progress = follower.take(event, at: now) { report(progress) }
         guard let step = follower.currentStep else { return }
         switch event {

@@ -99,7 +99,7 @@ struct Follower<Plan: Assignment> {
         defer { (said.hasAsked, openedSinceEntry, hasAsked) = (true, false, true) }
         // A report from before the target began belongs to another try.
         said.report = nil
-        guard said.hasAsked else { return .note("the target asks for its image") }
+        guard said.hasAsked else { return .asked }
         // The same question again, after a lost answer, is no new start.
         guard openedSinceEntry else { return nil }
         restarts += 1

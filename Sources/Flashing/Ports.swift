@@ -232,6 +232,16 @@ public enum FlashProgress: Hashable, Sendable {
     case note(String)
     /// Something that may be wrong.
     case warning(String)
+    /// This server hands out the root from now on; another one that was there before, where it is not our own.
+    case serving(root: FilePath, address: String, isOwn: Bool)
+    /// The target is reset, the `attempt`th time, 1 for the first.
+    case resetting(target: String, method: ResetMethod, attempt: Int)
+    /// The target asks for its image.
+    case asked
+    /// The target has all of a file. `packets` and `repeated` count DATA packets. Another server tells nothing of it.
+    case completed(file: String, packets: UInt64, repeated: UInt64)
+    /// The target has proven what is on its card, this long after the reset.
+    case proven(Proven, elapsed: Duration)
     /// A compressed image is unpacked; bytes are of the compressed file.
     case unpacking(read: UInt64, total: UInt64)
     /// The image is prepared: read, hashed and compressed.
@@ -244,4 +254,20 @@ public enum FlashProgress: Hashable, Sendable {
     case chunk(number: UInt64, chunks: UInt64, bytes: UInt64, total: UInt64, elapsed: Duration)
     /// The target is waited for.
     case waiting(port: UInt16, elapsed: Duration)
+
+    /// The line that a log should have of it; nil for how far something is.
+    public var logLine: String? {
+        switch self {
+        case .note(let text): text
+        case .warning(let text): "warning: \(text)"
+        case .serving(let root, let address, true): "serving \(root) on \(address)"
+        case .serving(_, let address, false): "using the TFTP server that is there, on \(address)"
+        case .resetting(let target, let method, 1): "resetting target \(target) (\(method))"
+        case .asked: "the target asks for its image"
+        case .proven(let proven, _):
+            "the target reported OK with \(proven.bytes.bytes) bytes, exactly what was to be on its card"
+        // Of a further reset a warning has told.
+        case .resetting, .completed, .unpacking, .preparing, .staging, .transfer, .chunk, .waiting: nil
+        }
+    }
 }

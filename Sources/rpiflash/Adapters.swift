@@ -20,7 +20,10 @@ extension FlashPorts {
     static func real(listen: ListenOption?, service: FilePath, store: FilePath, templates: FilePath) -> FlashPorts {
         FlashPorts(
             inspectImage: { try inspectOSImage(at: $0) },
-            prepareImage: { try await prepare($0, in: ImageStore(at: store), report: $1) },
+            prepareImage: { image, report in
+                let prepared = try await prepare(image, in: ImageStore(at: store), report: report)
+                return try prepared.forFlashing(raw: try isCompressed(image) ? nil : image)
+            },
             renderPlan: { try $0.scriptImage(templates: try planTemplates(in: templates), time: 0) },
             checkReset: { try checkResetLine(of: $0) },
             reset: { try await resetTarget($0, by: $1, hold: nil) },
@@ -70,12 +73,12 @@ func planTemplates(in folder: FilePath) throws -> PlanTemplates {
     return PlanTemplates(plan: try template("plan.cmd"), chunk: try template("plan-chunk.cmd"))
 }
 
-/// Has the store prepare an image, and says it in the flash's terms.
+/// Has the store prepare an image, or finds it there, and says it in the flash's terms.
 func prepare(
     _ image: FilePath, in store: ImageStore, report: @escaping @Sendable (FlashProgress) -> Void
-) async throws -> ChunkedImage {
+) async throws -> PreparedImage {
     do {
-        let prepared = try await store.prepare(image) { progress in
+        return try await store.prepare(image) { progress in
             switch progress {
             case .waiting(let process):
                 report(
@@ -85,11 +88,22 @@ func prepare(
             case .examining, .finishing: break
             }
         }
-        return try prepared.forFlashing(raw: try Compression(of: image) == nil ? image : nil)
-    } catch let error as OSImageError {
-        throw FlashError.image("\(error)")
     } catch let error as ImageStoreError {
-        throw error.isAboutImage ? FlashError.image("\(error)") : FlashError.server("\(error)")
+        throw FlashError(error)
+    }
+}
+
+extension FlashError {
+    /// What the store says, in the flash's terms.
+    init(_ error: ImageStoreError) { self = error.isAboutImage ? .image("\(error)") : .server("\(error)") }
+}
+
+/// Whether an image is no raw one.
+func isCompressed(_ image: FilePath) throws(FlashError) -> Bool {
+    do throws(OSImageError) {
+        return try Compression(of: image) != nil
+    } catch {
+        throw .image("\(error)")
     }
 }
 

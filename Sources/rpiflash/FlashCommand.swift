@@ -18,6 +18,12 @@ struct FlashCommand: AsyncParsableCommand {
             read. Only what is in use and differs from the card is sent and written. The rpiflash service serves if it \
             runs, else another TFTP server that has the port (tftpd-hpa, atftpd), else rpiflash itself.
 
+            EXAMPLES
+              rpiflash flash raspios.img.xz pi-left
+              rpiflash flash raspios.img pi-left --verify-only --no-wait
+              rpiflash flash raspios.img 192.168.1.20 --protocol parts --part-size 256MiB
+              rpiflash flash raspios.img pi-left --json | tee flash.jsonl
+
             \(RPiFlash.exitCodes)
             """)
 
@@ -99,6 +105,9 @@ struct FlashCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The Unix socket of the rpiflash service.", valueName: "path"))
     var service = defaultServiceSocket.string
 
+    @Flag(help: "Print one JSON object a line, for programs, as docs/json.md describes them; the log stays.")
+    var json = false
+
     func validate() throws {
         guard waitPort > 0 else { throw ValidationError("--wait-port is 0; must be 1 to 65535") }
         do throws(PartsPlanError) {
@@ -117,20 +126,29 @@ struct FlashCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
+        guard json else { return try await flash() }
+        let events = EventWriter()
+        var start = FlashEvent(.start)
+        start.version = FlashEvent.version
+        start.image = image
+        start.target = target.target
+        start.flashProtocol = protocolName.rawValue
+        start.mode = protocolName == .plan ? mode.rawValue : nil
+        events.write(start)
+        let reporter = EventReporter(events)
+        do {
+            let result = try await flash(events, reporter)
+            events.end(proven: result.proven, flashTime: result.flashTime, upAfter: result.upAfter, error: nil)
+        } catch {
+            let proven = reporter.proven
+            events.end(proven: proven?.0, flashTime: proven?.elapsed, upAfter: nil, error: error)
+            throw error
+        }
+    }
+
+    private func flash() async throws {
         let row = try target.find()
-        let request = FlashRequest(
-            image: FilePath(image), target: row, card: try loadCard(card.map { FilePath($0) }),
-            root: FilePath(tftpRoot), delivery: delivery, requestTimeout: requestTimeout.duration,
-            outcomeTimeout: outcomeTimeout?.duration, waitPort: noWait ? nil : waitPort,
-            waitTimeout: waitTimeout.duration)
-        let reporter = Reporter(target: row.displayName)
-        let flasher = Flasher(
-            ports: .real(
-                listen: listen, service: FilePath(service), store: store.path, templates: FilePath(templates)),
-            clock: ContinuousClock()
-        ) { reporter.report($0) }
-        let result = try await flasher.run(request)
-        Console.shared.finish()
+        let result = try await flash(row) { _ in }
         let proven = result.proven
         let done = verifyOnly ? "verified and proven" : "flashed and proven"
         let how =
@@ -144,10 +162,43 @@ struct FlashCommand: AsyncParsableCommand {
                 + "in \(Reporter.seconds(result.flashTime))\(up)")
     }
 
+    private func flash(_ events: EventWriter, _ reporter: EventReporter) async throws -> FlashResult {
+        let row = try target.find()
+        var found = FlashEvent(.target)
+        (found.name, found.mac, found.ip) = (row.name, row.mac.description, row.ip.description)
+        events.write(found)
+        return try await flash(row) { reporter.report($0) }
+    }
+
+    /// - Parameter report: told what happens, beside the log.
+    private func flash(
+        _ row: Target, report: @escaping @Sendable (FlashProgress) -> Void
+    ) async throws -> FlashResult {
+        let request = FlashRequest(
+            image: FilePath(image), target: row, card: try loadCard(card.map { FilePath($0) }),
+            root: FilePath(tftpRoot), delivery: delivery, requestTimeout: requestTimeout.duration,
+            outcomeTimeout: outcomeTimeout?.duration, waitPort: noWait ? nil : waitPort,
+            waitTimeout: waitTimeout.duration)
+        let reporter = Reporter(target: row.displayName)
+        let flasher = Flasher(
+            ports: .real(
+                listen: listen, service: FilePath(service), store: store.path, templates: FilePath(templates)),
+            clock: ContinuousClock()
+        ) { progress in
+            reporter.report(progress)
+            report(progress)
+        }
+        let result = try await flasher.run(request)
+        Console.shared.finish()
+        return result
+    }
+
+    private var mode: ChunkPlan.Mode { full ? .full : verifyOnly ? .verify : .normal }
+
     private var delivery: Delivery {
         switch protocolName {
         case .parts: .parts(partSize)
-        case .plan: .plan(full ? .full : verifyOnly ? .verify : .normal)
+        case .plan: .plan(mode)
         }
     }
 }

@@ -14,6 +14,10 @@ struct GPIOCommand: ParsableCommand {
             Looks, and requests no line. Shown are the lines that somebody uses, that are driven, or that reset a target \
             of this host; the inventory need not be there. An inventory that is invalid ends it with exit status 6, a \
             host without a GPIO chip with 9.
+
+            EXAMPLES
+              rpiflash gpio
+              rpiflash gpio --all --json
             """)
 
     @Flag(help: "Every line of every chip.")

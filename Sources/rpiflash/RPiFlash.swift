@@ -14,8 +14,10 @@ struct RPiFlash: AsyncParsableCommand {
         discussion: """
             EXAMPLES
               rpiflash targets
-              rpiflash flash raspios.img pi-left
+              rpiflash flash raspios.img.xz pi-left
               rpiflash flash raspios.img 192.168.1.20 --wait-port 80 --tftp-root /srv/tftp
+              rpiflash plan raspios.img.xz
+              rpiflash images
               rpiflash reset b8:27:eb:3d:60:b9
               rpiflash gpio
 
@@ -23,7 +25,8 @@ struct RPiFlash: AsyncParsableCommand {
             """,
         version: version,
         subcommands: [
-            FlashCommand.self, ResetCommand.self, TargetsCommand.self, GPIOCommand.self, ServeCommand.self,
+            FlashCommand.self, PlanCommand.self, ImagesCommand.self, ResetCommand.self, TargetsCommand.self,
+            GPIOCommand.self, ServeCommand.self,
         ])
 
     static let exitCodes = """
@@ -57,7 +60,7 @@ struct RPiFlash: AsyncParsableCommand {
             }
             Glibc.exit(0)
         } catch is CancellationError {
-            Console.shared.line("interrupted; everything staged is removed, RESET is released")
+            Console.shared.line(interrupted)
             Glibc.exit(130)
         } catch let error as FlashError {
             // Only an inventory has several mistakes; elsewhere a line end is not ours.
@@ -70,6 +73,17 @@ struct RPiFlash: AsyncParsableCommand {
         } catch {
             Console.shared.finish()
             exit(withError: error)
+        }
+    }
+
+    private static let interrupted = "interrupted; everything staged is removed, RESET is released"
+
+    /// The exit status for an error, and its sentence.
+    static func ending(_ error: any Error) -> (status: Int32, text: String) {
+        switch error {
+        case is CancellationError: (130, interrupted)
+        case let error as FlashError: (error.exitCode, error.description)
+        default: (exitCode(for: error).rawValue, message(for: error))
         }
     }
 }

@@ -81,8 +81,8 @@ final class Reporter: Sendable {
 
     func report(_ progress: FlashProgress) {
         switch progress {
-        case .note(let text): Console.shared.line(text)
-        case .warning(let text): Console.shared.line("warning: \(text)")
+        case .note, .warning, .serving, .resetting, .asked, .completed, .proven:
+            if let line = progress.logLine { Console.shared.line(line) }
         case .staging(let bytes, let total):
             show("staging", isLast: bytes == total) { "staging: \(Self.mebibytes(bytes)) of \(Self.mebibytes(total))" }
         case .transfer(let part, let parts, let bytes, let total, let elapsed):
@@ -127,8 +127,14 @@ final class Reporter: Sendable {
         var text = "\(place), \(mebibytes(bytes)) of \(mebibytes(total))"
         guard let rate, rate >= 1 else { return text }
         text += ", \(mebibytes(UInt64(rate)))/s"
-        guard bytes < total else { return text }
-        return text + ", \(Int((Double(total - bytes) / rate).rounded(.up))) s left"
+        return text + (secondsLeft(bytes: bytes, of: total, rate: rate).map { ", \($0) s left" } ?? "")
+    }
+
+    /// - Parameter rate: bytes a second.
+    /// - Returns: nil where it is not known, or nothing is left.
+    static func secondsLeft(bytes: UInt64, of total: UInt64, rate: Double?) -> UInt64? {
+        guard let rate, rate >= 1, bytes < total else { return nil }
+        return UInt64((Double(total - bytes) / rate).rounded(.up))
     }
 
     /// `cam: chunk 10 of 40, 80.0 MiB loaded, 8.0 MiB/s, 30 s left`. Chunks that are there already take less time than
@@ -138,17 +144,21 @@ final class Reporter: Sendable {
     ) -> String {
         var text = "\(place), \(mebibytes(bytes)) loaded"
         if let rate, rate >= 1 { text += ", \(mebibytes(UInt64(rate)))/s" }
-        guard number > 1, number * 10 >= chunks, number < chunks else { return text }
-        let left = Self.number(elapsed) * Double(chunks - number) / Double(number - 1)
-        return text + ", about \(Int(left.rounded(.up))) s left"
+        return text + (secondsLeft(chunk: number, of: chunks, elapsed: elapsed).map { ", about \($0) s left" } ?? "")
     }
 
-    private static func mebibytes(_ bytes: UInt64) -> String {
+    /// - Returns: nil before a tenth is done, and at the last chunk.
+    static func secondsLeft(chunk number: UInt64, of chunks: UInt64, elapsed: Duration) -> UInt64? {
+        guard number > 1, number * 10 >= chunks, number < chunks else { return nil }
+        return UInt64((Self.number(elapsed) * Double(chunks - number) / Double(number - 1)).rounded(.up))
+    }
+
+    static func mebibytes(_ bytes: UInt64) -> String {
         let tenths = (bytes * 10 + (1 << 19)) >> 20
         return "\(tenths / 10).\(tenths % 10) MiB"
     }
 
-    fileprivate static func number(_ duration: Duration) -> Double {
+    static func number(_ duration: Duration) -> Double {
         Double(duration.components.seconds) + Double(duration.components.attoseconds) / 1e18
     }
 

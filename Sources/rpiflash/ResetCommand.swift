@@ -5,7 +5,12 @@ import Inventory
 /// `rpiflash reset`.
 struct ResetCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "reset", abstract: "Reset a target: through its GPIO line, else its reset_command.")
+        commandName: "reset", abstract: "Reset a target: through its GPIO line, else its reset_command.",
+        discussion: """
+            EXAMPLES
+              rpiflash reset pi-left
+              rpiflash reset 192.168.1.20 --hold 500ms
+            """)
 
     @OptionGroup var target: TargetOptions
 

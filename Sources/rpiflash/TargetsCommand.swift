@@ -8,7 +8,13 @@ import SystemPackage
 struct TargetsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "targets", abstract: "List the targets, and check the inventory.",
-        discussion: "Exit status 0 where the inventory is valid, 6 where it is not: one line a mistake.")
+        discussion: """
+            Exit status 0 where the inventory is valid, 6 where it is not: one line a mistake.
+
+            EXAMPLES
+              rpiflash targets
+              rpiflash targets --inventory bench.csv
+            """)
 
     @Option(help: TargetOptions.inventoryHelp)
     var inventory: String?

@@ -16,7 +16,7 @@ struct FlashCommandTests {
             """
             socat TCP-LISTEN:$UP,bind=127.0.0.1,fork,reuseaddr /dev/null & socat=$!
             trap 'kill $socat' EXIT
-            $FLASH --wait-port $UP \(options) $IMG cam
+            $PARTS --wait-port $UP \(options) $IMG cam
             cat $(ls -v $D/got/rpi_image_part_*) | cmp - $IMG
             """, exits: 0)
         #expect(
@@ -27,7 +27,7 @@ struct FlashCommandTests {
         #expect(place.resets == 1)
         #expect(
             result.stderr.contains(
-                "rpiflash: the target reported OK with 5242880 bytes, exactly what was to be written\n"))
+                "rpiflash: the target reported OK with 5242880 bytes, exactly what was to be on its card\n"))
         // Not a terminal: plain lines.
         #expect(!result.stderr.contains("\u{1b}") && !result.stderr.contains("\r"))
         #expect(!result.stderr.contains("0.0 MiB/s") && !result.stderr.contains(" 0 s left"))
@@ -40,14 +40,14 @@ struct FlashCommandTests {
         try #require(made.status == 0, made.all)
         _ = try await place.run(
             """
-            $FLASH --no-wait $IMG cam
+            $PARTS --no-wait $IMG cam
             { cat $IMG; head -c \(cut) /dev/zero; } | cmp - $D/got/rpi_image_part_0
             """, exits: 0)
     }
 
     @Test func `1 - flashed, but not up`() async throws {
         let place = try await Place(Self.good)
-        let result = try await place.run("$FLASH --wait-port $UP --wait-timeout 700ms $IMG cam; echo $UP", exits: 1)
+        let result = try await place.run("$PARTS --wait-port $UP --wait-timeout 700ms $IMG cam; echo $UP", exits: 1)
         let port = try await place.bash("printf $UP").stdout
         #expect(
             result.errorLines.last
@@ -58,7 +58,7 @@ struct FlashCommandTests {
 
     @Test func `5 - a target that never asks is reset twice, and the sentence says so`() async throws {
         let place = try await Place()
-        let result = try await place.run("$FLASH --no-wait --request-timeout 400ms $IMG cam", exits: 5)
+        let result = try await place.run("$PARTS --no-wait --request-timeout 400ms $IMG cam", exits: 5)
         #expect(place.resets == 2)
         let lines = result.errorLines.drop { !$0.contains("resetting") }
         #expect(
@@ -74,7 +74,7 @@ struct FlashCommandTests {
 
     @Test func `a target that asks only after its second reset is flashed`() async throws {
         let place = try await Place("[ $(wc -l <resets) -ge 2 ] || exit 0; \(Self.good)")
-        _ = try await place.run("$FLASH --no-wait --request-timeout 1s $IMG cam", exits: 0)
+        _ = try await place.run("$PARTS --no-wait --request-timeout 1s $IMG cam", exits: 0)
         #expect(place.resets == 2)
     }
 
@@ -98,9 +98,9 @@ struct FlashCommandTests {
         let place = try await Place("until [ -e go ]; do sleep 0.02; done; \(Self.good)")
         let result = try await place.run(
             """
-            $FLASH --no-wait $IMG cam 2>$D/first.err & first=$!
+            $PARTS --no-wait $IMG cam 2>$D/first.err & first=$!
             until [ -e $D/running ]; do sleep 0.02; done
-            status=0; $FLASH --no-wait $IMG 127.0.0.1 || status=$?
+            status=0; $PARTS --no-wait $IMG 127.0.0.1 || status=$?
             touch $D/go
             wait $first
             sed -i s/$first/PID/ $D/first.err
@@ -116,12 +116,12 @@ struct FlashCommandTests {
         let place = try await Place("[ -e go ] || exit 0; \(Self.good)")
         let result = try await place.run(
             """
-            $FLASH --no-wait $IMG cam 2>/dev/null & first=$!
+            $PARTS --no-wait $IMG cam 2>/dev/null & first=$!
             until [ -e $D/running ]; do sleep 0.02; done
             kill -KILL $first; wait $first || true
             ls $TFTP/$MAC
             touch $D/go
-            $FLASH --no-wait $IMG cam
+            $PARTS --no-wait $IMG cam
             """, exits: 0)
         #expect(result.stdout.hasPrefix("rpi_image_part_0\nrpi_image_parts\n"), result.all)
         #expect(place.stable(result.stderr).contains("rpiflash: removed what an earlier job left in D/tftp/"))
@@ -162,7 +162,7 @@ struct FlashCommandTests {
     @Test func `law 4 - the image may be read-only and behind a link`() async throws {
         let place = try await Place(Self.good)
         _ = try await place.run(
-            "chmod 400 $IMG; ln -s os.img $D/latest; $FLASH --no-wait $D/latest cam; rm $D/latest; chmod 644 $IMG",
+            "chmod 400 $IMG; ln -s os.img $D/latest; $PARTS --no-wait $D/latest cam; rm $D/latest; chmod 644 $IMG",
             exits: 0, image: false)
     }
 
@@ -240,7 +240,7 @@ struct ProofCommandTests {
     func `law 2 - 2, 3, 4 - no proof, no success`(behaviour: String, status: Int32, message: String) async throws {
         let place = try await Place(behaviour)
         let result = try await place.run(
-            "$FLASH --no-wait --part-size 8MiB --request-timeout 15s --outcome-timeout 1s $IMG cam", exits: status)
+            "$PARTS --no-wait --part-size 8MiB --request-timeout 15s --outcome-timeout 1s $IMG cam", exits: status)
         #expect(result.errorLines.last == "rpiflash: \(message)", result.all)
         #expect(result.stdout == "")
         #expect(place.resets == 1)
@@ -279,7 +279,7 @@ struct InterruptionTests {
             set -m
             # Enough to copy that the signal comes in between.
             if [ '\(name)' = staging ]; then make_image 8192 8192 98304; fi
-            $FLASH --wait-port $UP $IMG cam 2>$D/err & job=$!
+            $PARTS --wait-port $UP $IMG cam 2>$D/err & job=$!
             trap 'kill -KILL $job 2>/dev/null || true' EXIT
             \(moment)
             kill -\(signal) $job; kill -CONT $job

@@ -12,14 +12,21 @@ import Testing
         arguments: [
             ("$RPIFLASH", "rpiflash "), ("$RPIFLASH flash", "rpiflash flash [<options>] <image> <target>"),
             ("$RPIFLASH reset", "rpiflash reset "), ("$RPIFLASH targets", "rpiflash targets"),
+            ("$RPIFLASH plan", "rpiflash plan <image>"), ("$RPIFLASH gpio", "rpiflash gpio"),
+            ("$RPIFLASH images", "rpiflash images "), ("$RPIFLASH images list", "rpiflash images list"),
+            ("$RPIFLASH images remove", "rpiflash images remove <id> ..."), ("$RPIFLASH serve", "rpiflash serve"),
+            ("$RPIFLASH images size", "rpiflash images size"),
             ("$GEN", "rpiflash-gen "), ("$GEN layout", "rpiflash-gen layout"),
             ("$GEN bootscr", "rpiflash-gen bootscr"), ("$GEN recovery-image", "rpiflash-gen recovery-image"),
         ])
-    func `every command has help on standard output`(command: String, usage: String) async throws {
+    func `every command has help on standard output, with examples`(command: String, usage: String) async throws {
         let result = try await runBash("\(command) --help")
         #expect(result.status == 0 && result.stderr == "", result.all)
         #expect(result.stdout.contains("USAGE: \(usage)"), result.all)
         #expect(result.stdout.hasPrefix("OVERVIEW: "))
+        let example = usage.split(separator: " ").prefix { !$0.hasPrefix("[") && !$0.hasPrefix("<") }.joined(
+            separator: " ")
+        #expect(result.stdout.contains("EXAMPLES\n  \(example)"), result.all)
         // The program's name in it is its own, and no path of this machine is a default.
         #expect(!result.stdout.contains(Programs.repository.string))
     }

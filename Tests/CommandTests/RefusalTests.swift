@@ -54,6 +54,12 @@ struct RefusalTests {
         let made = try await place.bash(make)
         try #require(made.status == 0, made.all)
         try await place.refuses(status: 7, message, image: false)
+        // By plan each partition must fit by itself.
+        let byPlan =
+            what == "other span"
+            ? "D/os.img: image's boot partition has 16384 sectors (8 MiB), the card's partition 2 has 8192 sectors (4 MiB); "
+                + "must be at most that: make a card with rpiflash-gen recovery-image --from-image" : message
+        try await place.refuses("$FLASH --no-wait $IMG cam", status: 7, byPlan, image: false)
     }
 
     @Test(
@@ -62,7 +68,7 @@ struct RefusalTests {
             ("zip", #"PK\x03\x04"#, "unzip"), ("zst", #"\x28\xb5\x2f\xfd"#, "unzstd --keep"),
             ("bz2", "BZh91AY", "bunzip2 --keep"),
         ])
-    func `law 6 - a compressed image is refused with the command that unpacks it`(
+    func `law 6 - in parts a compressed image is refused with the command that unpacks it`(
         ending: String, magic: String, command: String
     ) async throws {
         let place = try await Place()
@@ -71,7 +77,7 @@ struct RefusalTests {
             _ = try await place.bash("printf '\(magic)' >$D/\(name); head -c 5000 /dev/urandom >>$D/\(name)")
             let kind = ["gz": "gzip", "zst": "zstd", "bz2": "bzip2"][ending] ?? ending
             try await place.refuses(
-                "$FLASH --no-wait $D/\(name) cam", status: 7,
+                "$PARTS --no-wait $D/\(name) cam", status: 7,
                 "D/\(name): image is compressed (\(kind)); decompress it first: \(command) D/\(name)")
         }
     }
@@ -142,7 +148,7 @@ struct RefusalTests {
                     + "make one (mac,ip,server,gpio) or give --inventory")
         }
         try await place.refuses(
-            "head -c 17000000 /dev/zero >$D/targets.csv; $FLASH $IMG cam", status: 6,
+            "head -c 17000000 /dev/zero >$D/targets.csv; $PARTS $IMG cam", status: 6,
             "D/targets.csv is larger than 16777216 bytes; that is no inventory")
     }
 
@@ -185,10 +191,10 @@ struct RefusalTests {
         let place = try await Place(server: "bench2.example")
         let message = "target cam belongs to the server 'bench2.example'; run rpiflash there"
         for target in ["cam", "127.0.0.1", "52-54-00-12-34-56"] {
-            try await place.refuses("$FLASH $IMG \(target)", status: 8, message)
+            try await place.refuses("$PARTS $IMG \(target)", status: 8, message)
             try await place.refuses("$RPIFLASH reset --inventory $D/targets.csv \(target)", status: 8, message)
         }
-        try await place.refuses("$FLASH $IMG dog", status: 8, "no target 'dog' in D/targets.csv; it has cam")
+        try await place.refuses("$PARTS $IMG dog", status: 8, "no target 'dog' in D/targets.csv; it has cam")
     }
 
     @Test(.enabled(if: (try? FilePath("/dev").hasChips()) == false, "this host has GPIO chips"))
@@ -208,7 +214,7 @@ struct RefusalTests {
             socat -u UDP-RECV:$PORT,bind=127.0.0.1 STDOUT >/dev/null & socat=$!
             trap 'kill $socat' EXIT
             until grep -qi ":$(printf %04x $PORT) " /proc/net/udp; do sleep 0.02; done
-            $FLASH $IMG cam
+            $PARTS $IMG cam
             """, status: 9,
             "using the TFTP server that is there, on 127.0.0.1:PORT\n"
                 + "another program has UDP 127.0.0.1:PORT and does not answer TFTP; end it or use --listen")
@@ -217,7 +223,7 @@ struct RefusalTests {
     @Test func `law 6 - an address that this host does not have is refused`() async throws {
         let place = try await Place()
         try await place.refuses(
-            "$FLASH --listen 192.0.2.1:$PORT $IMG cam | sed s/$PORT/PORT/", status: 9,
+            "$PARTS --listen 192.0.2.1:$PORT $IMG cam | sed s/$PORT/PORT/", status: 9,
             "cannot bind UDP 192.0.2.1:PORT; this host does not have the address".replacing(
                 "PORT", with: try await place.bash("printf $PORT").stdout))
     }
@@ -225,16 +231,16 @@ struct RefusalTests {
     @Test func `law 6 - a TFTP root that is missing or no folder is refused`() async throws {
         let place = try await Place()
         try await place.refuses(
-            "$FLASH --tftp-root $D/none $IMG cam", status: 9,
+            "$PARTS --tftp-root $D/none $IMG cam", status: 9,
             "TFTP root D/none: No such file or directory; make it or give another --tftp-root")
         try await place.refuses(
-            "$FLASH --tftp-root $IMG $IMG cam", status: 9, "TFTP root D/os.img is not a folder")
+            "$PARTS --tftp-root $IMG $IMG cam", status: 9, "TFTP root D/os.img is not a folder")
     }
 
     @Test func `law 6 - a TFTP root that is read-only is refused, for root too`() async throws {
         let place = try await Place()
         try await place.refuses(
-            "mount --bind $TFTP $TFTP; mount -o remount,bind,ro $TFTP; $FLASH $IMG cam", status: 9,
+            "mount --bind $TFTP $TFTP; mount -o remount,bind,ro $TFTP; $PARTS $IMG cam", status: 9,
             "TFTP root D/tftp cannot be written to: Read-only file system", prefix: ["unshare", "-rm"])
     }
 
@@ -265,7 +271,7 @@ struct RefusalTests {
         let result = try await place.run(
             """
             mount -t tmpfs -o \(options) none $TFTP
-            status=0; $FLASH --part-size 8MiB $IMG cam || status=$?
+            status=0; $PARTS --part-size 8MiB $IMG cam || status=$?
             ls -A $TFTP
             exit $status
             """, exits: 9, prefix: ["unshare", "-rm"])
@@ -279,7 +285,7 @@ struct RefusalTests {
 
     @Test func `law 6 - a file size limit is an error, not the end of the process`() async throws {
         let place = try await Place()
-        let result = try await place.run("ulimit -f 4096; $FLASH $IMG cam", exits: 9)
+        let result = try await place.run("ulimit -f 4096; $PARTS $IMG cam", exits: 9)
         #expect(place.resets == 0)
         #expect(
             place.stable(result.errorLines.last ?? "")
@@ -303,6 +309,16 @@ struct RefusalTests {
             ("flash $IMG cam --listen 1.2.3", "The value '1.2.3' is invalid"),
             ("flash $IMG cam --listen 0.0.0.0:0", "The value '0.0.0.0:0' is invalid"),
             ("flash $IMG cam --protocol ftp", "The value 'ftp' is invalid"),
+            ("flash $IMG cam --full --verify-only", "--full and --verify-only exclude each other"),
+            (
+                "flash $IMG cam --protocol parts --full",
+                "--full and --verify-only go with --protocol plan only; parts are always written whole"
+            ),
+            ("plan", "Missing expected argument '<image>'"), ("plan $IMG --rate 0", "The value '0' is invalid"),
+            ("plan $IMG --rate fast", "The value 'fast' is invalid"),
+            ("images remove", "Missing expected argument '<id> ...'"),
+            ("images remove ''", "an id is empty; must be at least one digit of one"),
+            ("images 3f", "Unexpected argument '3f'"),
             ("reset cam --hold 61s", "--hold is 61s; must be 1ms to 60s"), ("reset", "Missing expected argument"),
             ("erase", "Unexpected argument 'erase'"), ("targets cam", "Unexpected argument 'cam'"),
         ])

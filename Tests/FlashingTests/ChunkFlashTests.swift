@@ -47,7 +47,7 @@ import Testing
     /// What the target uploads in the end.
     private static func report(
         _ world: World, state: String = "ok", written: UInt64 = 0, same: UInt64 = total, chunks: Int = 4,
-        job: String? = nil, more: String = ""
+        job: String? = nil, bad: Int? = nil, more: String = ""
     ) throws -> ServeEvent {
         let plan = try #require(world.state.withLock { $0.plan })
         let text = """
@@ -59,7 +59,7 @@ import Testing
             rpi_same=\(String(same, radix: 16))
             rpi_fetched=10
             rpi_retries=1
-            rpi_bad_count=\(state == "ok" ? 0 : 1)
+            rpi_bad_count=\(bad ?? (state == "ok" ? 0 : 1))
             \(more)
             """
         return .uploaded(name: "REPORT", content: Array(text.utf8))
@@ -171,15 +171,42 @@ import Testing
         world.resets { world in
             let report = try Self.report(
                 world, state: "failed", same: 9, chunks: 1,
-                more: "rpi_bad_chunk=2\nrpi_bad_lba=22064\nrpi_reason=the card does not hold what was written")
+                more: "rpi_bad_chunk=2\nrpi_bad_lba=22064\n"
+                    + "rpi_reason=chunk 2 of 4, sector 0x22064: the card does not hold what was written")
             world.happen(Self.asked + [report, .failed(9 * 512)])
         }
         let error = try await world.fails(try Self.request(world))
         #expect(
             error?.description
-                == "target camera reported FAILED, 4608 of 16896 bytes are on its card: chunk 2 of 4, LBA 139364: "
+                == "target camera reported FAILED, 4608 of 16896 bytes are on its card: chunk 2 of 4 at LBA 139364: "
                 + "the card does not hold what was written")
         #expect(error?.exitCode == 2)
+    }
+
+    @Test(arguments: [
+        (
+            1, "0x1 chunks differ, the first is 2 at sector 0x22064",
+            "1 of 4 chunks differs from the image: chunk 2 at LBA 139364"
+        ),
+        (
+            3, "0x3 chunks differ, the first is 2 at sector 0x22064",
+            "3 of 4 chunks differ from the image, the first is chunk 2 at LBA 139364"
+        ),
+        // Another reason stays, with the place.
+        (1, "the card has gone", "chunk 2 of 4 at LBA 139364: the card has gone"),
+    ])
+    func `a card that differs is told in decimal numbers, once`(count: Int, reason: String, told: String) async throws {
+        let world = try Self.world().ownServer()
+        world.resets { world in
+            let report = try Self.report(
+                world, state: "failed", same: 9, chunks: 4 - count, bad: count,
+                more: "rpi_bad_chunk=2\nrpi_bad_lba=22064\nrpi_reason=\(reason)")
+            world.happen(Self.asked + [report, .failed(9 * 512)])
+        }
+        let error = try await world.fails(try Self.request(world, .verify))
+        #expect(
+            error?.description
+                == "target camera reported FAILED, 4608 of 16896 bytes are on its card: \(told)")
     }
 
     @Test func `through another server the target reports in files, and has no ranges`() async throws {

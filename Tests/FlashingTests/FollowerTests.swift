@@ -202,7 +202,7 @@ import Testing
         var follower = Self.follower(plan)
         #expect(
             follower.take(.opened(file: PartsPlan.manifestName), at: .seconds(1))
-                == .note("the target asks for its image"))
+                == .asked)
         for _ in 0..<20 { #expect(follower.take(.opened(file: PartsPlan.manifestName), at: .seconds(2)) == nil) }
         #expect(follower.restarts == 0)
     }

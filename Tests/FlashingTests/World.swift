@@ -110,7 +110,7 @@ final class World: Sendable {
     var calls: [String] { state.withLock { $0.calls } }
     var progress: [FlashProgress] { state.withLock { $0.progress } }
     var notes: [String] {
-        progress.compactMap { if case .note(let text) = $0 { text } else { nil } }
+        progress.compactMap { if case .warning = $0 { nil } else { $0.logLine } }
     }
     var warnings: [String] {
         progress.compactMap { if case .warning(let text) = $0 { text } else { nil } }

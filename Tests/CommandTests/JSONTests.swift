@@ -1,0 +1,197 @@
+import FlashPlan
+import Flashing
+import Foundation
+import SystemPackage
+import Testing
+
+@testable import rpiflash
+
+/// What programs read: docs/json.md and what is printed have the same events and fields.
+@Suite(.serialized, .enabled(if: Programs.canPlayTarget, "run make deps, which installs what these tests need"))
+struct JSONTests {
+    /// A field of an event.
+    private struct Name: Hashable, CustomStringConvertible {
+        let event: String
+        let field: String
+        var description: String { "\(event).\(field)" }
+    }
+
+    /// The names in the tables of a section of docs/json.md: `| `event` | `field`, `field` | … |`.
+    private static func documented(_ section: String) throws -> [String: Set<String>] {
+        let page = try String(
+            contentsOfFile: Programs.repository.appending("docs/json.md").string, encoding: .utf8)
+        let part = try #require(page.components(separatedBy: "\n## ").first { $0.hasPrefix(section) })
+        var result: [String: Set<String>] = [:]
+        for line in part.split(separator: "\n") where line.hasPrefix("| `") {
+            let cells = line.split(separator: "|")
+            let fields = cells[1].matches(of: /`([a-z0-9_]+)`/).map { String($0.1) }
+            result[cells[0].trimmingCharacters(in: CharacterSet(charactersIn: " `"))] = Set(fields)
+        }
+        return result
+    }
+
+    /// Every line's event and fields; each line must be an object in ASCII that has an event and a time.
+    private static func names(_ lines: some Sequence<some StringProtocol>) throws -> Set<Name> {
+        var names: Set<Name> = []
+        var last = 0.0
+        for line in lines {
+            #expect(line.utf8.allSatisfy { (0x20..<0x7f).contains($0) }, "\(line)")
+            var object = try JSON.object(line)
+            guard case .string(let event)? = object.removeValue(forKey: "event"),
+                case .number(let time)? = object.removeValue(forKey: "time")
+            else {
+                Issue.record("\(line)")
+                continue
+            }
+            #expect(time >= last, "\(line)")
+            last = time
+            names.formUnion(object.keys.map { Name(event: event, field: $0) } + [Name(event: event, field: "")])
+        }
+        return names
+    }
+
+    private static func lines(_ result: CommandResult) -> [Substring] {
+        let lines = result.stdout.split(separator: "\n", omittingEmptySubsequences: false)
+        #expect(lines.last == "", "the last line is whole")
+        return Array(lines.dropLast())
+    }
+
+    @Test func `flash - every event and field that is printed is documented, and the other way round`() async throws {
+        var emitted: Set<Name> = []
+        func flash(_ behaviour: String, _ script: String, exits status: Int32) async throws -> [Substring] {
+            let place = try await Place(behaviour)
+            let result = try await place.run(script, exits: status)
+            let lines = Self.lines(result)
+            emitted.formUnion(try Self.names(lines))
+            #expect(try JSON.object(lines.first ?? "")["version"] == .number(1), result.all)
+            let end = try JSON.object(lines.last ?? "")
+            #expect(end["event"] == .string("result") && end["status"] == .number(Double(status)), result.all)
+            // The log is as without --json.
+            #expect(result.errorLines.allSatisfy { $0.hasPrefix("rpiflash: ") }, result.all)
+            return lines
+        }
+        let listen = """
+            socat TCP-LISTEN:$UP,bind=127.0.0.1,fork,reuseaddr /dev/null & socat=$!
+            trap 'kill $socat' EXIT
+
+            """
+        let good = try await flash(
+            "flash", "\(listen)xz -1 -k $IMG; $FLASH --json --wait-port $UP $IMG.xz cam", exits: 0)
+        let result = try JSON.object(good.last ?? "")
+        #expect(result["proven"] == .bool(true) && result["written"] == .number(Double(Place.written)))
+        #expect(result["error"] == nil)
+        let parts = try await flash("fetch; put OK \(Place.written)", "$PARTS --json --no-wait $IMG cam", exits: 0)
+        #expect(parts.contains { $0.contains(#""event":"part""#) && $0.contains(#""number":1"#) })
+        // Proven, but not up.
+        let down = try await flash(
+            "flash", "$FLASH --json --wait-port $UP --wait-timeout 700ms $IMG cam", exits: 1)
+        let end = try JSON.object(down.last ?? "")
+        #expect(end["proven"] == .bool(true) && end["loaded"] == .number(Double(Place.written)))
+        guard case .string(let sentence)? = end["error"] else {
+            Issue.record("\(end)")
+            return
+        }
+        #expect(sentence.hasPrefix("target cam was flashed and proven, but does not answer on TCP port "))
+        // A warning, a second reset, a note.
+        let never = try await flash(
+            "timeout 0.3 atftp --get --remote-file $'a\\u202eb' --local-file got/x 127.0.0.1 $PORT || true",
+            "$FLASH --json --request-timeout 1s $IMG cam", exits: 5)
+        #expect(never.filter { $0.contains(#""event":"reset""#) }.count == 2)
+        #expect(never.contains { $0.contains(#""event":"note""#) && $0.contains(#"a\u202eb"#) }, "\(never)")
+        #expect(try JSON.object(never.last ?? "")["proven"] == .bool(false))
+
+        // What only comes after a second of transfer.
+        let slow = [
+            FlashProgress.chunk(number: 2, chunks: 10, bytes: 5, total: 50, elapsed: .seconds(5)),
+            .transfer(part: 1, parts: 2, bytes: 5, total: 50, elapsed: .seconds(5)),
+        ]
+        emitted.formUnion(try Self.names(slow.map { jsonLine(FlashEvent($0, rate: 2)) }))
+
+        var documented: Set<Name> = []
+        for (event, fields) in try Self.documented("`rpiflash flash --json`") {
+            documented.formUnion(fields.map { Name(event: event, field: $0) } + [Name(event: event, field: "")])
+        }
+        #expect(documented.subtracting(emitted) == [], "documented, but never printed")
+        #expect(emitted.subtracting(documented) == [], "printed, but not documented")
+        #expect(Set(documented.map(\.event)) == Set(FlashEvent.Kind.allCases.map(\.rawValue)))
+    }
+
+    @Test func `flash - an error before a target is known ends the events too`() async throws {
+        let place = try await Place()
+        let result = try await place.run("$FLASH --json $IMG dog", exits: 8)
+        let lines = Self.lines(result)
+        #expect(lines.count == 2, result.all)
+        let end = try JSON.object(lines.last ?? "")
+        #expect(end["status"] == .number(8) && end["proven"] == .bool(false))
+        guard case .string(let sentence)? = end["error"] else {
+            Issue.record(result.all)
+            return
+        }
+        #expect(place.stable(sentence) == "no target 'dog' in D/targets.csv; it has cam")
+        #expect(place.stable(result.stderr) == "rpiflash: no target 'dog' in D/targets.csv; it has cam\n")
+    }
+
+    @Test func `flash - a reader that goes away, or does not read, changes nothing`() async throws {
+        let place = try await Place("flash")
+        _ = try await place.run("$FLASH --json --no-wait $IMG cam | head -n 1 >/dev/null", exits: 0)
+        _ = try await place.run("$FLASH --json --no-wait $IMG cam > >(sleep 2; wc -l >$D/lines)", exits: 0)
+    }
+
+    @Test func `an interrupted flash ends its events with 130`() async throws {
+        let place = try await Place("plan; touch asked")
+        let result = try await place.run(
+            """
+            set -m
+            $FLASH --json $IMG cam 2>/dev/null & job=$!
+            until [ -e $D/asked ]; do sleep 0.02; done
+            kill -TERM $job
+            wait $job
+            """, exits: 130)
+        let end = try JSON.object(Self.lines(result).last ?? "")
+        #expect(end["event"] == .string("result") && end["status"] == .number(130), result.all)
+    }
+
+    @Test func `plan and images have the fields that are documented`() async throws {
+        let place = try await Place()
+        let result = try await place.run(
+            """
+            $RPIFLASH plan $IMG --card $D/card.yaml --store $D/store --json --chunks
+            $RPIFLASH plan $IMG --card <(printf 'card_size: 64 MiB\\nuboot_size: 4 MiB\\nboot_size: 16 MiB\\nrootfs_size: rest\\n') --store $D/store --json
+            $RPIFLASH images --store $D/store --json
+            $RPIFLASH images size --store $D/store --json
+            """, exits: 0)
+        let lines = Self.lines(result)
+        try #require(lines.count == 4, result.all)
+        // A partition's note and a card's reason are only there where there is something to say.
+        func fields(_ object: [String: JSON], _ place: String = "") -> [String: Set<String>] {
+            var all = [place: Set(object.keys)]
+            for (name, value) in object {
+                let inner =
+                    switch value {
+                    case .object(let inner): inner
+                    case .array(let list):
+                        if case .object(let inner)? = list.first { inner } else { [:] as [String: JSON] }
+                    default: [:] as [String: JSON]
+                    }
+                if !inner.isEmpty { all.merge(fields(inner, name)) { $0.union($1) } }
+            }
+            return all
+        }
+        for (line, section) in [
+            (lines[0], "`rpiflash plan --json`"), (lines[2], "`rpiflash images list --json`"),
+            (lines[3], "`rpiflash images size --json`"),
+        ] {
+            let printed = fields(try JSON.object(line))
+            let documented = try Self.documented(section)
+            #expect(Set(printed.keys) == Set(documented.keys.map { $0 == "object" ? "" : $0 }), "\(section)")
+            for (place, names) in printed {
+                let known = try #require(documented[place.isEmpty ? "object" : place])
+                #expect(names.subtracting(known) == [], "\(section) \(place): printed, but not documented")
+                #expect(
+                    known.subtracting(names).isSubset(of: ["note", "reason"]),
+                    "\(section) \(place): documented, but not printed")
+            }
+        }
+        #expect(try JSON.object(lines[1])["chunks"] == nil)
+    }
+}
