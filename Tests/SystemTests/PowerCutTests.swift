@@ -28,7 +28,7 @@ extension SystemTests {
             let total = try #require(lastRun.firstMatch(of: /(\d+) chunks,/).flatMap { Int($0.output.1) })
             #expect(chunks.sorted() == Array(1...total))
             let before = console.components(separatedBy: "rpiflash: flash plan ").dropLast().joined()
-            #expect(before.firstMatch(of: /rpiflash: starting \S+: /) == nil)
+            #expect(before.firstMatch(of: /rpiflash: starting \S+:/) == nil)
         }
     }
 }
