@@ -19,8 +19,8 @@ BIN := .build/debug
 BOARDS := $(patsubst uboot/boards/%.yaml,%,$(wildcard uboot/boards/*.yaml))
 SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot virtual_target .ci)
 
-.PHONY: help deps build uboot firmware peers recovery-image demo-image gpio-bench demo test check bench bench-tftp \
-    install clean
+.PHONY: help deps build uboot firmware peers recovery-image demo-image userland-image gpio-bench demo \
+    test check bench bench-tftp bench-flash power-cuts install clean
 
 help: ## this index
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -48,6 +48,9 @@ recovery-image: build uboot firmware ## the card that makes a board flashable: b
 
 demo-image: deps # the demo's OS image, into build/demo
 	@virtual_target/demo-image $(BUILD)/demo/demo.img
+
+userland-image: deps # an OS image of 1 GiB with a Debian userland, a third in use, into build/demo
+	@virtual_target/demo-image --rootfs-size 956MiB --userland virtual_target/userland.list $(BUILD)/demo/userland.img
 
 demo: build demo-image ## a whole flash without hardware: card, flash over the network, Linux up from partition 3
 	@uboot/build qemu_arm64
@@ -82,6 +85,15 @@ bench-tftp: build peers firmware ## rpiflash's TFTP server beside atftpd, dnsmas
 	@uboot/build qemu_arm64
 	swift build -c release --product tftp-bench-server
 	@virtual_target/bench-tftp
+
+bench-flash: build userland-image peers firmware ## whole flashes side by side: in parts, by plan, again; bytes and seconds
+	@uboot/build qemu_arm64
+	swift build -c release --product rpiflash
+	@virtual_target/bench-flash
+
+power-cuts: build demo-image firmware ## 20 power cuts in flashes by plan, at random points: nothing boots, all is mended
+	@uboot/build qemu_arm64
+	@virtual_target/power-cuts
 
 install: deps ## the programs, templates, boards and systemd units, below DESTDIR/PREFIX; they run without Swift
 	swift build -c release --static-swift-stdlib --product rpiflash
