@@ -14,7 +14,7 @@ struct FlashCommandTests {
         let place = try await Place(Self.good)
         let result = try await place.run(
             """
-            socat TCP-LISTEN:$UP,bind=127.0.0.1,fork,reuseaddr /dev/null & socat=$!
+            socat TCP-LISTEN:$UP,bind=127.0.0.1,fork,reuseaddr /dev/null >/dev/null 2>&1 & socat=$!
             trap 'kill $socat' EXIT
             $PARTS --wait-port $UP \(options) $IMG cam
             cat $(ls -v $D/got/rpi_image_part_*) | cmp - $IMG

@@ -71,7 +71,7 @@ struct JSONTests {
             return lines
         }
         let listen = """
-            socat TCP-LISTEN:$UP,bind=127.0.0.1,fork,reuseaddr /dev/null & socat=$!
+            socat TCP-LISTEN:$UP,bind=127.0.0.1,fork,reuseaddr /dev/null >/dev/null 2>&1 & socat=$!
             trap 'kill $socat' EXIT
 
             """

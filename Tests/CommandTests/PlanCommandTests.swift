@@ -154,7 +154,7 @@ struct PlanCommandTests {
             """
             $RPIFLASH images --store $D/store
             $RPIFLASH plan $IMG --store $D/store >/dev/null
-            cp $IMG $D/other.img; printf x | dd of=$D/other.img bs=1 seek=5000000 conv=notrunc status=none
+            cp $IMG $D/other.img; printf 'another' | dd of=$D/other.img bs=1 seek=5000000 conv=notrunc status=none
             $RPIFLASH plan $D/other.img --store $D/store >/dev/null
             $RPIFLASH images list --store $D/store --json >$D/list.json
             $RPIFLASH images --store $D/store
