@@ -342,8 +342,8 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     private func follow<Plan: Assignment>(
         _ event: ServeEvent, _ follower: inout Follower<Plan>, since reset: Duration
     ) {
-        if case .completed(let file, let packets, let repeated) = event {
-            report(.completed(file: file, packets: packets, repeated: repeated))
+        if case .completed(let file, let packets, let repeated, let window) = event {
+            report(.completed(file: file, packets: packets, repeated: repeated, window: window))
         }
         if let progress = follower.take(event, at: now) { report(progress) }
         guard let step = follower.currentStep else { return }

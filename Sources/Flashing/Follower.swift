@@ -77,7 +77,7 @@ struct Follower<Plan: Assignment> {
                 fileBytes[file] = size
             }
             return nil
-        case .completed(let file, let packets, let repeated):
+        case .completed(let file, let packets, let repeated, _):
             // Every network loses some; this much wants a look at cable or switch.
             guard packets >= 1000, repeated * 10 >= packets else { return nil }
             return .warning(

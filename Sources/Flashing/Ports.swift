@@ -11,8 +11,9 @@ public enum ServeEvent: Hashable, Sendable {
     case progress(file: String, bytes: UInt64)
     /// All of the file was sent.
     case sent(file: String)
-    /// The target said that it has all of the file. `packets` and `repeated` count DATA packets.
-    case completed(file: String, packets: UInt64, repeated: UInt64)
+    /// The target said that it has all of the file. `packets` and `repeated` count DATA packets, `window` is the
+    /// one that was agreed on, in blocks.
+    case completed(file: String, packets: UInt64, repeated: UInt64, window: Int = 1)
     /// A sign of life without a number.
     case activity
     /// Sending a file ended early.
@@ -238,8 +239,9 @@ public enum FlashProgress: Hashable, Sendable {
     case resetting(target: String, method: ResetMethod, attempt: Int)
     /// The target asks for its image.
     case asked
-    /// The target has all of a file. `packets` and `repeated` count DATA packets. Another server tells nothing of it.
-    case completed(file: String, packets: UInt64, repeated: UInt64)
+    /// The target has all of a file. `packets` and `repeated` count DATA packets, `window` is the
+    /// one that was agreed on, in blocks. Another server tells nothing of it.
+    case completed(file: String, packets: UInt64, repeated: UInt64, window: Int = 1)
     /// The target has proven what is on its card, this long after the reset.
     case proven(Proven, elapsed: Duration)
     /// A compressed image is unpacked; bytes are of the compressed file.

@@ -76,8 +76,9 @@ public enum ServerEvent: Hashable, Sendable {
     case progress(file: String, bytes: UInt64)
     /// All of the file was sent; the last ACK may still be missing, and may be lost for ever.
     case sent(file: String)
-    /// It has the whole file. `sent` and `repeated` count DATA packets.
-    case completed(file: String, bytes: UInt64, sent: UInt64, repeated: UInt64)
+    /// It has the whole file. `sent` and `repeated` count DATA packets, `window` is the one that was
+    /// agreed on, in blocks.
+    case completed(file: String, bytes: UInt64, sent: UInt64, repeated: UInt64, window: Int)
     /// Reading a file ended early.
     case interrupted(file: String, reason: String)
     /// A target uploaded a file: OK, FAILED or REPORT, at most 64 KiB, untrusted. Each name comes once.

@@ -201,7 +201,8 @@ final class ReadHandler: SessionHandler {
         } else {
             report(
                 .completed(
-                    file: name, bytes: file.size, sent: sender.counters.sent, repeated: sender.counters.repeated))
+                    file: name, bytes: file.size, sent: sender.counters.sent, repeated: sender.counters.repeated,
+                    window: sender.options.windowSize))
         }
         dally()
         if failure == nil { again?() }

@@ -40,7 +40,7 @@ enum ServiceMessage: Codable {
     case opened(file: String, size: UInt64, address: String)
     case progress(file: String, bytes: UInt64)
     case sent(file: String)
-    case completed(file: String, bytes: UInt64, sent: UInt64, repeated: UInt64)
+    case completed(file: String, bytes: UInt64, sent: UInt64, repeated: UInt64, window: Int)
     case interrupted(file: String, reason: String)
     case uploaded(name: String, content: Data)
     case notServed(path: String, address: String, reason: String)
@@ -51,8 +51,8 @@ enum ServiceMessage: Codable {
             case .opened(let file, let size, let address): .opened(file: file, size: size, address: address)
             case .progress(let file, let bytes): .progress(file: file, bytes: bytes)
             case .sent(let file): .sent(file: file)
-            case .completed(let file, let bytes, let sent, let repeated):
-                .completed(file: file, bytes: bytes, sent: sent, repeated: repeated)
+            case .completed(let file, let bytes, let sent, let repeated, let window):
+                .completed(file: file, bytes: bytes, sent: sent, repeated: repeated, window: window)
             case .interrupted(let file, let reason): .interrupted(file: file, reason: reason)
             case .uploaded(let name, let content): .uploaded(name: name, content: Data(content))
             case .refused(let path, let address, let reason):
@@ -67,8 +67,8 @@ enum ServiceMessage: Codable {
         case .opened(let file, let size, let address): .opened(file: file, size: size, address: address)
         case .progress(let file, let bytes): .progress(file: file, bytes: bytes)
         case .sent(let file): .sent(file: file)
-        case .completed(let file, let bytes, let sent, let repeated):
-            .completed(file: file, bytes: bytes, sent: sent, repeated: repeated)
+        case .completed(let file, let bytes, let sent, let repeated, let window):
+            .completed(file: file, bytes: bytes, sent: sent, repeated: repeated, window: window)
         case .interrupted(let file, let reason): .interrupted(file: file, reason: reason)
         case .uploaded(let name, let content): .uploaded(name: name, content: [UInt8](content))
         case .notServed(let path, let address, let reason):

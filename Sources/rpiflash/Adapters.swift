@@ -219,8 +219,8 @@ private final class EventQueue: ServeEvents {
             case .opened(let file, _, _): .opened(file: file)
             case .progress(let file, let bytes): .progress(file: file, bytes: bytes)
             case .sent(let file): .sent(file: file)
-            case .completed(let file, _, let sent, let repeated):
-                .completed(file: file, packets: sent, repeated: repeated)
+            case .completed(let file, _, let sent, let repeated, let window):
+                .completed(file: file, packets: sent, repeated: repeated, window: window)
             case .interrupted(let file, let reason): .interrupted(file: file, reason: reason)
             case .uploaded(let name, let content): .uploaded(name: name, content: content)
             // A target asks for a plan first; that there is none is no news.

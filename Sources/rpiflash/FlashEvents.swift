@@ -18,7 +18,7 @@ struct FlashEvent: Encodable {
 
     enum CodingKeys: String, CodingKey, CaseIterable {
         case event, time, version, image, target, name, mac, ip, text, bytes, total, server, attempt, method, number
-        case count, rate, packets, repeated, written, loaded, retries, port, status, error
+        case count, rate, packets, repeated, window, written, loaded, retries, port, status, error
         case flashProtocol = "protocol"
         case mode
         case isOwn = "own"
@@ -54,6 +54,7 @@ struct FlashEvent: Encodable {
     var secondsLeft: UInt64?
     var packets: UInt64?
     var repeated: UInt64?
+    var window: Int?
     var written: UInt64?
     var loaded: UInt64?
     var retries: UInt64?
@@ -102,10 +103,10 @@ extension FlashEvent {
             self.rate = rate.map { UInt64($0) }
             elapsedSeconds = Self.seconds(elapsed)
             secondsLeft = bytes.flatMap { Reporter.secondsLeft(bytes: $0, of: total, rate: rate) }
-        case .completed(let file, let packets, let repeated):
+        case .completed(let file, let packets, let repeated, let window):
             self.init(.file)
             name = file
-            (self.packets, self.repeated) = (packets, repeated)
+            (self.packets, self.repeated, self.window) = (packets, repeated, window)
         case .proven(let proven, let elapsed):
             self.init(.proven)
             add(proven)

@@ -72,6 +72,14 @@ final class Reporter: Sendable {
         var lastShown: ContinuousClock.Instant?
         var lastKind = ""
         var rate = TransferRate()
+        var (packets, repeated, window) = (UInt64(0), UInt64(0), 1)
+
+        /// `, 1.6 % of packets again, window 32`; nothing where next to nothing was lost.
+        var loss: String {
+            guard repeated * 200 >= packets, repeated > 0 else { return "" }
+            let permille = (repeated * 1000 + packets / 2) / packets
+            return ", \(permille / 10).\(permille % 10) % of packets again, window \(window)"
+        }
     }
 
     private let target: String
@@ -81,14 +89,20 @@ final class Reporter: Sendable {
 
     func report(_ progress: FlashProgress) {
         switch progress {
-        case .note, .warning, .serving, .resetting, .asked, .completed, .proven:
+        case .completed(_, let packets, let repeated, let window):
+            state.withLock { state in
+                state.packets += packets
+                state.repeated += repeated
+                state.window = window
+            }
+        case .note, .warning, .serving, .resetting, .asked, .proven:
             if let line = progress.logLine { Console.shared.line(line) }
         case .staging(let bytes, let total):
             show("staging", isLast: bytes == total) { "staging: \(Self.mebibytes(bytes)) of \(Self.mebibytes(total))" }
         case .transfer(let part, let parts, let bytes, let total, let elapsed):
             let rate = bytes.flatMap { bytes in state.withLock { $0.rate.take(bytes, at: elapsed) } }
             show("part \(part)", isLast: bytes == total) {
-                Self.transfer("\(target): part \(part) of \(parts)", bytes, total, rate)
+                Self.transfer("\(target): part \(part) of \(parts)", bytes, total, rate) + state.withLock { $0.loss }
             }
         case .unpacking(let read, let total):
             show("unpacking", isLast: read == total) {
@@ -102,6 +116,7 @@ final class Reporter: Sendable {
             let rate = state.withLock { $0.rate.take(bytes, at: elapsed) }
             show("chunks", isLast: false) {
                 Self.chunk("\(target): chunk \(number) of \(chunks)", number, chunks, bytes, rate, elapsed)
+                    + state.withLock { $0.loss }
             }
         case .waiting(let port, let elapsed):
             show("waiting", isLast: false) { "\(target): waiting for TCP port \(port), \(Int(Self.number(elapsed))) s" }

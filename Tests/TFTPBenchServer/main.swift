@@ -15,7 +15,7 @@ struct Counts {
     var counts = Counts()
     for await event in events {
         switch event {
-        case .completed(_, _, let sent, let repeated):
+        case .completed(_, _, let sent, let repeated, _):
             counts.sent += sent
             counts.repeated += repeated
         case .interrupted(let file, let reason):

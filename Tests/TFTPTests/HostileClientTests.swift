@@ -66,7 +66,7 @@ import Testing
         }
         #expect(content == pattern(4000))
         for await event in events {
-            if case .completed(let file, let bytes, _, _) = event {
+            if case .completed(let file, let bytes, _, _, _) = event {
                 #expect(file == "file" && bytes == 4000)
                 break
             }

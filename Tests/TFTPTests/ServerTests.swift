@@ -122,7 +122,7 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
         var completed: [String] = []
         var uploads: [ServerEvent] = []
         for await event in events {
-            if case .completed(let file, _, let sent, let repeated) = event {
+            if case .completed(let file, _, let sent, let repeated, _) = event {
                 completed.append(file)
                 // Nothing is lost on loopback, but a busy machine may let a client wait.
                 #expect(repeated * 100 <= sent + 100)
@@ -197,7 +197,7 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
             await probe.write("\(mac)/image", content: [1]) == .refused(code: 2, message: "not allowed"))
         await server.stop()
         var completed: [String] = []
-        for await case .completed(let file, _, _, _) in events { completed.append(file) }
+        for await case .completed(let file, _, _, _, _) in events { completed.append(file) }
         #expect(completed == ["image", "link"])
         #expect(FileManager.default.contents(atPath: "\(root.path)/image.img") == Data(content))
     }
@@ -249,7 +249,7 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
         }
         await server.stop()
         var opened: [String] = []
-        for await case .completed(let file, _, _, _) in events { opened.append(file) }
+        for await case .completed(let file, _, _, _, _) in events { opened.append(file) }
         #expect(opened == ranges.map { "image@\($0.0)" } + ["image"])
     }
 

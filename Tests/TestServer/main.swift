@@ -26,7 +26,7 @@ let server = try await TFTPServer.start(root: root, host: address, port: 69)
 say("serving")
 for await event in server.add(Job(folder: folder, files: files, ranged: ranged, address: "0.0.0.0")) {
     switch event {
-    case .completed(let file, let bytes, _, _): say("completed \(file) \(bytes)")
+    case .completed(let file, let bytes, _, _, _): say("completed \(file) \(bytes)")
     case .uploaded(let name, let content):
         try Data(content).write(to: directory.appending(path: name))
         say("uploaded \(name) \(content.count)")
