@@ -43,11 +43,13 @@ extension GPIOLine {
     }
 }
 
-/// Checks that a target's line is there and free; a command is only known when it runs.
+/// Checks that a target's line is there and free; a command is only known when it runs. A line that a killed program left
+/// driven is let go at once: preparing an image can take minutes (law 5).
 func checkResetLine(of target: Target) throws {
     guard let gpio = target.gpio else { return }
     let line = try findLine(gpio.reference)
     guard !line.isUsed else { throw GPIOError.busy(line: line.place, consumer: line.consumer) }
+    if line.isOutput { try ResetLine(line).release() }
 }
 
 /// Resets a target in one of the ways that its row has.

@@ -87,6 +87,18 @@ extension GPIOTests {
             expectPulse(next, milliseconds: about(500), on: "pinctrl-bcm2711:17", before: 0)
         }
 
+        @Test func `law 5 - after SIGKILL a flash releases the line before all else, even one that is refused`()
+            async throws
+        {
+            let killed = try await scenario("KILL-again")
+            #expect(killed.events.last?.description == "free 0", killed.all)
+            let flash = try await scenario("flash-after-KILL")
+            #expect(flash.status == 7, flash.all)
+            #expect(flash.events.first?.description == "request 0", flash.all)
+            #expect(flash.events.suffix(2).map(\.description) == ["in 1", "free 1"], flash.all)
+            #expect(flash.pulses.isEmpty && !flash.events.contains { $0.kind == .out }, flash.all)
+        }
+
         @Test(arguments: [
             ("pulse", "pinctrl-bcm2711:17"), ("by-chip", "pinctrl-bcm2711:18"), ("by-label", "pinctrl-bcm2711:19"),
             ("by-name", "pinctrl-bcm2711:20"),
