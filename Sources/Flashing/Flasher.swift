@@ -285,11 +285,15 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         let proven: Proven
         do {
             proven = try await follow(&follower, events, since: resetAt, of: target, attempts)
-        } catch is CancellationError where follower.hasAsked {
-            report(
-                .warning(
-                    "target \(target.displayName) may have begun to write; "
-                        + "a card that is half written does not boot, flash it again"))
+        } catch is CancellationError {
+            // It may have asked since the last look.
+            for event in events.take() { _ = follower.take(event, at: now) }
+            if follower.hasAsked {
+                report(
+                    .warning(
+                        "target \(target.displayName) may have begun to write; "
+                            + "a card that is half written does not boot, flash it again"))
+            }
             throw CancellationError()
         }
         let flashedAt = now

@@ -261,7 +261,11 @@ struct InterruptionTests {
         ),
         ("resetting", "until [ -s $D/resets ]; do sleep 0.02; done", "", "sleep 60.$PORT"),
         ("waiting for the request", "until [ -e $D/running ]; do sleep 0.02; done", "", ""),
-        ("waiting for the outcome", "until [ -e $D/fetched ]; do sleep 0.02; done", "fetch; touch fetched", ""),
+        (
+            "waiting for the outcome",
+            "until [ -e $D/fetched ] && grep -q 'asks for its image' $D/err; do sleep 0.02; done",
+            "fetch; touch fetched", ""
+        ),
         (
             "waiting until up", "until grep -q 'waiting for TCP port' $D/err; do sleep 0.02; done",
             FlashCommandTests.good, ""
