@@ -373,8 +373,9 @@ private func plainCRC32(_ bytes: Data) -> UInt32 {
     @Test func `clears what a killed preparation left, not what another one works on`() async throws {
         let bench = try Bench()
         let (dead, alive) = (String(repeating: "d", count: 32), String(repeating: "a", count: 32))
+        let work = "work"
         for name in [dead, alive, "removed-x"] {
-            try bench.image.folder.write(Data(count: 10), to: "store/work/\(name)/5.part")
+            try bench.image.folder.write(Data(count: 10), to: "store/\(work)/\(name)/5.part")
         }
         try bench.image.folder.write(Data(), to: "store/locks/\(alive).lock")
         let attempt = try StoreLock.attempt(bench.store.locks.appending("\(alive).lock"), store: bench.store.path)
