@@ -105,8 +105,6 @@ public struct ChunkPlan: Hashable, Sendable {
     public static let longestScript = 900 << 10
     /// The most bytes of the table of pieces.
     public static let largestTable = ByteCount.mebibytes(64)
-    /// The version of the boot script's names that the plan uses, `l_api` on the target.
-    public static let bootScriptVersion = 1
 
     /// Takes a plan and checks it: what a target could not do, or what would break a law, is an error.
     ///

@@ -3,9 +3,6 @@
 ///
 /// Source: U-Boot, include/image.h (`struct legacy_img_hdr`); all numbers are big endian.
 public enum ScriptImage {
-    /// Length of the header.
-    public static let headerSize = 64
-
     /// Wraps a script.
     ///
     /// - Parameters:

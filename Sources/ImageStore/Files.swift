@@ -57,30 +57,31 @@ enum Files {
         guard result == 0 else { throw error(to, store, errno) }
     }
 
-    /// A hard link; false where there is no such file.
-    static func link(_ from: FilePath, to: FilePath, store: FilePath) throws(ImageStoreError) -> Bool {
+    /// A hard link, or errno.
+    private static func hardLink(_ from: FilePath, to: FilePath) -> Int32 {
         let result = unsafe from.withPlatformString { old in
             unsafe to.withPlatformString { unsafe Glibc.link(old, $0) }
         }
-        if result == 0 { return true }
-        switch errno {
+        return result == 0 ? 0 : errno
+    }
+
+    /// A hard link; false where there is no such file.
+    static func link(_ from: FilePath, to: FilePath, store: FilePath) throws(ImageStoreError) -> Bool {
+        switch hardLink(from, to: to) {
+        case 0: return true
         case ENOENT: return false
-        case EXDEV: throw .otherFileSystem(store: store, target: to)
-        default: throw error(to, store, errno)
+        case let code: throw error(to, store, code)
         }
     }
 
     /// A hard link, or a copy where there can be none: on another file system, of another user's file, or where a file
     /// has as many names as it may have. False where there is no such file.
     static func linkOrCopy(_ from: FilePath, to: FilePath, store: FilePath) throws(ImageStoreError) -> Bool {
-        let result = unsafe from.withPlatformString { old in
-            unsafe to.withPlatformString { unsafe Glibc.link(old, $0) }
-        }
-        if result == 0 { return true }
-        switch errno {
+        switch hardLink(from, to: to) {
+        case 0: return true
         case ENOENT: return false
         case EXDEV, EPERM, EMLINK: break
-        default: throw error(to, store, errno)
+        case let code: throw error(to, store, code)
         }
         let source = unsafe from.withPlatformString { unsafe open($0, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) }
         guard source >= 0 else {

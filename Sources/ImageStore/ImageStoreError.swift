@@ -16,8 +16,6 @@ public enum ImageStoreError: Error, Hashable, Sendable {
     case busy(image: FilePath, process: Int32?, seconds: Int)
     /// There is no such prepared image.
     case unknown(id: String, store: FilePath)
-    /// Two folders of the store are on different file systems.
-    case otherFileSystem(store: FilePath, target: FilePath)
     /// A file could not be linked to where a target loads it, and for a copy there is no room.
     case targetFull(target: FilePath)
     /// What is in use of the image makes no sense.
@@ -52,8 +50,6 @@ extension ImageStoreError: CustomStringConvertible {
             "\(image): is being prepared by process \(process.map { "\($0)" } ?? "unknown") for over \(seconds) s; wait for it or end it"
         case .unknown(let id, let store):
             "image store \(store) has no image \(id)"
-        case .otherFileSystem(let store, let target):
-            "\(target): is on another file system than the rest of the image store \(store); must be on the same one"
         case .targetFull(let target):
             "the disk with \(target) is full; free some space, or use a --store on the same file system, which needs none"
         case .cannotBeCut(let image, let reason):
