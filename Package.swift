@@ -61,7 +61,8 @@ let package = Package(
         .target(name: "GPIO", dependencies: ["CGPIOD"], swiftSettings: strictC),
         .target(name: "HostTools", dependencies: [subprocess, system], swiftSettings: strict),
         .target(
-            name: "OSImage", dependencies: ["CArchive", "CDeflate", "CExt2FS", "DiskLayout", "FDisk", system],
+            name: "OSImage",
+            dependencies: ["CArchive", "CDeflate", "CExt2FS", "DiskLayout", "FDisk", "HostTools", system],
             swiftSettings: strictC),
         .target(
             name: "ImageStore", dependencies: ["CDeflate", "DiskLayout", "FlashPlan", "OSImage", crypto, system],
@@ -98,7 +99,8 @@ let package = Package(
         .target(
             name: "TestImages", dependencies: ["DiskLayout", "FDisk"], path: "Tests/TestImages", swiftSettings: strict),
         .testTarget(
-            name: "OSImageTests", dependencies: ["DiskLayout", "OSImage", "TestImages", system], swiftSettings: strict),
+            name: "OSImageTests", dependencies: ["DiskLayout", "HostTools", "OSImage", "TestImages", system],
+            swiftSettings: strict),
         .testTarget(
             name: "ImageStoreTests", dependencies: ["DiskLayout", "ImageStore", "OSImage", "TestImages", system],
             swiftSettings: strict),

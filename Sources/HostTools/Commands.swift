@@ -36,6 +36,73 @@ extension ToolRunner {
         try await run(.mcopy, ["-i", "\(image)@@\(byteOffset)"] + files.map(\.string) + ["::/"], in: folder)
     }
 
+    /// The paths of all files of a FAT filesystem, sorted, without a slash in front.
+    ///
+    /// - Parameter image: a file that begins with the filesystem.
+    /// - Throws: ``HostToolError``; `CancellationError`.
+    public func filesOfFAT(_ image: FilePath) async throws -> [String] {
+        try await run(.mdir, ["-/", "-b", "-a", "-i", image.string, "::/"])
+            .split(whereSeparator: \.isNewline)
+            .compactMap { $0.hasPrefix("::/") && !$0.hasSuffix("/") ? String($0.dropFirst(3)) : nil }
+            .sorted()
+    }
+
+    /// Copies a file out of a FAT filesystem.
+    ///
+    /// - Parameters:
+    ///   - name: its path in the filesystem, without a slash in front.
+    ///   - path: does not exist yet.
+    /// - Throws: ``HostToolError``; `CancellationError`.
+    public func copyOutOfFAT(_ image: FilePath, name: String, to path: FilePath) async throws {
+        try await run(.mcopy, ["-n", "-i", image.string, "::/\(name)", path.string])
+    }
+
+    /// Copies a file into a FAT filesystem, in place of what has that name.
+    ///
+    /// - Throws: ``HostToolError``; `CancellationError`.
+    public func copyIntoFAT(_ image: FilePath, from path: FilePath, as name: String) async throws {
+        try await run(.mcopy, ["-o", "-i", image.string, path.string, "::/\(name)"])
+    }
+
+    /// Makes a folder in a FAT filesystem.
+    ///
+    /// - Throws: ``HostToolError``; `CancellationError`.
+    public func makeFolderInFAT(_ image: FilePath, _ name: String) async throws {
+        try await run(.mmd, ["-i", image.string, "::/\(name)"])
+    }
+
+    /// Mends what can be mended of a FAT filesystem by itself, its dirty bit among it, and looks whether it is sound then.
+    ///
+    /// - Returns: nil where it is sound now, else what fsck.vfat says.
+    /// - Throws: ``HostToolError``; `CancellationError`.
+    public func mendFAT(_ image: FilePath) async throws -> String? {
+        // Status 1: something was mended, or cannot be.
+        do { try await run(.fsckVFAT, ["-a", image.string]) } catch HostToolError.failed(_, "exit status 1", _) {}
+        do {
+            try await run(.fsckVFAT, ["-n", image.string])
+            return nil
+        } catch HostToolError.failed(_, let status, let errors) {
+            return errors.isEmpty ? status : errors
+        }
+    }
+
+    /// Replays the journal of an ext filesystem and mends what can be mended without asking.
+    ///
+    /// - Parameter byteOffset: where it starts in the file.
+    /// - Returns: nil where it is sound now, else what e2fsck ended with.
+    /// - Throws: ``HostToolError``; `CancellationError`.
+    public func mendExt(_ image: FilePath, byteOffset: UInt64) async throws -> String? {
+        // Status 1 and 2: it was mended.
+        do {
+            try await run(.e2fsck, ["-f", "-p", "\(image)?offset=\(byteOffset)"])
+            return nil
+        } catch HostToolError.failed(_, "exit status 1", _), HostToolError.failed(_, "exit status 2", _) {
+            return nil
+        } catch HostToolError.failed(_, let status, let errors) {
+            return errors.isEmpty ? status : errors
+        }
+    }
+
     /// Makes a U-Boot script image (legacy format) of a script's text.
     ///
     /// - Parameters:

@@ -25,6 +25,8 @@ public struct ToolRunner: Sendable {
             // mtools doubts geometries that mkfs.vfat makes, and reads the user's own settings.
             "MTOOLS_SKIP_CHECK": "1",
             "MTOOLSRC": "/dev/null",
+            // The time that e2fsck writes.
+            "E2FSPROGS_FAKE_TIME": "\(sourceDate.seconds)",
         ]
     }
 

@@ -53,7 +53,7 @@ struct ExtSuperblock: FilesystemRecords {
     /// Adds the blocks that the block bitmaps have, checked against the groups' own counts and metadata.
     func collect(from area: PartitionArea, into collector: inout ExtentCollector) throws(UsageError) -> String? {
         do throws(ExtError) {
-            let filesystem = try ExtReference(path: area.image.descriptorPath, offset: area.start)
+            let filesystem = try ExtReference(area)
             try filesystem.readBlockBitmap()
             try filesystem.checkGroups(blocks: blocks, blockSize: blockSize)
             let (sectors, first) = (blockSize / 512, filesystem.firstBlock)
@@ -93,16 +93,9 @@ struct ExtError: Error {
 @safe private struct ExtReference: ~Copyable {
     private let raw: ext2_filsys
 
-    /// - Parameter offset: the filesystem's first byte in the file.
-    init(path: String, offset: UInt64) throws(ExtError) {
-        var raw: ext2_filsys?
+    init(_ area: PartitionArea) throws(ExtError) {
         // No EXT2_FLAG_RW. Multiple mount protection would wait for seconds, and guards writers.
-        let flags = Int32(EXT2_FLAG_64BITS | EXT2_FLAG_SKIP_MMP)
-        let code = unsafe ext2fs_open2(path, "offset=\(offset)", flags, 0, 0, cext2fs_unix_io_manager(), &raw)
-        guard code == 0, let raw = unsafe raw else { throw ExtError("cannot be opened", code: code) }
-        // A plain array of bits: a tree would take 40 bytes for each run of a hostile bitmap.
-        unsafe raw.pointee.default_bitmap_type = __u16(EXT2FS_BMAP64_BITARRAY)
-        unsafe self.raw = raw
+        try unsafe self.raw = ExtChannel.open(area, flags: Int32(EXT2_FLAG_64BITS | EXT2_FLAG_SKIP_MMP))
     }
 
     // Not ext2fs_close_free, which would write if anything were dirty.

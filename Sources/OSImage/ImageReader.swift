@@ -44,6 +44,8 @@ public final class ImageReader: Sendable {
     /// What it was when it was opened.
     public let fingerprint: FileFingerprint
     private let file: OwnedDescriptor
+    /// What is read in place of some of the file's bytes.
+    public let overlay: ImageOverlay?
 
     /// lseek's way to the next data and the next hole. Source: Linux, include/uapi/linux/fs.h; Glibc's own names are not
     /// visible to Swift.
@@ -63,6 +65,22 @@ public final class ImageReader: Sendable {
         self.path = path
         self.file = file
         fingerprint = FileFingerprint(status)
+        overlay = nil
+    }
+
+    /// The same image, as it is open, with changes laid over it: a copy-on-write view.
+    ///
+    /// - Throws: ``OSImageError/unreadable(path:errno:)``, ``OSImageError/changed(path:)``.
+    public init(_ base: ImageReader, overlay: ImageOverlay) throws(OSImageError) {
+        let file = try OwnedDescriptor(opening: FilePath(base.descriptorPath))
+        let status = FileFingerprint(try file.status(of: base.path))
+        guard status.inode == base.fingerprint.inode, status.device == base.fingerprint.device else {
+            throw .changed(path: base.path)
+        }
+        path = base.path
+        self.file = file
+        fingerprint = base.fingerprint
+        self.overlay = overlay
     }
 
     /// Length in bytes, at least 1.
@@ -94,6 +112,20 @@ public final class ImageReader: Sendable {
         if inFile < buffer.count {
             unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[inFile...]).initializeMemory(
                 as: UInt8.self, repeating: 0)
+        }
+        unsafe overlay?.apply(to: buffer, at: offset)
+    }
+
+    /// Changes bytes of the view; the file stays as it is.
+    ///
+    /// - Returns: false where the view takes no changes, or no more.
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(OSImageError) -> Bool {
+        guard let overlay else { return false }
+        let padded = SectorCount(roundingUp: size).byteCount.bytes
+        return try unsafe overlay.write(bytes, at: offset) { start throws(OSImageError) in
+            let count = min(ImageOverlay.blockSize, padded - min(start, padded))
+            return try self.bytes(at: start, count: Int(count))
+                + [UInt8](repeating: 0, count: Int(ImageOverlay.blockSize - count))
         }
     }
 
@@ -129,8 +161,15 @@ public final class ImageReader: Sendable {
 
     /// The first stretch of data in a range of bytes; nil where the rest is a hole. C: `lseek` with `SEEK_DATA`.
     ///
-    /// A file system without holes has data everywhere.
+    /// A file system without holes has data everywhere. What is changed is data.
     public func data(in range: Range<UInt64>) throws(OSImageError) -> Range<UInt64>? {
+        let inFile = try fileData(in: range)
+        guard let changed = overlay?.block(from: range.lowerBound, to: range.upperBound) else { return inFile }
+        guard let inFile, inFile.lowerBound <= changed.lowerBound else { return changed }
+        return inFile
+    }
+
+    private func fileData(in range: Range<UInt64>) throws(OSImageError) -> Range<UInt64>? {
         let end = min(range.upperBound, fingerprint.size)
         guard range.lowerBound < end else { return nil }
         let data = lseek(file.raw, Int(range.lowerBound), Self.seekData)
