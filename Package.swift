@@ -53,6 +53,7 @@ let package = Package(
         .target(name: "DiskLayout", dependencies: [yams], swiftSettings: strict),
         .target(name: "BootScript", dependencies: ["DiskLayout", yams], swiftSettings: strict),
         .target(name: "FlashPlan", dependencies: ["BootScript", "DiskLayout"], swiftSettings: strict),
+        .target(name: "BootFiles", dependencies: ["DiskLayout", yams], swiftSettings: strict),
         .target(name: "TFTP", swiftSettings: strict),
         .target(name: "Inventory", swiftSettings: strict),
 
@@ -92,6 +93,7 @@ let package = Package(
             swiftSettings: strict),
 
         .testTarget(name: "DiskLayoutTests", dependencies: ["DiskLayout", "FDisk"], swiftSettings: strict),
+        .testTarget(name: "BootFilesTests", dependencies: ["BootFiles", subprocess, system, yams], swiftSettings: strict),
         .testTarget(name: "BootScriptTests", dependencies: ["BootScript", "DiskLayout"], swiftSettings: strict),
         .testTarget(
             name: "RecoveryImageTests", dependencies: ["RecoveryImage", "FDisk", "OSImage"], swiftSettings: strict),
