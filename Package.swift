@@ -63,10 +63,11 @@ let package = Package(
         .target(name: "HostTools", dependencies: [subprocess, system], swiftSettings: strict),
         .target(
             name: "OSImage",
-            dependencies: ["CArchive", "CDeflate", "CExt2FS", "DiskLayout", "FDisk", "HostTools", system],
+            dependencies: ["BootFiles", "CArchive", "CDeflate", "CExt2FS", "DiskLayout", "FDisk", "HostTools", system],
             swiftSettings: strictC),
         .target(
-            name: "ImageStore", dependencies: ["CDeflate", "DiskLayout", "FlashPlan", "OSImage", crypto, system],
+            name: "ImageStore",
+            dependencies: ["BootFiles", "CDeflate", "DiskLayout", "FlashPlan", "HostTools", "OSImage", crypto, system],
             swiftSettings: strictC),
         .target(name: "TFTPServer", dependencies: ["TFTP", nioCore, nioPosix, system], swiftSettings: strict),
         .target(name: "TFTPService", dependencies: ["CUnixSocket", "TFTPServer", system], swiftSettings: strictC),
@@ -93,7 +94,8 @@ let package = Package(
             swiftSettings: strict),
 
         .testTarget(name: "DiskLayoutTests", dependencies: ["DiskLayout", "FDisk"], swiftSettings: strict),
-        .testTarget(name: "BootFilesTests", dependencies: ["BootFiles", subprocess, system, yams], swiftSettings: strict),
+        .testTarget(
+            name: "BootFilesTests", dependencies: ["BootFiles", subprocess, system, yams], swiftSettings: strict),
         .testTarget(name: "BootScriptTests", dependencies: ["BootScript", "DiskLayout"], swiftSettings: strict),
         .testTarget(
             name: "RecoveryImageTests", dependencies: ["RecoveryImage", "FDisk", "OSImage"], swiftSettings: strict),
@@ -101,7 +103,8 @@ let package = Package(
         .target(
             name: "TestImages", dependencies: ["DiskLayout", "FDisk"], path: "Tests/TestImages", swiftSettings: strict),
         .testTarget(
-            name: "OSImageTests", dependencies: ["DiskLayout", "HostTools", "OSImage", "TestImages", system],
+            name: "OSImageTests",
+            dependencies: ["BootFiles", "DiskLayout", "HostTools", "OSImage", "TestImages", system],
             swiftSettings: strict),
         .testTarget(
             name: "ImageStoreTests", dependencies: ["DiskLayout", "ImageStore", "OSImage", "TestImages", system],

@@ -88,15 +88,15 @@ extension ToolRunner {
 
     /// Replays the journal of an ext filesystem and mends what can be mended without asking.
     ///
-    /// - Parameter byteOffset: where it starts in the file.
-    /// - Returns: nil where it is sound now, else what e2fsck ended with.
+    /// - Parameter image: a file that begins with the filesystem.
+    /// - Returns: nil where it is sound now, else what e2fsck says.
     /// - Throws: ``HostToolError``; `CancellationError`.
-    public func mendExt(_ image: FilePath, byteOffset: UInt64) async throws -> String? {
-        // Status 1 and 2: it was mended.
+    public func mendExt(_ image: FilePath) async throws -> String? {
         do {
-            try await run(.e2fsck, ["-f", "-p", "\(image)?offset=\(byteOffset)"])
+            try await run(.e2fsck, ["-f", "-p", image.string])
             return nil
         } catch HostToolError.failed(_, "exit status 1", _), HostToolError.failed(_, "exit status 2", _) {
+            // It was mended.
             return nil
         } catch HostToolError.failed(_, let status, let errors) {
             return errors.isEmpty ? status : errors

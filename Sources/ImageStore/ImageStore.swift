@@ -1,6 +1,7 @@
 internal import Crypto
 public import DiskLayout
 internal import Glibc
+public import HostTools
 public import OSImage
 public import SystemPackage
 
@@ -46,11 +47,13 @@ public struct ImageStore: Sendable {
     /// The file is not read.
     ///
     /// - Returns: nil where it must be prepared.
-    public func preparedImage(of image: FilePath) -> PreparedImage? {
+    public func preparedImage(of image: FilePath, relocation: RelocationRequest? = nil) -> PreparedImage? {
         let image = Self.absolute(image)
+        let name = Self.key(of: image, relocation) + ".json"
         guard let fingerprint = FileFingerprint(of: image),
-            let record = Files.json(SourceRecord.self, at: sources.appending(Self.key(of: image) + ".json")),
-            record.version == 1, record.path == image.string, record.fingerprint == fingerprint, !record.isFresh
+            let record = Files.json(SourceRecord.self, at: sources.appending(name)),
+            record.version == SourceRecord.currentVersion, record.path == image.string,
+            record.fingerprint == fingerprint, !record.isFresh
         else { return nil }
         return load(record.id)
     }
@@ -80,8 +83,10 @@ public struct ImageStore: Sendable {
         return unsafe FilePath(platformString: resolved)
     }
 
-    static func key(of image: FilePath) -> String {
-        String(SHA256.hash(data: Array(image.string.utf8)).hex.prefix(32))
+    /// What is done to an image makes it another one.
+    static func key(of image: FilePath, _ relocation: RelocationRequest? = nil) -> String {
+        let text = image.string + (relocation.map { "\n\($0.growth.rawValue)" } ?? "")
+        return String(SHA256.hash(data: Array(text.utf8)).hex.prefix(32))
     }
 
     // MARK: Managing
@@ -159,17 +164,18 @@ public struct ImageStore: Sendable {
     /// - Parameters:
     ///   - image: a raw image, or a compressed one as ``unpackOSImage(_:to:limit:progress:)`` takes it: unpacked next to
     ///     the store's files meanwhile.
+    ///   - relocation: how it is made ready for a card; nil: it stays as it is.
     ///   - workers: chunks that are prepared at once, at least 1; each takes 32 MiB.
     ///   - lockSeconds: how long to wait for another one who prepares this file.
     ///   - progress: called from any task, in order.
     /// - Throws: ``ImageStoreError``, `CancellationError`; the store is then as it was.
     public func prepare(
-        _ image: FilePath, workers: Int = 2, lockSeconds: Int = 3600,
+        _ image: FilePath, relocation: RelocationRequest? = nil, workers: Int = 2, lockSeconds: Int = 3600,
         progress: @escaping @Sendable (PreparationProgress) -> Void = { _ in }
     ) async throws -> PreparedImage {
-        if let prepared = preparedImage(of: image) { return prepared }
+        if let prepared = preparedImage(of: image, relocation: relocation) { return prepared }
         let image = Self.absolute(image)
-        let key = Self.key(of: image)
+        let key = Self.key(of: image, relocation)
         // Errors about the image come before anything is made.
         let reader: ImageReader
         do { reader = try ImageReader(image) } catch { throw ImageStoreError.image(error) }
@@ -183,12 +189,12 @@ public struct ImageStore: Sendable {
         }
         guard let lock else { throw ImageStoreError.busy(image: image, process: process, seconds: lockSeconds) }
         // The other one may just have finished it.
-        if let prepared = preparedImage(of: image) { return prepared }
+        if let prepared = preparedImage(of: image, relocation: relocation) { return prepared }
         try removeLeftovers(mine: key)
 
         let preparation = Preparation(
-            store: self, image: image, source: reader, folder: work.appending(key), isFresh: isFresh(reader.fingerprint)
-        )
+            store: self, image: image, source: reader, folder: work.appending(key),
+            isFresh: isFresh(reader.fingerprint), relocation: relocation)
         let prepared: PreparedImage
         do {
             prepared = try await preparation.run(workers: max(1, workers), progress: progress)
@@ -219,6 +225,20 @@ public struct ImageStore: Sendable {
                 _ = consume lock
             }
         }
+    }
+}
+
+/// How an image is made ready for a card.
+public struct RelocationRequest: Sendable {
+    /// Whether its rootfs grows on the first boot.
+    public let growth: Growth
+    /// Runs mtools, fsck.vfat and e2fsck.
+    public let tools: ToolRunner
+
+    /// A request as given.
+    public init(growth: Growth, tools: ToolRunner) {
+        self.growth = growth
+        self.tools = tools
     }
 }
 

@@ -22,6 +22,8 @@ public enum ImageStoreError: Error, Hashable, Sendable {
     case cannotBeCut(image: FilePath, reason: String)
     /// Memory or a compressor is not to be had.
     case outOfMemory
+    /// A program of the host that changes filesystems is missing or failed, and what it said.
+    case tool(String)
 }
 
 extension ImageStoreError {
@@ -54,6 +56,7 @@ extension ImageStoreError: CustomStringConvertible {
             "the disk with \(target) is full; free some space, or use a --store on the same file system, which needs none"
         case .cannotBeCut(let image, let reason):
             "\(image): \(reason)"
+        case .tool(let reason): reason
         case .outOfMemory:
             "out of memory while the image was prepared"
         }

@@ -1,3 +1,4 @@
+public import BootFiles
 public import DiskLayout
 internal import FlashPlan
 public import OSImage
@@ -5,8 +6,8 @@ public import OSImage
 /// What a prepared image is made of: the text of `manifest.json`. Offsets and counts are in sectors of 512 bytes.
 public struct Manifest: Hashable, Sendable, Codable {
     /// The version that this program writes; others are not read.
-    public static let currentVersion = 1
-    /// The layout's version, 1.
+    public static let currentVersion = 2
+    /// The layout's version, 2.
     public let version: Int
     /// SHA-256 of what follows from the content alone: partitions and chunks. The folder's name.
     public let id: String
@@ -20,6 +21,24 @@ public struct Manifest: Hashable, Sendable, Codable {
     public let partitions: [PartitionEntry]
     /// In the order in which they are written to a card.
     public let chunks: [Chunk]
+    /// What was done to it for a card; nil where it is as its file is.
+    public let relocation: RelocationRecord?
+
+    /// What was done to an image so that it works on a card.
+    public struct RelocationRecord: Hashable, Sendable, Codable {
+        /// Paths of the files that differ from the image's, with the image's partition in front: `1:cmdline.txt`.
+        public let changed: [String]
+        /// What a user should know: one sentence each, lower case.
+        public let notes: [String]
+        /// Why it cannot work on a card: one sentence each, lower case.
+        public let obstacles: [String]
+        /// Whether the rootfs grows to the size of its partition on the first boot.
+        public let grows: Bool
+        /// The form in which it takes settings for its first boot.
+        public let firstBoot: FirstBootForm
+        /// The settings that it has for its first boot: what they are for; nil where there are none.
+        public var customized: String?
+    }
 
     /// A partition of the image.
     public struct PartitionEntry: Hashable, Sendable, Codable {
@@ -94,7 +113,8 @@ public struct Manifest: Hashable, Sendable, Codable {
 
 /// Which file gave which prepared image: the text of `sources/<key>.json`.
 struct SourceRecord: Hashable, Codable {
-    var version = 1
+    static let currentVersion = 2
+    var version = currentVersion
     let path: String
     let fingerprint: FileFingerprint
     /// The prepared image.

@@ -1,6 +1,7 @@
 internal import Crypto
 internal import DiskLayout
 internal import FlashPlan
+internal import HostTools
 internal import OSImage
 internal import Synchronization
 internal import SystemPackage
@@ -13,6 +14,8 @@ struct Preparation: Sendable {
     /// Ours alone while we hold the lock.
     let folder: FilePath
     let isFresh: Bool
+    /// What is done to the image first; nil: nothing.
+    let relocation: RelocationRequest?
 
     /// A chunk at most, 12 MiB: each worker has two buffers of this length, and a flash must get along with 64 MiB.
     private static let longestChunk = SectorCount(0x6000)
@@ -24,9 +27,11 @@ struct Preparation: Sendable {
         workers: Int, progress: @escaping @Sendable (PreparationProgress) -> Void
     ) async throws -> PreparedImage {
         try Files.makeFolder(folder)
-        let raw = try await rawImage(progress)
+        let unpacked = try await rawImage(progress)
         progress(.examining)
-        let (layout, usages) = try examine(raw)
+        let layout = try inspect(unpacked)
+        let (raw, record) = try await relocated(unpacked, layout)
+        let usages = try examine(raw, layout)
         try Task.checkCancellation()
         let places: [ChunkPlace]
         do throws(ChunkError) {
@@ -63,8 +68,8 @@ struct Preparation: Sendable {
         }
         do { try source.checkUnchanged() } catch { throw ImageStoreError.image(error) }
         progress(.finishing)
-        if raw.path != source.path { try Files.removeTree(raw.path) }
-        let manifest = try finish(layout, usages, places, queue.results())
+        if unpacked.path != source.path { try Files.removeTree(unpacked.path) }
+        let manifest = try finish(layout, usages, places, queue.results(), record)
         return try await publish(manifest)
     }
 
@@ -91,13 +96,43 @@ struct Preparation: Sendable {
         return .image(error.about(image))
     }
 
-    private func examine(_ raw: ImageReader) throws(ImageStoreError) -> (OSImageLayout, [PartitionUsage]) {
+    private func inspect(_ raw: ImageReader) throws(ImageStoreError) -> OSImageLayout {
         do throws(OSImageError) {
             let layout = try inspectOSImage(at: raw.path)
             guard FileFingerprint(of: raw.path) == raw.fingerprint else { throw .changed(path: raw.path) }
-            return (
-                layout, [try usedExtents(of: layout.boot, in: raw), try usedExtents(of: layout.rootfs, in: raw)]
-            )
+            return layout
+        } catch {
+            throw failure(error)
+        }
+    }
+
+    /// The image with what must be changed for a card laid over it.
+    private func relocated(
+        _ raw: ImageReader, _ layout: OSImageLayout
+    ) async throws -> (ImageReader, Manifest.RelocationRecord?) {
+        guard let relocation else { return (raw, nil) }
+        let result: Relocation
+        do {
+            result = try await relocateOSImage(
+                raw, layout: layout, work: folder, growth: relocation.growth, tools: relocation.tools)
+        } catch let error as OSImageError {
+            throw failure(error)
+        } catch let error as HostToolError {
+            throw error.isDiskFull ? ImageStoreError.full(store: store.path) : .tool("\(error)")
+        }
+        return (
+            result.view,
+            Manifest.RelocationRecord(
+                changed: result.changes.map { "\($0.partition):\($0.path)" }, notes: result.notes,
+                obstacles: result.obstacles, grows: result.grows, firstBoot: result.firstBoot)
+        )
+    }
+
+    private func examine(
+        _ raw: ImageReader, _ layout: OSImageLayout
+    ) throws(ImageStoreError) -> [PartitionUsage] {
+        do throws(OSImageError) {
+            return [try usedExtents(of: layout.boot, in: raw), try usedExtents(of: layout.rootfs, in: raw)]
         } catch {
             throw failure(error)
         }
@@ -137,7 +172,8 @@ struct Preparation: Sendable {
 
     /// Writes `pieces` and `manifest.json`, and brings all to the disk.
     private func finish(
-        _ layout: OSImageLayout, _ usages: [PartitionUsage], _ places: [ChunkPlace], _ results: [EncodedChunk]
+        _ layout: OSImageLayout, _ usages: [PartitionUsage], _ places: [ChunkPlace], _ results: [EncodedChunk],
+        _ record: Manifest.RelocationRecord?
     ) throws(ImageStoreError) -> Manifest {
         var (pieces, chunks): ([UInt8], [Manifest.Chunk]) = ([], [])
         for (place, result) in zip(places, results) {
@@ -165,7 +201,7 @@ struct Preparation: Sendable {
         let manifest = Manifest(
             version: Manifest.currentVersion, id: hash.finalize().hex, name: image.lastComponent?.string ?? "",
             imageBytes: layout.size.bytes, piecesBytes: UInt64(pieces.count),
-            partitions: partitions, chunks: chunks)
+            partitions: partitions, chunks: chunks, relocation: record)
         try Files.write(pieces, to: folder.appending("pieces"), store: store.path)
         try Files.writeJSON(manifest, to: folder.appending("manifest.json"), store: store.path)
         for name in try Files.names(in: folder) { try Files.sync(folder.appending(name), store: store.path) }
@@ -186,7 +222,7 @@ struct Preparation: Sendable {
         }
         let record = SourceRecord(
             path: image.string, fingerprint: source.fingerprint, id: manifest.id, isFresh: isFresh)
-        let name = ImageStore.key(of: image)
+        let name = ImageStore.key(of: image, relocation)
         try Files.makeFolder(folder)
         let unfinished = folder.appending("source.json")
         try Files.writeJSON(record, to: unfinished, store: store.path)

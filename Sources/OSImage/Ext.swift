@@ -50,6 +50,21 @@ struct ExtSuperblock: FilesystemRecords {
         return .found(ExtSuperblock(kind: kind, blockSize: blockSize, blocks: blocks))
     }
 
+    /// Whether it is an ext filesystem that e2fsck should look at before anything is changed in it: its journal holds
+    /// something newer, or it was not unmounted.
+    static func needsRecovery(_ start: [UInt8]) -> Bool {
+        guard start.count >= 2048, start.u16(1024 + 0x38) == 0xef53 else { return false }
+        let (incompatible, readOnly, state) = (start.u32(1024 + 0x60), start.u32(1024 + 0x64), start.u16(1024 + 0x3a))
+        return incompatible & 0x4 != 0 || state & 0x1 == 0 || state & 0x6 != 0 || readOnly & 0x10000 != 0
+    }
+
+    /// Whether it is one with more blocks than its partition has room for.
+    static func isTruncated(_ start: [UInt8], bytes partition: UInt64) -> Bool {
+        guard start.count >= 2048, start.u16(1024 + 0x38) == 0xef53, start.u32(1024 + 0x18) <= 6 else { return false }
+        let high = start.u32(1024 + 0x60) & 0x80 != 0 ? start.u32(1024 + 0x150) << 32 : 0
+        return start.u32(1024 + 0x4) | high > partition / (1024 << start.u32(1024 + 0x18))
+    }
+
     /// Adds the blocks that the block bitmaps have, checked against the groups' own counts and metadata.
     func collect(from area: PartitionArea, into collector: inout ExtentCollector) throws(UsageError) -> String? {
         do throws(ExtError) {

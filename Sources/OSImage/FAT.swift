@@ -70,6 +70,18 @@ struct FATGeometry: FilesystemRecords {
                 total: total * scale, media: media))
     }
 
+    /// The volume's serial number as /etc/fstab has it; nil where there is none.
+    func volumeID(_ boot: [UInt8]) -> String? {
+        let at = kind == .fat32 ? 66 : 38
+        guard boot[at] == 0x28 || boot[at] == 0x29 else { return nil }
+        let digits = String(boot.u32(at + 1), radix: 16, uppercase: true)
+        let padded = String(repeating: "0", count: 8 - digits.utf8.count) + digits
+        return "\(padded.prefix(4))-\(padded.suffix(4))"
+    }
+
+    /// Whether it was not unmounted. Source: Linux, fs/fat/inode.c, `fat_set_state`.
+    func isDirty(_ boot: [UInt8]) -> Bool { boot[kind == .fat32 ? 65 : 37] & 1 != 0 }
+
     /// Adds what is in use: all before cluster 2, and each cluster that any FAT has an entry for that is not 'bad'.
     func collect(from area: PartitionArea, into collector: inout ExtentCollector) throws(UsageError) -> String? {
         let step: UInt64 = 96 << 10  // whole entries of 12, 16 and 32 bits

@@ -77,10 +77,11 @@ public struct FATFiles: Sendable {
             throw OSImageError.cannotWrite(path: FilePath(name), errno: .ioError)
         }
     }
+}
 
-    private func removeFile(_ path: FilePath) throws {
-        guard unsafe path.withPlatformString({ unsafe unlink($0) }) == 0 else { throw Errno(rawValue: errno) }
-    }
+/// C: `unlink`.
+func removeFile(_ path: FilePath) throws {
+    guard unsafe path.withPlatformString({ unsafe unlink($0) }) == 0 else { throw Errno(rawValue: errno) }
 }
 
 extension PartitionArea {

@@ -59,7 +59,7 @@ package func usedExtents(
     of partition: Partition, in image: ImageReader, holes: Holes, limit: Int
 ) throws(OSImageError) -> PartitionUsage {
     let area = try PartitionArea(partition, image)
-    let start = try area.bytes(at: 0, count: min(area.bytes, 4096))
+    let start = try area.head()
     let (fat, ext) = (FATGeometry.probe(start, sectors: area.sectors), ExtSuperblock.probe(start, bytes: area.bytes))
     var collector = ExtentCollector(size: area.sectors, limit: limit)
     // Law 3 needs it: the first sector is what makes a card boot, and is written last.
@@ -134,6 +134,9 @@ struct PartitionArea {
     func bytes(at offset: UInt64, count: UInt64) throws(OSImageError) -> [UInt8] {
         try image.bytes(at: start + offset, count: Int(count))
     }
+
+    /// Its first bytes, as many as the probes want.
+    func head() throws(OSImageError) -> [UInt8] { try bytes(at: 0, count: min(bytes, 4096)) }
 }
 
 /// All of a partition, or all of it that is data.
@@ -162,7 +165,7 @@ private func whole(
 }
 
 /// By their magic numbers. Sources: Linux, include/uapi/linux/magic.h, fs/*/; the exFAT specification, 3.1.
-private func otherFilesystem(_ start: [UInt8], _ area: PartitionArea) throws(OSImageError) -> Filesystem {
+func otherFilesystem(_ start: [UInt8], _ area: PartitionArea) throws(OSImageError) -> Filesystem {
     func has(_ magic: [UInt8], at offset: Int) -> Bool {
         offset + magic.count <= start.count && Array(start[offset..<offset + magic.count]) == magic
     }

@@ -7,8 +7,8 @@ import SystemPackage
 extension RecoveryImageMaker {
     /// The use case with libfdisk and the host's programs plugged in.
     static func onThisHost() throws -> RecoveryImageMaker {
-        let date = try SourceDate(environmentValue: Places.environment("SOURCE_DATE_EPOCH"))
-        let runner = ToolRunner(path: Places.environment("PATH"), sourceDate: date)
+        let date = try SourceDate(environmentValue: environmentValue("SOURCE_DATE_EPOCH"))
+        let runner = ToolRunner(path: environmentValue("PATH"), sourceDate: date)
         return RecoveryImageMaker(tables: LibFDisk(), tools: HostCardTools(runner: runner))
     }
 }

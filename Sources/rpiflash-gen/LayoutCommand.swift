@@ -1,6 +1,7 @@
 import ArgumentParser
 import DiskLayout
 import RecoveryImage
+import HostTools
 import SystemPackage
 
 struct LayoutCommand: ParsableCommand {
@@ -30,7 +31,7 @@ struct LayoutCommand: ParsableCommand {
 
     func run() throws {
         let layout = try card.layout()
-        let folder = FilePath(Places.environment("TMPDIR") ?? "/tmp")
+        let folder = FilePath(environmentValue("TMPDIR") ?? "/tmp")
         try RecoveryImageMaker.onThisHost().check(layout, in: folder)
         switch format {
         case .table: print(layout.summary, terminator: "")

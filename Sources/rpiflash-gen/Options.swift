@@ -54,10 +54,5 @@ extension FilePath: @retroactive ExpressibleByArgument {
 /// Where things are when no option names them.
 enum Places {
     /// Folder of everything that is built: RPIFLASH_BUILD, else `build`.
-    static var build: FilePath { FilePath(environment("RPIFLASH_BUILD") ?? "build") }
-
-    /// The value of an environment variable; nil where it is empty, too.
-    static func environment(_ name: String) -> String? {
-        getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
-    }
+    static var build: FilePath { FilePath(environmentValue("RPIFLASH_BUILD") ?? "build") }
 }

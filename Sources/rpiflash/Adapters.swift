@@ -17,11 +17,20 @@ private let resetCommandLimit = Duration.seconds(60)
 
 extension FlashPorts {
     /// The real world.
-    static func real(listen: ListenOption?, service: FilePath, store: FilePath, templates: FilePath) -> FlashPorts {
+    static func real(
+        listen: ListenOption?, service: FilePath, store: FilePath, relocation: RelocationRequest?, templates: FilePath
+    ) -> FlashPorts {
         FlashPorts(
             inspectImage: { try inspectOSImage(at: $0) },
             prepareImage: { image, report in
-                let prepared = try await prepare(image, in: ImageStore(at: store), report: report)
+                let prepared = try await prepare(image, relocation, in: ImageStore(at: store), report: report)
+                let record = prepared.manifest.relocation
+                if let obstacle = record?.obstacles.first {
+                    throw FlashError.image("\(image): \(obstacle); --as-is flashes it all the same")
+                }
+                if let record, !record.changed.isEmpty || !record.notes.isEmpty {
+                    report(.note(record.summary(of: image)))
+                }
                 return try prepared.forFlashing(raw: try isCompressed(image) ? nil : image)
             },
             renderPlan: { try $0.scriptImage(templates: try planTemplates(in: templates), time: 0) },
@@ -77,10 +86,11 @@ func planTemplates(in folder: FilePath) throws -> PlanTemplates {
 
 /// Has the store prepare an image, or finds it there, and says it in the flash's terms.
 func prepare(
-    _ image: FilePath, in store: ImageStore, report: @escaping @Sendable (FlashProgress) -> Void
+    _ image: FilePath, _ relocation: RelocationRequest?, in store: ImageStore,
+    report: @escaping @Sendable (FlashProgress) -> Void
 ) async throws -> PreparedImage {
     do {
-        return try await store.prepare(image) { progress in
+        return try await store.prepare(image, relocation: relocation) { progress in
             switch progress {
             case .waiting(let process):
                 report(
@@ -106,6 +116,17 @@ func isCompressed(_ image: FilePath) throws(FlashError) -> Bool {
         return try Compression(of: image) != nil
     } catch {
         throw .image("\(error)")
+    }
+}
+
+extension Manifest.RelocationRecord {
+    /// One sentence for the log.
+    fileprivate func summary(of image: FilePath) -> String {
+        let files = changed.map { $0.drop { $0 != ":" }.dropFirst() }.joined(separator: ", ")
+        let what = files.isEmpty ? "nothing had to be changed for the card" : "changed for the card: \(files)"
+        let count = notes.count
+        return notes.isEmpty
+            ? what : "\(what); \(count) thing\(count == 1 ? "" : "s") to know: rpiflash plan \(image) shows"
     }
 }
 

@@ -68,6 +68,8 @@ struct FlashCommand: AsyncParsableCommand {
     @Flag(help: "Write nothing: fail where the card differs from the image.")
     var verifyOnly = false
 
+    @OptionGroup var relocation: RelocationOptions
+
     @OptionGroup var store: StoreOptions
 
     @Option(help: ArgumentHelp("Folder of plan.cmd.", valueName: "folder"))
@@ -119,6 +121,9 @@ struct FlashCommand: AsyncParsableCommand {
         if protocolName == .parts, full || verifyOnly {
             throw ValidationError(
                 "--full and --verify-only go with --protocol plan only; parts are always written whole")
+        }
+        if protocolName == .parts, relocation.grow == true {
+            throw ValidationError("--grow goes with --protocol plan only; parts lay the image down as it is")
         }
         for (name, time) in [("request", requestTimeout), ("outcome", outcomeTimeout ?? requestTimeout)] {
             guard time.duration > .zero else { throw ValidationError("--\(name)-timeout is 0; must be more than 0") }
@@ -182,7 +187,8 @@ struct FlashCommand: AsyncParsableCommand {
         let reporter = Reporter(target: row.displayName)
         let flasher = Flasher(
             ports: .real(
-                listen: listen, service: FilePath(service), store: store.path, templates: FilePath(templates)),
+                listen: listen, service: FilePath(service), store: store.path,
+                relocation: relocation.request, templates: FilePath(templates)),
             clock: ContinuousClock()
         ) { progress in
             reporter.report(progress)

@@ -4,6 +4,7 @@ import Flashing
 import HostTools
 import ImageStore
 import Inventory
+import OSImage
 import SystemPackage
 
 /// Which target, out of which inventory.
@@ -30,6 +31,35 @@ struct StoreOptions: ParsableArguments {
     var store = ImageStore.defaultPath.string
 
     var path: FilePath { FilePath(store) }
+}
+
+/// What is done to an image so that it works on a card.
+struct RelocationOptions: ParsableArguments {
+    @Flag(
+        help: ArgumentHelp(
+            "Flash the image as it is: /etc/fstab and cmdline.txt stay, made for a card with two partitions as they are."
+        ))
+    var asIs = false
+
+    @Flag(
+        inversion: .prefixedNo,
+        help: ArgumentHelp(
+            "Let the rootfs grow to the size of partition 3 on the first boot (systemd, ext4). Default: where the image "
+                + "would have grown it by itself."))
+    var grow: Bool?
+
+    func validate() throws {
+        if asIs, grow == true { throw ValidationError("--as-is and --grow exclude each other") }
+    }
+
+    /// nil: it stays as it is.
+    var request: RelocationRequest? {
+        asIs
+            ? nil
+            : RelocationRequest(
+                growth: grow.map { $0 ? .always : .never } ?? .automatic,
+                tools: ToolRunner(path: environmentValue("PATH"), sourceDate: .standard))
+    }
 }
 
 /// A length of time: `45`, `45s`, `500ms`, `2m`, `1h`.

@@ -31,6 +31,8 @@ struct PlanCommand: AsyncParsableCommand {
                 + "if there.", valueName: "file"))
     var card: String?
 
+    @OptionGroup var relocation: RelocationOptions
+
     @OptionGroup var store: StoreOptions
 
     @Option(
@@ -52,8 +54,11 @@ struct PlanCommand: AsyncParsableCommand {
         let cardPath =
             card.map { FilePath($0) } ?? defaultCards.first { $0.withPlatformString { access($0, F_OK) } == 0 }
         let layout = try cardPath.map { try loadCard($0) }
-        let prepared = try await prepare(path, in: ImageStore(at: store.path)) { reporter.report($0) }
+        let prepared = try await prepare(path, relocation.request, in: ImageStore(at: store.path)) {
+            reporter.report($0)
+        }
         Console.shared.finish()
+        let record = prepared.manifest.relocation
         let isRaw = try !isCompressed(path)
         var report = PlanReport(prepared, image: image, isRaw: isRaw, rate: rate.bytes, withChunks: chunks)
         var misfit: FlashError?
@@ -68,6 +73,7 @@ struct PlanCommand: AsyncParsableCommand {
         }
         print(json ? jsonLine(report) + "\n" : report.text, terminator: "")
         if let misfit { throw misfit }
+        if let obstacle = record?.obstacles.first { throw FlashError.image("\(image): \(obstacle)") }
     }
 }
 
@@ -106,6 +112,13 @@ struct PlanReport: Encodable {
         let encodedBytes: UInt64
     }
 
+    struct Relocation: Encodable {
+        let changed: [String]
+        let notes: [String]
+        let obstacles: [String]
+        let grows: Bool
+    }
+
     struct Card: Encodable {
         let path: String
         let fits: Bool
@@ -125,6 +138,7 @@ struct PlanReport: Encodable {
     let ratio: Double
     let rate: UInt64
     let loadSeconds: Double
+    let relocation: Relocation?
     var card: Card?
     let chunks: [Chunk]?
 
@@ -149,6 +163,9 @@ struct PlanReport: Encodable {
         ratio = writeBytes > 0 ? (Double(loadBytes) / Double(writeBytes) * 1000).rounded() / 1000 : 0
         self.rate = rate
         loadSeconds = (Double(loadBytes) / Double(rate) * 10).rounded(.up) / 10
+        relocation = manifest.relocation.map {
+            Relocation(changed: $0.changed, notes: $0.notes, obstacles: $0.obstacles, grows: $0.grows)
+        }
         chunks =
             !withChunks
             ? nil
@@ -180,6 +197,15 @@ struct PlanReport: Encodable {
             "sending takes at most \(loadSeconds) s at \(Reporter.mebibytes(rate))/s; "
                 + "what the card takes to write and read it comes on top",
         ])
+        if let relocation {
+            let files = relocation.changed.isEmpty ? "nothing" : relocation.changed.joined(separator: ", ")
+            rows.append(["changed", Console.harmless(files)])
+            rows.append(["growth", relocation.grows ? "rootfs grows to partition 3 on the first boot" : "none"])
+            for note in relocation.notes { rows.append(["note", Console.harmless(note)]) }
+            for obstacle in relocation.obstacles { rows.append(["obstacle", Console.harmless(obstacle)]) }
+        } else {
+            rows.append(["changed", "nothing (--as-is)"])
+        }
         if let card {
             rows.append(["card", (card.fits ? "fits " : "does not fit ") + Console.harmless(card.path)])
         }
@@ -199,7 +225,7 @@ struct PlanReport: Encodable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case version, image, id, partitions, chunks, ratio, rate, card
+        case version, image, id, partitions, chunks, ratio, rate, relocation, card
         case imageBytes = "image_bytes"
         case chunkCount = "chunk_count"
         case writeBytes = "write_bytes"

@@ -36,14 +36,13 @@ struct ServeCommand: AsyncParsableCommand {
     var socket = defaultServiceSocket.string
 
     func run() async throws {
-        func variable(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
         let root = FilePath(root)
         let server: TFTPServer
         let control: FileDescriptor
         let path: FilePath?
         do {
             let activation = try ActivationSockets(
-                process: variable("LISTEN_PID"), count: variable("LISTEN_FDS"))
+                process: environmentValue("LISTEN_PID"), count: environmentValue("LISTEN_FDS"))
             if let datagram = activation.datagram {
                 server = try await TFTPServer.start(root: root.string, socket: datagram.rawValue)
             } else {

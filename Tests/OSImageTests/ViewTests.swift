@@ -1,6 +1,5 @@
 import DiskLayout
 import Foundation
-import HostTools
 import SystemPackage
 import TestImages
 import Testing
@@ -10,9 +9,6 @@ import Testing
 /// A copy-on-write view of an image: its filesystems are changed, its file is not (law 4).
 @Suite(.enabled(if: canUse(["mkfs.ext4", "mkfs.vfat", "debugfs", "e2fsck", "fsck.vfat", "mcopy"])))
 struct ViewTests {
-    private static let tools = ToolRunner(
-        path: ProcessInfo.processInfo.environment["PATH"], sourceDate: SourceDate.standard)
-
     private static let extKinds: [[String]] = [
         ["-t", "ext4"], ["-t", "ext4", "-b", "1024"], ["-t", "ext4", "-O", "^metadata_csum,^64bit"], ["-t", "ext2"],
         ["-t", "ext3"], ["-t", "ext4", "-O", "inline_data"], ["-t", "ext4", "-O", "bigalloc,^resize_inode"],
@@ -35,28 +31,11 @@ struct ViewTests {
         return image
     }
 
-    private static func digest(_ path: String) throws -> String { try run("sha256sum", [path]).output }
-
-    /// Writes what a view reads into a file, for tools that know nothing of views.
-    private static func materialise(_ view: ImageReader, _ folder: TemporaryFolder) throws -> String {
-        let path = folder.path("view.img")
-        try Data().write(to: URL(fileURLWithPath: path))
-        let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: path))
-        var offset: UInt64 = 0
-        while offset < view.size.bytes {
-            let count = min(1 << 20, view.size.bytes - offset)
-            try handle.write(contentsOf: Data(view.bytes(at: offset, count: Int(count))))
-            offset += count
-        }
-        try handle.close()
-        return path
-    }
-
     @Test(arguments: extKinds) func `ext files are replaced and removed in the view alone, and e2fsck finds it clean`(
         options: [String]
     ) throws {
         let image = try Self.makeImage(options)
-        let before = try Self.digest(image.path)
+        let before = try digest(image.path)
         let base = try ImageReader(FilePath(image.path))
         let view = try ImageReader(base, overlay: ImageOverlay())
         let area = try PartitionArea(image.rootfs, view)
@@ -75,12 +54,12 @@ struct ViewTests {
         #expect(try again.names(in: "/etc/units") == ["keep.service"])
         #expect(try again.read("/no/such/file") == nil)
 
-        let copy = try Self.materialise(view, image.folder)
+        let copy = try materialise(view, image.folder)
         let place = "\(copy)?offset=\(image.rootfs.start.byteOffset.bytes)"
         try run("e2fsck", ["-fn", place])
         #expect(try run("debugfs", ["-R", "cat /etc/fstab", place]).output == String(decoding: text, as: UTF8.self))
         #expect(try run("debugfs", ["-R", "stat /etc/fstab", place]).output.contains("Mode:  0644"))
-        #expect(try Self.digest(image.path) == before)
+        #expect(try digest(image.path) == before)
         // What is unused is still told, by the changed bitmaps.
         let usage = try usedExtents(of: image.rootfs, in: view)
         #expect(usage.note == nil)
@@ -96,7 +75,7 @@ struct ViewTests {
             try files.replace("/usr/bin/large", with: Array("short\n".utf8))
             try files.finish()
             #expect(try ExtFiles(area, isWritable: false).read("/usr/bin/large") == Array("short\n".utf8))
-            return try Self.digest(Self.materialise(view, image.folder))
+            return try digest(materialise(view, image.folder))
         }
         #expect(views[0] == views[1])
         try run(
@@ -140,12 +119,12 @@ struct ViewTests {
         let tree = try makeTree(in: image.folder, seed: 3, files: 12)
         try image.folder.write(Data("console=tty1 root=PARTUUID=1-02\n".utf8), to: "tree/cmdline.txt")
         try image.makeFAT(image.boot, options, tree: tree, kibibytes: options.contains("12") ? 16384 : nil)
-        let before = try Self.digest(image.path)
+        let before = try digest(image.path)
         let view = try ImageReader(try ImageReader(FilePath(image.path)), overlay: ImageOverlay())
         let area = try PartitionArea(image.boot, view)
         let copy = FilePath(image.folder.path("boot.fat"))
         try await area.copy(to: copy)
-        let files = FATFiles(copy, scratch: FilePath(image.folder.path("scratch")), tools: Self.tools)
+        let files = FATFiles(copy, scratch: FilePath(image.folder.path("scratch")), tools: toolRunner)
         #expect(try await files.names().contains("cmdline.txt"))
         #expect(try await files.read("cmdline.txt") == Array("console=tty1 root=PARTUUID=1-02\n".utf8))
         let text = [UInt8](noise(7, count: 100_000))
@@ -153,7 +132,7 @@ struct ViewTests {
         try await files.write(Array("a\n".utf8), to: "deep/er/Long name, with blanks.txt")
         try area.takeChanges(from: copy)
 
-        let raw = try Self.materialise(view, image.folder)
+        let raw = try materialise(view, image.folder)
         let place = "\(raw)@@\(image.boot.start.byteOffset.bytes)"
         #expect(try run("mtype", ["-i", place, "::/deep/er/Long name, with blanks.txt"]).output == "a\n")
         let out = image.folder.path("out")
@@ -167,7 +146,7 @@ struct ViewTests {
                 "count=\(image.boot.size.sectors)",
             ])
         try run("fsck.vfat", ["-n", alone])
-        #expect(try Self.digest(image.path) == before)
+        #expect(try digest(image.path) == before)
         #expect(try usedExtents(of: image.boot, in: view).filesystem.tellsUnused)
     }
 }

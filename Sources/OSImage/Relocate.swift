@@ -1,0 +1,305 @@
+public import BootFiles
+public import DiskLayout
+public import HostTools
+public import SystemPackage
+
+/// Whether a rootfs shall become as large as the card's partition 3 on its first boot.
+public enum Growth: String, Hashable, Sendable, CaseIterable {
+    /// Where the image itself would have grown it, by what has to be taken out of it.
+    case automatic
+    /// Always.
+    case always
+    /// Never.
+    case never
+}
+
+/// An image made ready for a card whose first partition belongs to U-Boot.
+public struct Relocation: Sendable {
+    /// The image with the changes laid over it.
+    public let view: ImageReader
+    /// What was changed, in order.
+    public let changes: [FileChange]
+    /// What a user should know: one sentence each, lower case.
+    public let notes: [String]
+    /// Why the image cannot work on a card: one sentence each, lower case. Empty where nothing is known that keeps it
+    /// from working.
+    public let obstacles: [String]
+    /// The rootfs grows to the size of partition 3 on the first boot.
+    public let grows: Bool
+    /// The form in which the image takes settings for its first boot.
+    public let firstBoot: FirstBootForm
+
+    /// A file of the image that differs in the view.
+    public struct FileChange: Hashable, Sendable {
+        /// The image's partition, 1 or 2.
+        public let partition: Int
+        /// The file's path in its filesystem, without a slash in front.
+        public let path: String
+        /// Its content in the image.
+        public let before: [UInt8]
+        /// Its content in the view; nil where it is removed.
+        public let after: [UInt8]?
+    }
+}
+
+/// Makes an image ready for a card whose partitions 2 and 3 take its partitions 1 and 2.
+///
+/// /etc/fstab names the partitions by the UUIDs of their filesystems, cmdline.txt loses what would change the card's
+/// partition table, and so does the rootfs. Everything else stays. The image's file is only read (law 4).
+///
+/// - Parameters:
+///   - image: a raw image.
+///   - layout: its layout.
+///   - work: a folder for copies of what mtools and e2fsck work on: the boot partition, and a rootfs that was not
+///     unmounted; they are removed.
+///   - growth: whether the rootfs shall grow.
+///   - tools: runs mtools, fsck.vfat and e2fsck.
+/// - Throws: ``OSImageError``, `HostToolError`, `CancellationError`.
+public func relocateOSImage(
+    _ image: ImageReader, layout: OSImageLayout, work: FilePath, growth: Growth, tools: ToolRunner
+) async throws -> Relocation {
+    var relocator = try Relocator(image, layout, work: work, tools: tools)
+    try await relocator.relocate(growth)
+    return relocator.result
+}
+
+/// Systemd units that change the partition table on the first boot, by the number that partitions have in the image:
+/// Debian's images for the Pi.
+private let partitioningUnits: Set<String> = ["rpi-resizerootfs.service"]
+
+private struct Relocator {
+    private let view: ImageReader
+    private let layout: OSImageLayout
+    private let work: FilePath
+    private let tools: ToolRunner
+
+    private var changes: [Relocation.FileChange] = []
+    private var notes: [String] = []
+    private var obstacles: [String] = []
+    private var grows = false
+    private var firstBoot = FirstBootForm.none
+
+    init(
+        _ image: ImageReader, _ layout: OSImageLayout, work: FilePath, tools: ToolRunner
+    ) throws(OSImageError) {
+        view = try ImageReader(image, overlay: ImageOverlay())
+        self.layout = layout
+        self.work = work
+        self.tools = tools
+    }
+
+    var result: Relocation {
+        Relocation(
+            view: view, changes: changes, notes: notes, obstacles: obstacles, grows: grows,
+            firstBoot: firstBoot)
+    }
+
+    mutating func relocate(_ growth: Growth) async throws {
+        let boot = try await relocateBoot()
+        let rootfs = try PartitionArea(layout.rootfs, view)
+        if ExtSuperblock.needsRecovery(try rootfs.head()) { try await recover(rootfs) }
+        let start = try rootfs.head()
+        switch ExtSuperblock.probe(start, bytes: rootfs.bytes) {
+        case .found:
+            do throws(ExtError) {
+                try relocateRootfs(rootfs, boot, growth)
+            } catch {
+                notes.append("rootfs \(error.reason); it stays as it is")
+            }
+        case .doubtful(_, let reason):
+            if ExtSuperblock.isTruncated(start, bytes: rootfs.bytes) {
+                obstacles.append("rootfs: \(reason)")
+            } else {
+                notes.append("rootfs: \(reason); it stays as it is")
+            }
+        case .absent:
+            let name = try otherFilesystem(start, rootfs).rawValue
+            notes.append(
+                "rootfs is \(name); its /etc/fstab cannot be changed and must name the partitions by UUID or LABEL")
+            if growth == .always {
+                notes.append("the rootfs does not grow at the first boot; it must be ext4 for that")
+            }
+        }
+    }
+
+    // MARK: The boot partition
+
+    /// What the boot partition says to the rest.
+    private struct Boot {
+        var uuid: String?
+        var wouldHaveGrown = false
+        var names: Set<String> = []
+    }
+
+    private mutating func relocateBoot() async throws -> Boot {
+        var boot = Boot()
+        let area = try PartitionArea(layout.boot, view)
+        let start = try area.head()
+        let geometry: FATGeometry
+        switch FATGeometry.probe(start, sectors: area.sectors) {
+        case .absent:
+            notes.append("boot partition has no FAT filesystem; its cmdline.txt stays as it is")
+            return boot
+        case .doubtful(_, let reason):
+            notes.append("boot partition: \(reason); its cmdline.txt stays as it is")
+            return boot
+        case .found(let found): geometry = found
+        }
+        boot.uuid = geometry.volumeID(start)
+        let copy = work.appending("boot.fat")
+        try await area.copy(to: copy)
+        defer { try? removeFile(copy) }
+        var isChanged = false
+        if geometry.isDirty(start) {
+            let complaint = try await tools.mendFAT(copy)
+            isChanged = true
+            notes.append(
+                complaint.map { "boot partition was not unmounted cleanly, and fsck.vfat cannot mend it: \($0)" }
+                    ?? "boot partition was not unmounted cleanly; it was mended")
+        }
+        let files = FATFiles(copy, scratch: work.appending("boot.file"), tools: tools)
+        let names = try await files.names()
+        boot.names = Set(names.map { $0.lowercased() })
+
+        var configuration: FirmwareConfiguration?
+        if let name = names.first(where: { $0.lowercased() == "config.txt" }) {
+            let text = try await files.read(name)
+            let included = try await readIncluded(by: text, in: files, names)
+            let parsed = FirmwareConfiguration(text) { included[$0.lowercased()] }
+            notes += parsed.lost.map { "config.txt: \($0)" }
+            configuration = parsed
+        }
+        let prefix = configuration?.osPrefix ?? ""
+        let wanted = ["\(prefix)cmdline.txt".lowercased(), "cmdline.txt"]
+        if let name = wanted.lazy.compactMap({ wanted in names.first { $0.lowercased() == wanted } }).first {
+            let before = try await files.read(name)
+            let relocated = KernelCommandLine(before).relocated()
+            notes += relocated.notes
+            boot.wouldHaveGrown = relocated.wouldHaveGrown
+            if relocated.bytes != before {
+                try await files.write(relocated.bytes, to: name)
+                changes.append(.init(partition: 1, path: name, before: before, after: relocated.bytes))
+                isChanged = true
+            }
+        } else {
+            notes.append("boot partition has no cmdline.txt; the boot script starts no kernel without it")
+        }
+        if isChanged { try area.takeChanges(from: copy) }
+        return boot
+    }
+
+    /// The files that config.txt includes, and those that they include, by their names in lower case.
+    private func readIncluded(
+        by text: [UInt8], in files: FATFiles, _ names: [String]
+    ) async throws -> [String: [UInt8]] {
+        var included: [String: [UInt8]] = [:]
+        var texts = [text]
+        while let text = texts.popLast(), included.count < 32 {
+            for line in String(decoding: text, as: UTF8.self).split(whereSeparator: \.isNewline) {
+                let words = line.split(whereSeparator: \.isWhitespace)
+                guard words.count == 2, words[0] == "include", included[words[1].lowercased()] == nil,
+                    let name = names.first(where: { $0.lowercased() == words[1].lowercased() })
+                else { continue }
+                let content = try await files.read(name)
+                included[words[1].lowercased()] = content
+                texts.append(content)
+            }
+        }
+        return included
+    }
+
+    // MARK: The rootfs
+
+    /// Replays the journal, and mends what e2fsck mends without asking. libext2fs would write past what the journal holds.
+    private mutating func recover(_ area: PartitionArea) async throws {
+        // A file for itself: after the journal e2fsck 1.47 opens its file again and forgets an offset.
+        let copy = work.appending("rootfs.ext")
+        defer { try? removeFile(copy) }
+        try await area.copy(to: copy)
+        if let complaint = try await tools.mendExt(copy) {
+            notes.append("rootfs was not unmounted cleanly, and e2fsck cannot mend it by itself: \(complaint)")
+        } else {
+            try area.takeChanges(from: copy)
+            notes.append("rootfs was not unmounted cleanly; its journal was replayed in the view of the image")
+        }
+    }
+
+    private mutating func relocateRootfs(
+        _ area: PartitionArea, _ boot: Boot, _ growth: Growth
+    ) throws(ExtError) {
+        let reading = try ExtFiles(area, isWritable: false)
+        let uuid = reading.uuid
+        let hasSystemd = reading.exists("/usr/lib/systemd/systemd") || reading.exists("/lib/systemd/systemd")
+        var removed: [(folder: String, name: String)] = []
+        for folder in try reading.names(in: "/etc/systemd/system") ?? []
+        where folder.hasSuffix(".wants") || folder.hasSuffix(".requires") {
+            let path = "/etc/systemd/system/\(folder)"
+            for name in try reading.names(in: path) ?? [] where partitioningUnits.contains(name) {
+                removed.append((path, name))
+            }
+        }
+        let wouldHaveGrown = boot.wouldHaveGrown || !removed.isEmpty
+        var shallGrow = growth == .always || (growth == .automatic && wouldHaveGrown)
+        if shallGrow, !hasSystemd {
+            notes.append("the rootfs does not grow at the first boot; that needs systemd, which is not in the image")
+            shallGrow = false
+        }
+        let fstab = try reading.read("/etc/fstab")
+        var relocated: Fstab.Relocated?
+        let identity = ImageIdentity(diskID: diskID, bootUUID: boot.uuid, rootfsUUID: uuid)
+        if let fstab {
+            let parsed = Fstab(fstab)
+            let result = parsed.relocated(identity, grow: shallGrow)
+            notes += result.notes
+            grows = shallGrow && result.text.contains("x-systemd.growfs")
+            if result.bytes != fstab { relocated = result }
+            firstBoot = form(reading, boot, mountPoint: parsed.bootMountPoint(identity), hasSystemd)
+        } else {
+            notes.append("rootfs has no /etc/fstab; the boot partition is not mounted by it")
+            firstBoot = form(reading, boot, mountPoint: nil, hasSystemd)
+        }
+        guard relocated != nil || !removed.isEmpty else { return }
+
+        var files = try ExtFiles(area, isWritable: true)
+        for (folder, name) in removed {
+            try files.remove(name, in: folder)
+            notes.append(
+                "\(name) is not started: it would change partition 2 of the card's table, which is the boot partition there"
+            )
+        }
+        if let relocated { try files.replace("/etc/fstab", with: relocated.bytes) }
+        try files.finish()
+        // Read back, as another reader sees it.
+        let again = try ExtFiles(area, isWritable: false)
+        if let relocated, let fstab {
+            guard try again.read("/etc/fstab") == relocated.bytes else {
+                throw ExtError("does not hold the changed /etc/fstab")
+            }
+            changes.append(.init(partition: 2, path: "etc/fstab", before: fstab, after: relocated.bytes))
+        }
+        for (folder, name) in removed {
+            guard try again.names(in: folder)?.contains(name) == false else {
+                throw ExtError("still holds \(folder)/\(name)")
+            }
+            changes.append(
+                .init(partition: 2, path: "\(folder.dropFirst())/\(name)", before: [], after: nil))
+        }
+    }
+
+    /// The table's signature, which PARTUUIDs begin with: 4 bytes at 440. Source: libfdisk, dos.c.
+    private var diskID: UInt32? {
+        (try? view.bytes(at: 440, count: 4)).map { UInt32($0.u32(0)) }
+    }
+
+    private func form(
+        _ rootfs: borrowing ExtFiles, _ boot: Boot, mountPoint: String?, _ hasSystemd: Bool
+    ) -> FirstBootForm {
+        let cloudInit = ["/usr/bin/cloud-init", "/usr/lib/cloud-init"].contains { rootfs.exists($0) }
+        if cloudInit, boot.names.contains("user-data") || boot.names.contains("meta-data") { return .cloudInit }
+        if ["/usr/sbin/rpi-set-sysconf", "/usr/local/sbin/rpi-set-sysconf"].contains(where: { rootfs.exists($0) }) {
+            return .sysconf
+        }
+        if hasSystemd, let mountPoint { return .firstrun(bootMountPoint: mountPoint) }
+        return .none
+    }
+}
