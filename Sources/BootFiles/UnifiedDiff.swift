@@ -46,7 +46,23 @@ private struct Edit {
     var line: [UInt8]
 }
 
+/// Texts whose changed part has more lines than this are shown as replaced: a fine comparison needs memory by the square.
+private let longestComparison = 4000
+
 private func edits(from old: [[UInt8]], to new: [[UInt8]]) -> [Edit] {
+    let head = zip(old, new).prefix { $0 == $1 }.count
+    let tail = zip(old.dropFirst(head).reversed(), new.dropFirst(head).reversed()).prefix { $0 == $1 }.count
+    let (from, to) = (old[head..<(old.count - tail)], new[head..<(new.count - tail)])
+    var edits = old[..<head].map { Edit(kind: .same, line: $0) }
+    if from.count + to.count > longestComparison {
+        edits += from.map { Edit(kind: .removed, line: $0) } + to.map { Edit(kind: .added, line: $0) }
+    } else {
+        edits += compared(Array(from), Array(to))
+    }
+    return edits + old[(old.count - tail)...].map { Edit(kind: .same, line: $0) }
+}
+
+private func compared(_ old: [[UInt8]], _ new: [[UInt8]]) -> [Edit] {
     var removed: Set<Int> = []
     var added: Set<Int> = []
     for change in new.difference(from: old) {

@@ -48,6 +48,14 @@ struct UnifiedDiffTests {
         #expect(unifiedDiff(before: "a\n", after: nil, name: "x") == "--- a/x\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n")
     }
 
+    @Test func `texts of many lines that have nothing in common are shown as replaced`() {
+        func text(_ letter: String) -> String { "same\n" + (0..<5000).map { "\(letter)\($0)\n" }.joined() + "end\n" }
+        let lines = unifiedDiff(before: text("a"), after: text("b"), name: "x").split(separator: "\n")
+        #expect(lines[2] == "@@ -1,5002 +1,5002 @@")
+        #expect(lines[3...4] == [" same", "-a0"])
+        #expect(lines.suffix(2) == ["+b4999", " end"])
+    }
+
     @Test func `control characters do nothing to a terminal`() {
         let text = unifiedDiff(before: [0x1b, 0x5b, 0x0a], after: [0x09, 0xff, 0x0d, 0x0a], name: "x\u{1b}\n")
         #expect(
