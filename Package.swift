@@ -95,7 +95,8 @@ let package = Package(
 
         .testTarget(name: "DiskLayoutTests", dependencies: ["DiskLayout", "FDisk"], swiftSettings: strict),
         .testTarget(
-            name: "BootFilesTests", dependencies: ["BootFiles", subprocess, system, yams], swiftSettings: strict),
+            name: "BootFilesTests", dependencies: ["BootFiles", "DiskLayout", subprocess, system, yams],
+            swiftSettings: strict),
         .testTarget(name: "BootScriptTests", dependencies: ["BootScript", "DiskLayout"], swiftSettings: strict),
         .testTarget(
             name: "RecoveryImageTests", dependencies: ["RecoveryImage", "FDisk", "OSImage"], swiftSettings: strict),

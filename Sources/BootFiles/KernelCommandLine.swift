@@ -126,7 +126,7 @@ public struct KernelCommandLine: Hashable, Sendable {
 
     /// Why a word must go; nil for all others.
     private static func reasonToRemove(_ word: String) -> String? {
-        if word == "init=/usr/lib/raspberrypi-sys-mods/firstboot" {
+        if word.hasPrefix("init=/"), word.hasSuffix("/raspberrypi-sys-mods/firstboot") {
             return
                 "which writes a new disk id into the card's partition table, resizes the last partition and then reboots "
                 + "with 'reboot -f 2' into what the firmware calls partition 2, past U-Boot"

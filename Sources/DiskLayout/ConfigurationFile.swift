@@ -1,4 +1,4 @@
-internal import Yams
+package import Yams
 
 /// A YAML file of one flat mapping, read strictly: unknown and doubled keys are errors, and every error has its place.
 package struct ConfigurationFile: Sendable {
@@ -40,7 +40,8 @@ package struct ConfigurationFile: Sendable {
         self.entries = entries
     }
 
-    private static func compose(_ yaml: String, _ name: String) throws(ConfigurationError) -> Node? {
+    /// The tree of `yaml`, nil where there is nothing in it. What is no YAML, or has a key twice, is an error.
+    package static func compose(_ yaml: String, _ name: String) throws(ConfigurationError) -> Node? {
         do {
             return try Yams.compose(yaml: yaml)
         } catch YamlError.duplicatedKeysInMapping(let duplicates, let context) {
@@ -108,7 +109,8 @@ package struct ConfigurationFile: Sendable {
 }
 
 extension Node {
-    fileprivate var position: ConfigurationError.Position? { mark.map { .init($0) } }
+    /// Where it stands in its file.
+    package var position: ConfigurationError.Position? { mark.map { .init($0) } }
 }
 
 extension ConfigurationError.Position {

@@ -3,7 +3,8 @@ import Testing
 
 struct KernelCommandLineTests {
     @Test(arguments: [
-        "init=/usr/lib/raspberrypi-sys-mods/firstboot", "init=/usr/lib/raspi-config/init_resize.sh",
+        "init=/usr/lib/raspberrypi-sys-mods/firstboot", "init=/lib/raspberrypi-sys-mods/firstboot",
+        "init=/usr/lib/raspi-config/init_resize.sh",
         "init=/usr/lib/raspi-config/init_resize2.sh", "resize",
     ]) func `what would change the card's partition table is removed`(word: String) {
         let result = KernelCommandLine("console=tty1 root=PARTUUID=4e639091-02 rootwait quiet \(word)\n").relocated()
