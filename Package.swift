@@ -82,14 +82,16 @@ let package = Package(
         .executableTarget(
             name: "rpiflash-gen",
             dependencies: [
-                "DiskLayout", "BootScript", "FDisk", "HostTools", "OSImage", "RecoveryImage", argumentParser, system,
+                "BootFiles", "BootScript", "DiskLayout", "FDisk", "HostTools", "OSImage", "RecoveryImage",
+                argumentParser,
+                system,
             ],
             swiftSettings: strict),
         .executableTarget(
             name: "rpiflash",
             dependencies: [
-                "BootScript", "DiskLayout", "FlashPlan", "Flashing", "GPIO", "HostTools", "ImageStore", "Inventory",
-                "OSImage", "TFTPServer", "TFTPService", argumentParser, logging, system,
+                "BootFiles", "BootScript", "DiskLayout", "FlashPlan", "Flashing", "GPIO", "HostTools", "ImageStore",
+                "Inventory", "OSImage", "TFTPServer", "TFTPService", argumentParser, logging, system,
             ],
             swiftSettings: strict),
 
@@ -108,7 +110,8 @@ let package = Package(
             dependencies: ["BootFiles", "DiskLayout", "HostTools", "OSImage", "TestImages", system],
             swiftSettings: strict),
         .testTarget(
-            name: "ImageStoreTests", dependencies: ["DiskLayout", "ImageStore", "OSImage", "TestImages", system],
+            name: "ImageStoreTests",
+            dependencies: ["BootFiles", "DiskLayout", "HostTools", "ImageStore", "OSImage", "TestImages", system],
             swiftSettings: strict),
         .testTarget(
             name: "FlashPlanTests", dependencies: ["BootScript", "DiskLayout", "FlashPlan", subprocess, system],

@@ -12,10 +12,14 @@ public struct ToolRunner: Sendable {
     ///     /usr/sbin, where mkfs.vfat is.
     ///   - sourceDate: the time that is written into what is made, in place of the present.
     public init(path: String?, sourceDate: SourceDate) {
+        self.init(
+            path: path, sourceDate: sourceDate,
+            folders: ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"])
+    }
+
+    /// - Parameter folders: searched behind `path`.
+    package init(path: String?, sourceDate: SourceDate, folders system: [FilePath]) {
         let own = (path ?? "").split(separator: ":").filter { $0.hasPrefix("/") }.map { FilePath(String($0)) }
-        let system = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].map {
-            FilePath($0)
-        }
         folders = own + system.filter { !own.contains($0) }
         environment = [
             "PATH": folders.map(\.string).joined(separator: ":"),

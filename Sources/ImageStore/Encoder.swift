@@ -1,5 +1,6 @@
 internal import CDeflate
 internal import Crypto
+internal import DiskLayout
 internal import FlashPlan
 internal import Glibc
 internal import OSImage
@@ -12,6 +13,14 @@ struct EncodedChunk {
     let encodedBytes: UInt64
     /// The chunk's entries in the table of pieces.
     let pieces: [UInt8]
+
+    /// For a manifest; where the entries are in the whole table is not known yet.
+    func chunk(at place: ChunkPlace) -> Manifest.Chunk {
+        Manifest.Chunk(
+            partition: Int(place.partition.rawValue), offset: place.offset.sectors, count: place.size.sectors,
+            sha256: sha256, file: Manifest.fileName(sha256, encoding), encoding: encoding, encodedBytes: encodedBytes,
+            pieces: 0)
+    }
 }
 
 /// One worker's buffers and compressor: at most 32 MiB, whatever the image; less where it has holes.

@@ -22,6 +22,8 @@ public enum ImageStoreError: Error, Hashable, Sendable {
     case cannotBeCut(image: FilePath, reason: String)
     /// Memory or a compressor is not to be had.
     case outOfMemory
+    /// Its boot partition cannot be given other files, and why.
+    case cannotCustomize(String)
     /// A program of the host that changes filesystems is missing or failed, and what it said.
     case tool(String)
 }
@@ -30,7 +32,7 @@ extension ImageStoreError {
     /// Whether the image is to blame, and not the store.
     public var isAboutImage: Bool {
         switch self {
-        case .image, .cannotBeCut: true
+        case .image, .cannotBeCut, .cannotCustomize: true
         default: false
         }
     }
@@ -56,6 +58,7 @@ extension ImageStoreError: CustomStringConvertible {
             "the disk with \(target) is full; free some space, or use a --store on the same file system, which needs none"
         case .cannotBeCut(let image, let reason):
             "\(image): \(reason)"
+        case .cannotCustomize(let reason): "image cannot be customized: \(reason)"
         case .tool(let reason): reason
         case .outOfMemory:
             "out of memory while the image was prepared"

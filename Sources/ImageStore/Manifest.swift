@@ -1,4 +1,5 @@
 public import BootFiles
+internal import Crypto
 public import DiskLayout
 internal import FlashPlan
 public import OSImage
@@ -85,6 +86,37 @@ public struct Manifest: Hashable, Sendable, Codable {
 
         /// Bytes of the sectors.
         public var bytes: UInt64 { count * SectorCount.bytesPerSector }
+
+        /// The same with its entries elsewhere.
+        func with(pieces: UInt64) -> Chunk {
+            Chunk(
+                partition: partition, offset: offset, count: count, sha256: sha256, file: file, encoding: encoding,
+                encodedBytes: encodedBytes, pieces: pieces)
+        }
+    }
+
+    /// What an image is made of, under the name that follows from it.
+    init(
+        name: String, imageBytes: UInt64, piecesBytes: UInt64, partitions: [PartitionEntry], chunks: [Chunk],
+        relocation: RelocationRecord?
+    ) {
+        var hash = SHA256()
+        // Whether it was looked at for a card: what was found then goes with it.
+        hash.update(data: Array("rpiflash image 2\(relocation == nil ? "" : " relocated")\n".utf8))
+        for partition in partitions {
+            hash.update(data: Array("\(partition.number) \(partition.start) \(partition.sectors)\n".utf8))
+        }
+        for chunk in chunks {
+            hash.update(data: Array("\(chunk.partition) \(chunk.offset) \(chunk.count) \(chunk.sha256)\n".utf8))
+        }
+        version = Self.currentVersion
+        id = hash.finalize().hex
+        self.name = name
+        self.imageBytes = imageBytes
+        self.piecesBytes = piecesBytes
+        self.partitions = partitions
+        self.chunks = chunks
+        self.relocation = relocation
     }
 
     /// Bytes of all chunks.

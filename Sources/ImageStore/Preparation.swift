@@ -1,4 +1,3 @@
-internal import Crypto
 internal import DiskLayout
 internal import FlashPlan
 internal import HostTools
@@ -18,7 +17,7 @@ struct Preparation: Sendable {
     let relocation: RelocationRequest?
 
     /// A chunk at most, 12 MiB: each worker has two buffers of this length, and a flash must get along with 64 MiB.
-    private static let longestChunk = SectorCount(0x6000)
+    static let longestChunk = SectorCount(0x6000)
     /// Bytes that an image unpacks to at most: no SD card has more (SDXC, 2 TiB).
     private static let largestImage = ByteCount(2 << 40)
     private static let unpackedName = "unpacked.img"
@@ -30,7 +29,7 @@ struct Preparation: Sendable {
         let unpacked = try await rawImage(progress)
         progress(.examining)
         let layout = try inspect(unpacked)
-        let (raw, record) = try await relocated(unpacked, layout)
+        let (raw, relocationRecord) = try await relocated(unpacked, layout)
         let usages = try examine(raw, layout)
         try Task.checkCancellation()
         let places: [ChunkPlace]
@@ -69,8 +68,11 @@ struct Preparation: Sendable {
         do { try source.checkUnchanged() } catch { throw ImageStoreError.image(error) }
         progress(.finishing)
         if unpacked.path != source.path { try Files.removeTree(unpacked.path) }
-        let manifest = try finish(layout, usages, places, queue.results(), record)
-        return try await publish(manifest)
+        let manifest = try finish(layout, usages, places, queue.results(), relocationRecord)
+        let record = SourceRecord(
+            path: image.string, fingerprint: source.fingerprint, id: manifest.id, isFresh: isFresh)
+        return try await store.publish(
+            manifest, from: folder, source: (ImageStore.key(of: image, relocation), record))
     }
 
     /// The image itself, or what it unpacks to.
@@ -138,7 +140,7 @@ struct Preparation: Sendable {
         }
     }
 
-    private static func used(_ usage: PartitionUsage, of partition: Partition) -> UsedSectors {
+    static func used(_ usage: PartitionUsage, of partition: Partition) -> UsedSectors {
         UsedSectors(
             partition: partition.size, extents: usage.extents.map { $0.offset.sectors..<$0.end.sectors })
     }
@@ -177,11 +179,7 @@ struct Preparation: Sendable {
     ) throws(ImageStoreError) -> Manifest {
         var (pieces, chunks): ([UInt8], [Manifest.Chunk]) = ([], [])
         for (place, result) in zip(places, results) {
-            chunks.append(
-                .init(
-                    partition: Int(place.partition.rawValue), offset: place.offset.sectors, count: place.size.sectors,
-                    sha256: result.sha256, file: Manifest.fileName(result.sha256, result.encoding),
-                    encoding: result.encoding, encodedBytes: result.encodedBytes, pieces: UInt64(pieces.count)))
+            chunks.append(result.chunk(at: place).with(pieces: UInt64(pieces.count)))
             pieces += result.pieces
         }
         let partitions = zip([layout.boot, layout.rootfs], usages).map { partition, usage in
@@ -190,52 +188,52 @@ struct Preparation: Sendable {
                 filesystem: usage.filesystem,
                 usedSectors: usage.used.sectors, note: usage.note)
         }
-        var hash = SHA256()
-        hash.update(data: Array("rpiflash image 1\n".utf8))
-        for partition in partitions {
-            hash.update(data: Array("\(partition.number) \(partition.start) \(partition.sectors)\n".utf8))
-        }
-        for chunk in chunks {
-            hash.update(data: Array("\(chunk.partition) \(chunk.offset) \(chunk.count) \(chunk.sha256)\n".utf8))
-        }
         let manifest = Manifest(
-            version: Manifest.currentVersion, id: hash.finalize().hex, name: image.lastComponent?.string ?? "",
-            imageBytes: layout.size.bytes, piecesBytes: UInt64(pieces.count),
+            name: image.lastComponent?.string ?? "", imageBytes: layout.size.bytes, piecesBytes: UInt64(pieces.count),
             partitions: partitions, chunks: chunks, relocation: record)
-        try Files.write(pieces, to: folder.appending("pieces"), store: store.path)
-        try Files.writeJSON(manifest, to: folder.appending("manifest.json"), store: store.path)
-        for name in try Files.names(in: folder) { try Files.sync(folder.appending(name), store: store.path) }
-        try Files.sync(folder, store: store.path)
+        try store.write(manifest, pieces, to: folder)
         return manifest
     }
+}
 
-    /// Makes it appear, and notes which file gave it.
-    private func publish(_ manifest: Manifest) async throws -> PreparedImage {
-        let target = store.images.appending(manifest.id)
-        let lock = try await store.storeLock()
+extension ImageStore {
+    /// Writes `pieces` and `manifest.json`, and brings all of a folder to the disk.
+    func write(_ manifest: Manifest, _ pieces: [UInt8], to folder: FilePath) throws(ImageStoreError) {
+        try Files.write(pieces, to: folder.appending("pieces"), store: path)
+        try Files.writeJSON(manifest, to: folder.appending("manifest.json"), store: path)
+        for name in try Files.names(in: folder) { try Files.sync(folder.appending(name), store: path) }
+        try Files.sync(folder, store: path)
+    }
+
+    /// Makes a folder with all files of an image appear, unless the image is there.
+    ///
+    /// - Parameters:
+    ///   - folder: goes.
+    ///   - source: which file gave the image; the record's name and what it says.
+    func publish(
+        _ manifest: Manifest, from folder: FilePath, source: (name: String, record: SourceRecord)?
+    ) async throws -> PreparedImage {
+        let lock = try await storeLock()
         var damaged: FilePath?
-        if store.load(manifest.id) == nil {
+        if load(manifest.id) == nil {
             // Damaged, or none.
-            if try Files.names(in: store.images).contains(manifest.id) { damaged = try store.setAside(manifest.id) }
-            try Files.rename(folder, to: target, store: store.path)
-            try Files.sync(store.images, store: store.path)
+            if try Files.names(in: images).contains(manifest.id) { damaged = try setAside(manifest.id) }
+            try Files.rename(folder, to: images.appending(manifest.id), store: path)
+            try Files.sync(images, store: path)
         }
-        let record = SourceRecord(
-            path: image.string, fingerprint: source.fingerprint, id: manifest.id, isFresh: isFresh)
-        let name = ImageStore.key(of: image, relocation)
-        try Files.makeFolder(folder)
-        let unfinished = folder.appending("source.json")
-        try Files.writeJSON(record, to: unfinished, store: store.path)
-        try Files.sync(unfinished, store: store.path)
-        try Files.rename(unfinished, to: store.sources.appending(name + ".json"), store: store.path)
-        try Files.sync(store.sources, store: store.path)
+        if let source {
+            try Files.makeFolder(folder)
+            let unfinished = folder.appending("source.json")
+            try Files.writeJSON(source.record, to: unfinished, store: path)
+            try Files.sync(unfinished, store: path)
+            try Files.rename(unfinished, to: sources.appending(source.name + ".json"), store: path)
+            try Files.sync(sources, store: path)
+        }
         _ = consume lock
         if let damaged { try Files.removeTree(damaged) }
         // Still there where the content was known.
         try Files.removeTree(folder)
-        guard let prepared = store.load(manifest.id) else {
-            throw ImageStoreError.unknown(id: manifest.id, store: store.path)
-        }
+        guard let prepared = load(manifest.id) else { throw ImageStoreError.unknown(id: manifest.id, store: path) }
         return prepared
     }
 }

@@ -1,3 +1,4 @@
+public import BootFiles
 internal import DiskLayout
 internal import Glibc
 public import HostTools
@@ -27,6 +28,41 @@ public struct FATFiles: Sendable {
     ///
     /// - Throws: `HostToolError`; `CancellationError`.
     public func names() async throws -> [String] { try await tools.filesOfFAT(image) }
+
+    /// The name of the kernel's command line: in the folder that config.txt names, else at the top.
+    ///
+    /// - Parameter prefix: config.txt's `os_prefix`.
+    /// - Throws: `HostToolError`; `CancellationError`.
+    public func commandLineName(prefix: String) async throws -> String? {
+        let names = try await names()
+        for wanted in ["\(prefix)cmdline.txt".lowercased(), "cmdline.txt"] {
+            if let name = names.first(where: { $0.lowercased() == wanted }) { return name }
+        }
+        return nil
+    }
+
+    /// config.txt, with the files that it includes; nil where there is none.
+    ///
+    /// - Throws: `HostToolError`, ``OSImageError``; `CancellationError`.
+    public func firmwareConfiguration() async throws -> FirmwareConfiguration? {
+        let names = try await names()
+        guard let name = names.first(where: { $0.lowercased() == "config.txt" }) else { return nil }
+        let text = try await read(name)
+        var included: [String: [UInt8]] = [:]
+        var texts = [text]
+        while let text = texts.popLast(), included.count < 32 {
+            for line in String(decoding: text, as: UTF8.self).split(whereSeparator: \.isNewline) {
+                let words = line.split(whereSeparator: \.isWhitespace)
+                guard words.count == 2, words[0] == "include", included[words[1].lowercased()] == nil,
+                    let name = names.first(where: { $0.lowercased() == words[1].lowercased() })
+                else { continue }
+                let content = try await read(name)
+                included[words[1].lowercased()] = content
+                texts.append(content)
+            }
+        }
+        return FirmwareConfiguration(text) { included[$0.lowercased()] }
+    }
 
     /// A file's content.
     ///

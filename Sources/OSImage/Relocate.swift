@@ -158,20 +158,11 @@ private struct Relocator {
                     ?? "boot partition was not unmounted cleanly; it was mended")
         }
         let files = FATFiles(copy, scratch: work.appending("boot.file"), tools: tools)
-        let names = try await files.names()
-        boot.names = Set(names.map { $0.lowercased() })
+        boot.names = Set(try await files.names().map { $0.lowercased() })
 
-        var configuration: FirmwareConfiguration?
-        if let name = names.first(where: { $0.lowercased() == "config.txt" }) {
-            let text = try await files.read(name)
-            let included = try await readIncluded(by: text, in: files, names)
-            let parsed = FirmwareConfiguration(text) { included[$0.lowercased()] }
-            notes += parsed.lost.map { "config.txt: \($0)" }
-            configuration = parsed
-        }
-        let prefix = configuration?.osPrefix ?? ""
-        let wanted = ["\(prefix)cmdline.txt".lowercased(), "cmdline.txt"]
-        if let name = wanted.lazy.compactMap({ wanted in names.first { $0.lowercased() == wanted } }).first {
+        let configuration = try await files.firmwareConfiguration()
+        notes += (configuration?.lost ?? []).map { "config.txt: \($0)" }
+        if let name = try await files.commandLineName(prefix: configuration?.osPrefix ?? "") {
             let before = try await files.read(name)
             let relocated = KernelCommandLine(before).relocated()
             notes += relocated.notes
@@ -186,26 +177,6 @@ private struct Relocator {
         }
         if isChanged { try area.takeChanges(from: copy) }
         return boot
-    }
-
-    /// The files that config.txt includes, and those that they include, by their names in lower case.
-    private func readIncluded(
-        by text: [UInt8], in files: FATFiles, _ names: [String]
-    ) async throws -> [String: [UInt8]] {
-        var included: [String: [UInt8]] = [:]
-        var texts = [text]
-        while let text = texts.popLast(), included.count < 32 {
-            for line in String(decoding: text, as: UTF8.self).split(whereSeparator: \.isNewline) {
-                let words = line.split(whereSeparator: \.isWhitespace)
-                guard words.count == 2, words[0] == "include", included[words[1].lowercased()] == nil,
-                    let name = names.first(where: { $0.lowercased() == words[1].lowercased() })
-                else { continue }
-                let content = try await files.read(name)
-                included[words[1].lowercased()] = content
-                texts.append(content)
-            }
-        }
-        return included
     }
 
     // MARK: The rootfs

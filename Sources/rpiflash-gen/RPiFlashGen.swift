@@ -14,11 +14,14 @@ struct RPiFlashGen: AsyncParsableCommand {
               rpiflash-gen layout
               rpiflash-gen bootscr --board rpi_arm64 --server-ip 192.168.1.10 -o boot.scr
               rpiflash-gen recovery-image --board rpi_arm64 --server-ip 192.168.1.10
+              rpiflash-gen check-image raspios.img.xz
 
             EXIT STATUS
               0 done; 1 failed, with one message on standard error; 64 wrong usage; 130 interrupted, nothing left behind.
             """,
-        subcommands: [LayoutCommand.self, BootScriptCommand.self, RecoveryImageCommand.self])
+        subcommands: [
+            LayoutCommand.self, BootScriptCommand.self, RecoveryImageCommand.self, CheckImageCommand.self,
+        ])
 
     /// Parses, runs and maps to an exit status. Ctrl-C and SIGTERM cancel, so that clean-up runs.
     static func main() async {

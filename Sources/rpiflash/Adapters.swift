@@ -18,12 +18,14 @@ private let resetCommandLimit = Duration.seconds(60)
 extension FlashPorts {
     /// The real world.
     static func real(
-        listen: ListenOption?, service: FilePath, store: FilePath, relocation: RelocationRequest?, templates: FilePath
+        listen: ListenOption?, service: FilePath, store: FilePath, relocation: RelocationRequest?,
+        settings: FirstBootSettings?, templates: FilePath
     ) -> FlashPorts {
         FlashPorts(
             inspectImage: { try inspectOSImage(at: $0) },
             prepareImage: { image, report in
-                let prepared = try await prepare(image, relocation, in: ImageStore(at: store), report: report)
+                let store = ImageStore(at: store)
+                var prepared = try await prepare(image, relocation, in: store, report: report)
                 let record = prepared.manifest.relocation
                 if let obstacle = record?.obstacles.first {
                     throw FlashError.image("\(image): \(obstacle); --as-is flashes it all the same")
@@ -31,6 +33,7 @@ extension FlashPorts {
                 if let record, !record.changed.isEmpty || !record.notes.isEmpty {
                     report(.note(record.summary(of: image)))
                 }
+                if let settings { prepared = try await settings.applied(to: prepared, in: store) }
                 return try prepared.forFlashing(raw: try isCompressed(image) ? nil : image)
             },
             renderPlan: { try $0.scriptImage(templates: try planTemplates(in: templates), time: 0) },

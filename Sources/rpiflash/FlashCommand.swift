@@ -15,11 +15,12 @@ struct FlashCommand: AsyncParsableCommand {
         discussion: """
             Checks everything, prepares the image (once, for all targets), stages it under the TFTP root, resets the \
             target, serves, takes its report, compares, waits until the target answers, and cleans up. The image is only \
-            read. Only what is in use and differs from the card is sent and written. The rpiflash service serves if it \
+            read: /etc/fstab and cmdline.txt are changed for the card in what is sent (rpiflash plan says what). Only what is in use and differs from the card is sent and written. The rpiflash service serves if it \
             runs, else another TFTP server that has the port (tftpd-hpa, atftpd), else rpiflash itself.
 
             EXAMPLES
               rpiflash flash raspios.img.xz pi-left
+              rpiflash flash raspios.img.xz pi-left --customize bench.yaml
               rpiflash flash raspios.img pi-left --verify-only --no-wait
               rpiflash flash raspios.img 192.168.1.20 --protocol parts --part-size 256MiB
               rpiflash flash raspios.img pi-left --json | tee flash.jsonl
@@ -69,6 +70,12 @@ struct FlashCommand: AsyncParsableCommand {
     var verifyOnly = false
 
     @OptionGroup var relocation: RelocationOptions
+
+    @Option(
+        help: ArgumentHelp(
+            "Settings for the first boot (host name, user, SSH keys, Wi-Fi, files): YAML, as docs/customize.md has it.",
+            valueName: "file"))
+    var customize: String?
 
     @OptionGroup var store: StoreOptions
 
@@ -122,8 +129,9 @@ struct FlashCommand: AsyncParsableCommand {
             throw ValidationError(
                 "--full and --verify-only go with --protocol plan only; parts are always written whole")
         }
-        if protocolName == .parts, relocation.grow == true {
-            throw ValidationError("--grow goes with --protocol plan only; parts lay the image down as it is")
+        if protocolName == .parts, relocation.grow == true || customize != nil {
+            throw ValidationError(
+                "--grow and --customize go with --protocol plan only; parts lay the image down as it is")
         }
         for (name, time) in [("request", requestTimeout), ("outcome", outcomeTimeout ?? requestTimeout)] {
             guard time.duration > .zero else { throw ValidationError("--\(name)-timeout is 0; must be more than 0") }
@@ -184,11 +192,12 @@ struct FlashCommand: AsyncParsableCommand {
             root: FilePath(tftpRoot), delivery: delivery, requestTimeout: requestTimeout.duration,
             outcomeTimeout: outcomeTimeout?.duration, waitPort: noWait ? nil : waitPort,
             waitTimeout: waitTimeout.duration)
+        let settings = try customize.map { try FirstBootSettings(FilePath($0), for: row) }
         let reporter = Reporter(target: row.displayName)
         let flasher = Flasher(
             ports: .real(
                 listen: listen, service: FilePath(service), store: store.path,
-                relocation: relocation.request, templates: FilePath(templates)),
+                relocation: relocation.request, settings: settings, templates: FilePath(templates)),
             clock: ContinuousClock()
         ) { progress in
             reporter.report(progress)

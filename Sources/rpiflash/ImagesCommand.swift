@@ -49,11 +49,18 @@ struct ImagesCommand: AsyncParsableCommand {
                     image.manifest.map { Reporter.mebibytes($0.imageBytes) } ?? "-",
                     image.manifest.map { Reporter.mebibytes($0.bytes.bytes) } ?? "-",
                     image.manifest.map { "\($0.chunks.count)" } ?? "-", Reporter.mebibytes(image.diskBytes.bytes),
-                    image.sources.map { Console.harmless($0.string) }.joined(separator: ", "),
+                    ImagesCommand.origin(of: image),
                 ]
             }
             print(columns([["ID", "NAME", "IMAGE", "USED", "CHUNKS", "DISK", "FROM"]] + rows), terminator: "")
         }
+    }
+
+    /// The files that it was prepared from, or whose settings it has.
+    private static func origin(of image: StoredImage) -> String {
+        var texts = image.sources.map(\.string)
+        if let target = image.manifest?.relocation?.customized { texts.append("settings of \(target)") }
+        return texts.map(Console.harmless).joined(separator: ", ")
     }
 
     struct RemoveCommand: AsyncParsableCommand {

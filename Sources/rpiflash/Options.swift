@@ -57,10 +57,12 @@ struct RelocationOptions: ParsableArguments {
         asIs
             ? nil
             : RelocationRequest(
-                growth: grow.map { $0 ? .always : .never } ?? .automatic,
-                tools: ToolRunner(path: environmentValue("PATH"), sourceDate: .standard))
+                growth: grow.map { $0 ? .always : .never } ?? .automatic, tools: hostTools())
     }
 }
+
+/// mtools and the like. What they make must not depend on the day.
+func hostTools() -> ToolRunner { ToolRunner(path: environmentValue("PATH"), sourceDate: .standard) }
 
 /// A length of time: `45`, `45s`, `500ms`, `2m`, `1h`.
 struct TimeOption: ExpressibleByArgument {

@@ -11,7 +11,7 @@ import Testing
 let tools = ["mkfs.ext4", "debugfs", "e2fsck", "mkfs.vfat", "mcopy", "gzip", "sha256sum", "diff", "unshare"]
 
 /// An image with a FAT and an ext4 filesystem, a store, and what they are made of.
-private final class Bench: Sendable {
+final class Bench: Sendable {
     let image: TestImage
     let trees: [String]
     let store: ImageStore
@@ -28,6 +28,13 @@ private final class Bench: Sendable {
         try image.makeFAT(image.boot, ["-F", "32", "-s", "1"], tree: trees[0])
         try image.makeExt(image.rootfs, ["-b", "1024"], tree: trees[1])
         store = ImageStore(at: FilePath(image.folder.path("store")), freshNanoseconds: fresh)
+    }
+
+    /// A bench with this image.
+    init(_ image: TestImage) {
+        self.image = image
+        trees = []
+        store = ImageStore(at: FilePath(image.folder.path("store")), freshNanoseconds: 0)
     }
 
     func names(_ folder: String) -> [String] {

@@ -11,41 +11,6 @@ import Testing
 /// Images as vendors lay them out are changed so far, and no further, that they work on a card.
 @Suite(.enabled(if: canUse(["mkfs.ext4", "mkfs.vfat", "debugfs", "e2fsck", "fsck.vfat", "mcopy", "mdir"])))
 struct RelocateTests {
-    /// What an image says in its texts. nil: there is no such file.
-    struct Texts {
-        var cmdline: String? = "console=serial0,115200 root=PARTUUID=12345678-02 rootwait quiet\n"
-        var fstab: String? = """
-            proc                  /proc           proc    defaults          0       0
-            # the card
-            PARTUUID=12345678-01  /boot/firmware  vfat    defaults          0       2
-            PARTUUID=12345678-02  /               ext4    defaults,noatime  0       1
-
-            """
-        var others: [String: String] = ["usr/lib/systemd/systemd": "x", "etc/hostname": "raspberrypi\n"]
-        var bootFiles: [String: String] = ["kernel8.img": "k", "config.txt": "arm_64bit=1\n"]
-        var links: [String: String] = [:]
-    }
-
-    private static let (bootUUID, rootUUID) = ("CAFE-0123", "0f6b8a0e-9c1d-4d53-8d83-8d4f2f3c5a11")
-
-    private static func makeImage(_ texts: Texts, _ options: [String] = []) throws -> TestImage {
-        let image = try TestImage(bootMiB: 40, rootMiB: 16, filled: true)
-        for (name, text) in texts.others { try image.folder.write(Data(text.utf8), to: "root/\(name)") }
-        if let fstab = texts.fstab { try image.folder.write(Data(fstab.utf8), to: "root/etc/fstab") }
-        for (name, target) in texts.links {
-            let path = image.folder.url.appendingPathComponent("root/\(name)")
-            try FileManager.default.createDirectory(
-                at: path.deletingLastPathComponent(), withIntermediateDirectories: true)
-            try FileManager.default.createSymbolicLink(atPath: path.path, withDestinationPath: target)
-        }
-        for (name, text) in texts.bootFiles { try image.folder.write(Data(text.utf8), to: "boot/\(name)") }
-        if let cmdline = texts.cmdline { try image.folder.write(Data(cmdline.utf8), to: "boot/cmdline.txt") }
-        try image.makeFAT(image.boot, ["-F", "32", "-s", "1", "-i", "CAFE0123"], tree: image.folder.path("boot"))
-        try image.makeExt(
-            image.rootfs, ["-t", "ext4", "-U", rootUUID] + options, tree: image.folder.path("root"))
-        return image
-    }
-
     private static func relocate(_ image: TestImage, _ growth: Growth = .automatic) async throws -> Relocation {
         let work = FilePath(image.folder.path("work"))
         try FileManager.default.createDirectory(atPath: work.string, withIntermediateDirectories: true)
@@ -74,11 +39,11 @@ struct RelocateTests {
     }
 
     @Test func `Raspberry Pi OS: fstab by UUID, no first boot that repartitions, the rootfs grows`() async throws {
-        var texts = Texts()
+        var texts = SystemTexts()
         texts.cmdline =
             "console=serial0,115200 console=tty1 root=PARTUUID=12345678-02 rootfstype=ext4 fsck.repair=yes rootwait "
             + "quiet init=/usr/lib/raspberrypi-sys-mods/firstboot systemd.run=/boot/firmware/firstrun.sh\n"
-        let image = try Self.makeImage(texts)
+        let image = try TestImage.system(texts)
         let before = try digest(image.path)
         let relocation = try await Self.relocate(image)
         let found = try Self.check(relocation, image)
@@ -86,8 +51,8 @@ struct RelocateTests {
             found.fstab == """
                 proc                  /proc           proc    defaults          0       0
                 # the card
-                UUID=\(Self.bootUUID)  /boot/firmware  vfat    defaults          0       2
-                UUID=\(Self.rootUUID)  /               ext4    defaults,noatime,x-systemd.growfs  0       1
+                UUID=\(SystemTexts.bootUUID)  /boot/firmware  vfat    defaults          0       2
+                UUID=\(SystemTexts.rootUUID)  /               ext4    defaults,noatime,x-systemd.growfs  0       1
 
                 """)
         #expect(
@@ -104,14 +69,14 @@ struct RelocateTests {
     }
 
     @Test func `the same image gives the same bytes each time`() async throws {
-        let image = try Self.makeImage(Texts())
+        let image = try TestImage.system(SystemTexts())
         let views = [try await Self.relocate(image, .always), try await Self.relocate(image, .always)]
         let digests = try views.map { try digest(materialise($0.view, image.folder)) }
         #expect(digests[0] == digests[1])
     }
 
     @Test func `Debian: the unit that would repartition is not started, LABEL stays`() async throws {
-        var texts = Texts()
+        var texts = SystemTexts()
         texts.cmdline =
             "console=tty0 console=ttyS1,115200 root=LABEL=RASPIROOT rw fsck.repair=yes net.ifnames=0 rootwait\n"
         texts.fstab = "LABEL=RASPIROOT / ext4 rw 0 1\nLABEL=RASPIFIRM /boot/firmware vfat rw 0 2\n"
@@ -119,7 +84,7 @@ struct RelocateTests {
         texts.others["usr/sbin/rpi-set-sysconf"] = "#!/bin/sh\n"
         texts.links["etc/systemd/system/local-fs-pre.target.requires/rpi-resizerootfs.service"] =
             "/etc/systemd/system/rpi-resizerootfs.service"
-        let image = try Self.makeImage(texts)
+        let image = try TestImage.system(texts)
         let relocation = try await Self.relocate(image)
         let found = try Self.check(relocation, image)
         #expect(
@@ -135,10 +100,10 @@ struct RelocateTests {
     }
 
     @Test func `an image that needs nothing is not changed at all`() async throws {
-        var texts = Texts()
+        var texts = SystemTexts()
         texts.fstab =
-            "UUID=\(Self.rootUUID) / ext4 defaults 0 1\nUUID=\(Self.bootUUID) /boot/firmware vfat defaults 0 2\n"
-        let image = try Self.makeImage(texts)
+            "UUID=\(SystemTexts.rootUUID) / ext4 defaults 0 1\nUUID=\(SystemTexts.bootUUID) /boot/firmware vfat defaults 0 2\n"
+        let image = try TestImage.system(texts)
         let relocation = try await Self.relocate(image)
         #expect(relocation.changes.isEmpty)
         #expect(relocation.view.overlay?.isEmpty == true)
@@ -147,16 +112,16 @@ struct RelocateTests {
 
     @Test(arguments: [(Growth.never, false), (.automatic, false), (.always, true)])
     func `the rootfs grows where it is asked for`(growth: Growth, grows: Bool) async throws {
-        let image = try Self.makeImage(Texts())
+        let image = try TestImage.system(SystemTexts())
         let relocation = try await Self.relocate(image, growth)
         #expect(relocation.grows == grows)
         #expect(try Self.check(relocation, image).fstab.contains("x-systemd.growfs") == grows)
     }
 
     @Test func `without systemd nothing grows, and that is said`() async throws {
-        var texts = Texts()
+        var texts = SystemTexts()
         texts.others = ["etc/hostname": "x\n"]
-        let image = try Self.makeImage(texts)
+        let image = try TestImage.system(texts)
         let relocation = try await Self.relocate(image, .always)
         #expect(!relocation.grows)
         #expect(relocation.notes.contains { $0.contains("needs systemd") })
@@ -166,10 +131,10 @@ struct RelocateTests {
     // MARK: Broken images
 
     @Test func `broken: without fstab it is said, and the rest is done`() async throws {
-        var texts = Texts()
+        var texts = SystemTexts()
         texts.fstab = nil
         texts.cmdline = "root=PARTUUID=12345678-02 rootwait resize\n"
-        let image = try Self.makeImage(texts)
+        let image = try TestImage.system(texts)
         let relocation = try await Self.relocate(image)
         #expect(relocation.notes.contains("rootfs has no /etc/fstab; the boot partition is not mounted by it"))
         #expect(try Self.check(relocation, image).cmdline == "root=PARTUUID=12345678-02 rootwait\n")
@@ -177,25 +142,25 @@ struct RelocateTests {
     }
 
     @Test func `broken: a command line of two lines is said, and both stay`() async throws {
-        var texts = Texts()
+        var texts = SystemTexts()
         texts.cmdline = "root=PARTUUID=12345678-02 resize\nquiet resize\n"
-        let image = try Self.makeImage(texts)
+        let image = try TestImage.system(texts)
         let relocation = try await Self.relocate(image)
         #expect(relocation.notes.contains { $0.contains("only the first counts") })
         #expect(try Self.check(relocation, image).cmdline == "root=PARTUUID=12345678-02\nquiet resize\n")
     }
 
     @Test func `broken: without cmdline.txt it is said`() async throws {
-        var texts = Texts()
+        var texts = SystemTexts()
         texts.cmdline = nil
-        let image = try Self.makeImage(texts)
+        let image = try TestImage.system(texts)
         let relocation = try await Self.relocate(image)
         #expect(relocation.notes.contains { $0.contains("no cmdline.txt") })
-        #expect(try Self.check(relocation, image).fstab.contains("UUID=\(Self.bootUUID)"))
+        #expect(try Self.check(relocation, image).fstab.contains("UUID=\(SystemTexts.bootUUID)"))
     }
 
     @Test func `broken: a FAT that was not unmounted is mended in the view`() async throws {
-        let image = try Self.makeImage(Texts())
+        let image = try TestImage.system(SystemTexts())
         try image.poke(image.boot, at: 65, [1])
         let before = try digest(image.path)
         let relocation = try await Self.relocate(image)
@@ -206,7 +171,7 @@ struct RelocateTests {
     }
 
     @Test func `broken: a rootfs with a dirty journal is recovered, and then changed`() async throws {
-        let image = try Self.makeImage(Texts())
+        let image = try TestImage.system(SystemTexts())
         // A transaction that was committed and not yet written to its place: it changes a block of a file.
         let block = try run("debugfs", ["-R", "blocks /etc/hostname", image.ext(image.rootfs)]).output
             .trimmingCharacters(in: .whitespacesAndNewlines)
@@ -216,7 +181,7 @@ struct RelocateTests {
         let before = try digest(image.path)
         let relocation = try await Self.relocate(image)
         #expect(relocation.notes.contains { $0.contains("journal was replayed") })
-        #expect(try Self.check(relocation, image).fstab.contains("UUID=\(Self.bootUUID)"))
+        #expect(try Self.check(relocation, image).fstab.contains("UUID=\(SystemTexts.bootUUID)"))
         let view = image.folder.path("view.img")
         let hostname = try run(
             "debugfs", ["-R", "cat /etc/hostname", "\(view)?offset=\(image.rootfs.start.byteOffset.bytes)"])
@@ -226,7 +191,7 @@ struct RelocateTests {
     }
 
     @Test func `broken: a rootfs that is larger than its partition cannot work`() async throws {
-        let image = try Self.makeImage(Texts())
+        let image = try TestImage.system(SystemTexts())
         // Blocks of the superblock, 32 bits at 4: more than there are.
         let blocks = try run("dumpe2fs", ["-h", image.ext(image.rootfs)]).output
         #expect(blocks.contains("Block count:"))
@@ -242,7 +207,7 @@ struct RelocateTests {
     func `a rootfs that is neither ext nor FAT stays as it is, which is said`(
         name: String, offset: UInt64, magic: [UInt8]
     ) async throws {
-        let image = try Self.makeImage(Texts())
+        let image = try TestImage.system(SystemTexts())
         try image.poke(image.rootfs, at: 0, [UInt8](repeating: 0, count: 131_072))
         try image.poke(image.rootfs, at: offset, magic)
         let relocation = try await Self.relocate(image, .always)
@@ -252,17 +217,18 @@ struct RelocateTests {
     }
 
     @Test func `a boot partition without FAT is said, and the rootfs is done`() async throws {
-        let image = try Self.makeImage(Texts())
+        let image = try TestImage.system(SystemTexts())
         try image.poke(image.boot, at: 0, [UInt8](repeating: 0, count: 512))
         let relocation = try await Self.relocate(image)
         #expect(relocation.notes.contains { $0.hasPrefix("boot partition has no FAT") })
         // It has no UUID any more; the rootfs has.
         #expect(
-            relocation.changes.first?.after.map { String(decoding: $0, as: UTF8.self).contains(Self.rootUUID) } == true)
+            relocation.changes.first?.after.map { String(decoding: $0, as: UTF8.self).contains(SystemTexts.rootUUID) }
+                == true)
     }
 
     @Test(arguments: 0..<10) func `noise in a filesystem's records never traps`(seed: UInt64) async throws {
-        let image = try Self.makeImage(Texts())
+        let image = try TestImage.system(SystemTexts())
         var random = SeededGenerator(seed)
         for _ in 0..<40 {
             let partition = Bool.random(using: &random) ? image.boot : image.rootfs

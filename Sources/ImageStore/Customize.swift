@@ -1,0 +1,181 @@
+public import BootFiles
+internal import CDeflate
+internal import DiskLayout
+internal import FlashPlan
+public import HostTools
+internal import OSImage
+internal import SystemPackage
+
+extension ImageStore {
+    /// Gives a prepared image other files on its boot partition: another prepared image, which shares all chunks that are
+    /// the same.
+    ///
+    /// Only the boot partition is looked at, and made of the store's own files: neither the image's file is needed nor its
+    /// rootfs read.
+    ///
+    /// - Parameters:
+    ///   - base: a prepared image.
+    ///   - edit: what is to be changed.
+    ///   - name: what the change is for, for lists.
+    ///   - tools: runs mtools.
+    /// - Returns: `base` where there is nothing to change.
+    /// - Throws: ``ImageStoreError``, `CancellationError`; the store is then as it was.
+    public func customize(
+        _ base: PreparedImage, _ edit: BootPartitionEdit, for name: String, tools: ToolRunner
+    ) async throws -> PreparedImage {
+        guard edit != BootPartitionEdit() else { return base }
+        let key = String(base.manifest.id.prefix(32))
+        var process: Int32?
+        let lock = try await StoreLock.wait(locks.appending(key + ".lock"), store: path, seconds: 600) { process = $0 }
+        guard let lock else { throw ImageStoreError.busy(image: base.folder, process: process, seconds: 600) }
+        let folder = work.appending(key)
+        try Files.removeTree(folder)
+        try Files.makeFolder(folder)
+        do {
+            let customized = try await Customizer(store: self, base: base, folder: folder, tools: tools).run(edit, name)
+            _ = consume lock
+            return customized
+        } catch {
+            try? Files.removeTree(folder)
+            if let error = error as? HostToolError {
+                throw error.isDiskFull ? ImageStoreError.full(store: path) : .tool("\(error)")
+            }
+            if let error = error as? OSImageError { throw ImageStoreError.image(error) }
+            throw error
+        }
+    }
+}
+
+private struct Customizer {
+    let store: ImageStore
+    let base: PreparedImage
+    let folder: FilePath
+    let tools: ToolRunner
+
+    func run(_ edit: BootPartitionEdit, _ name: String) async throws -> PreparedImage {
+        let entry = base.manifest.partitions[0]
+        guard [.fat12, .fat16, .fat32].contains(entry.filesystem) else {
+            throw ImageStoreError.cannotCustomize(
+                "boot partition is \(entry.filesystem.rawValue); must be FAT to take settings")
+        }
+        let image = folder.appending("boot.fat")
+        try await assemble(image, SectorCount(entry.sectors))
+        try await apply(edit, to: FATFiles(image, scratch: folder.appending("boot.file"), tools: tools))
+
+        let reader = try ImageReader(image)
+        let partition = Partition(number: 1, type: .fat32LBA, start: LBA(0), size: SectorCount(entry.sectors))
+        let usage = try usedExtents(of: partition, in: reader)
+        let places: [ChunkPlace]
+        do throws(ChunkError) {
+            places = try cutIntoChunks(
+                boot: Preparation.used(usage, of: partition),
+                rootfs: UsedSectors(partition: SectorCount(0), extents: []), longest: Preparation.longestChunk)
+        } catch {
+            throw ImageStoreError.cannotCustomize(error.description)
+        }
+        let known = [base.folder]
+        let encoder = try ChunkEncoder(largest: Int(Preparation.longestChunk.byteCount.bytes))
+        var chunks: [(chunk: Manifest.Chunk, pieces: [UInt8])] = []
+        for (number, place) in places.enumerated() {
+            try Task.checkCancellation()
+            let start = place.offset.byteCount.bytes
+            let result = try encoder.encode(
+                start..<start + place.size.byteCount.bytes, of: reader, into: folder, unique: number, known: known,
+                store: store.path)
+            chunks.append((result.chunk(at: place), result.pieces))
+            await Task.yield()
+        }
+        try Files.removeTree(image)
+        // The rootfs as it is, before the boot partition's first sector, which stays the last chunk.
+        chunks.insert(contentsOf: try takeRootfs(), at: chunks.count - 1)
+        return try await publish(chunks, usage, name)
+    }
+
+    /// The boot partition as a file, from its chunks.
+    private func assemble(_ path: FilePath, _ size: SectorCount) async throws {
+        let file = try FileDescriptor.open(
+            path, .writeOnly, options: [.create, .exclusiveCreate, .closeOnExec], permissions: [.ownerReadWrite])
+        defer { try? file.close() }
+        try file.resize(to: Int64(size.byteCount.bytes))
+        for chunk in base.manifest.chunks where chunk.partition == 2 {
+            let content = try decoded(chunk)
+            try unsafe content.withUnsafeBytes {
+                _ = try unsafe file.writeAll(
+                    toAbsoluteOffset: Int64(chunk.offset * SectorCount.bytesPerSector), $0)
+            }
+            try Task.checkCancellation()
+            await Task.yield()
+        }
+    }
+
+    /// A chunk's sectors.
+    private func decoded(_ chunk: Manifest.Chunk) throws(ImageStoreError) -> [UInt8] {
+        let path = base.file(of: chunk)
+        guard chunk.bytes <= Preparation.longestChunk.byteCount.bytes,
+            let encoded = Files.bytes(of: path, at: 0, count: Int(chunk.encodedBytes))
+        else { throw .unknown(id: base.manifest.id, store: store.path) }
+        if chunk.encoding == .raw { return encoded }
+        guard let decompressor = unsafe libdeflate_alloc_decompressor() else { throw .outOfMemory }
+        defer { unsafe libdeflate_free_decompressor(decompressor) }
+        var content = [UInt8](repeating: 0, count: Int(chunk.bytes))
+        let result = unsafe encoded.withUnsafeBytes { input in
+            unsafe content.withUnsafeMutableBytes { output in
+                // No place for the length: it must be exactly this one.
+                unsafe libdeflate_gzip_decompress(
+                    decompressor, input.baseAddress, input.count, output.baseAddress, output.count, nil)
+            }
+        }
+        guard result == LIBDEFLATE_SUCCESS else { throw .io(path: path, errno: .ioError) }
+        return content
+    }
+
+    private func apply(_ edit: BootPartitionEdit, to files: FATFiles) async throws {
+        for (name, content) in edit.files.sorted(by: { $0.key < $1.key }) { try await files.write(content, to: name) }
+        guard !edit.addedWords.isEmpty || !edit.removedWords.isEmpty else { return }
+        let prefix = try await files.firmwareConfiguration()?.osPrefix ?? ""
+        guard let name = try await files.commandLineName(prefix: prefix) else {
+            throw ImageStoreError.cannotCustomize(
+                "boot partition has no cmdline.txt; it must take words for the kernel")
+        }
+        let before = try await files.read(name)
+        let after = edit.applied(to: KernelCommandLine(before)).bytes
+        if after != before { try await files.write(after, to: name) }
+    }
+
+    private func takeRootfs() throws -> [(chunk: Manifest.Chunk, pieces: [UInt8])] {
+        try base.manifest.chunks.filter { $0.partition == 3 }.map { chunk in
+            let count = Int(PieceTable.size(of: SectorCount(chunk.count)).bytes)
+            let there = folder.appending(chunk.file)
+            // Chunks with the same content have the same file.
+            let isThere = Files.size(of: there) == chunk.encodedBytes
+            guard let pieces = Files.bytes(of: base.pieces, at: chunk.pieces, count: count),
+                try isThere || Files.link(base.file(of: chunk), to: there, store: store.path)
+            else { throw ImageStoreError.unknown(id: base.manifest.id, store: store.path) }
+            return (chunk, pieces)
+        }
+    }
+
+    private func publish(
+        _ chunks: [(chunk: Manifest.Chunk, pieces: [UInt8])], _ usage: PartitionUsage, _ name: String
+    ) async throws -> PreparedImage {
+        var (pieces, placed): ([UInt8], [Manifest.Chunk]) = ([], [])
+        for (chunk, table) in chunks {
+            placed.append(chunk.with(pieces: UInt64(pieces.count)))
+            pieces += table
+        }
+        let boot = base.manifest.partitions[0]
+        let partitions = [
+            Manifest.PartitionEntry(
+                number: boot.number, start: boot.start, sectors: boot.sectors, filesystem: usage.filesystem,
+                usedSectors: usage.used.sectors, note: usage.note),
+            base.manifest.partitions[1],
+        ]
+        var record = base.manifest.relocation
+        record?.customized = name
+        let manifest = Manifest(
+            name: base.manifest.name, imageBytes: base.manifest.imageBytes, piecesBytes: UInt64(pieces.count),
+            partitions: partitions, chunks: placed, relocation: record)
+        try store.write(manifest, pieces, to: folder)
+        return try await store.publish(manifest, from: folder, source: nil)
+    }
+}

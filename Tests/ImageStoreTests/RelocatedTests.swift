@@ -1,0 +1,165 @@
+import BootFiles
+import DiskLayout
+import Foundation
+import HostTools
+import OSImage
+import SystemPackage
+import TestImages
+import Testing
+
+@testable import ImageStore
+
+/// Images that are changed on their way into the store, and settings for single targets.
+@Suite(.enabled(if: canUse(tools + ["mdir", "fsck.vfat"]))) struct RelocatedTests {
+    private static let runner = ToolRunner(
+        path: ProcessInfo.processInfo.environment["PATH"], sourceDate: SourceDate.standard)
+    private static let automatic = RelocationRequest(growth: .automatic, tools: runner)
+
+    private static func bench(_ change: (inout SystemTexts) -> Void = { _ in }) throws -> Bench {
+        var texts = SystemTexts()
+        texts.cmdline = "root=PARTUUID=12345678-02 rootwait init=/usr/lib/raspberrypi-sys-mods/firstboot\n"
+        change(&texts)
+        return Bench(try TestImage.system(texts))
+    }
+
+    private static func digest(_ path: String) throws -> String {
+        String(try run("sha256sum", [path]).output.prefix(64))
+    }
+
+    /// What a card gets: both filesystems sound, and these files.
+    private static func read(_ prepared: PreparedImage, _ bench: Bench) throws -> (
+        fstab: String, boot: [String: String]
+    ) {
+        let cards = try bench.layDown(prepared)
+        try run("fsck.vfat", ["-n", cards[0]])
+        try run("e2fsck", ["-fn", cards[1]])
+        var boot: [String: String] = [:]
+        for line in try run("mdir", ["-/", "-b", "-a", "-i", cards[0], "::/"]).output.split(separator: "\n")
+        where line.hasPrefix("::/") && !line.hasSuffix("/") {
+            boot[String(line.dropFirst(3))] = try run("mtype", ["-i", cards[0], String(line)]).output
+        }
+        return (try run("debugfs", ["-R", "cat /etc/fstab", cards[1]]).output, boot)
+    }
+
+    @Test func `what a card gets is relocated, and the image is only read`() async throws {
+        let bench = try Self.bench()
+        let before = try Self.digest(bench.image.path)
+        let prepared = try await bench.store.prepare(bench.path, relocation: Self.automatic)
+        let found = try Self.read(prepared, bench)
+        #expect(found.boot["cmdline.txt"] == "root=PARTUUID=12345678-02 rootwait\n")
+        #expect(
+            found.fstab.contains(
+                "UUID=\(SystemTexts.rootUUID)  /               ext4    defaults,noatime,x-systemd.growfs"))
+        let record = try #require(prepared.manifest.relocation)
+        #expect(record.changed == ["1:cmdline.txt", "2:etc/fstab"])
+        #expect(record.grows && record.obstacles.isEmpty)
+        #expect(try Self.digest(bench.image.path) == before, "law 4")
+        #expect(bench.names("work").isEmpty)
+
+        // Found again without reading; and as it is, it is another image.
+        #expect(bench.store.preparedImage(of: bench.path, relocation: Self.automatic) == prepared)
+        #expect(bench.store.preparedImage(of: bench.path) == nil)
+        let plain = try await bench.store.prepare(bench.path)
+        #expect(plain.manifest.id != prepared.manifest.id && plain.manifest.relocation == nil)
+        #expect(try Self.read(plain, bench).fstab.contains("PARTUUID=12345678-02"))
+    }
+
+    @Test func `a compressed image is relocated to the same`() async throws {
+        let bench = try Self.bench()
+        let raw = try await bench.store.prepare(bench.path, relocation: Self.automatic)
+        try run("gzip", ["-1", "-k", bench.image.path])
+        let packed = try await bench.store.prepare(FilePath(bench.image.path + ".gz"), relocation: Self.automatic)
+        #expect(packed.manifest.id == raw.manifest.id)
+        #expect(bench.names("work").isEmpty)
+    }
+
+    @Test func `one image with settings for three targets has three host names and one rootfs`() async throws {
+        let bench = try Self.bench()
+        let before = try Self.digest(bench.image.path)
+        let base = try await bench.store.prepare(bench.path, relocation: Self.automatic)
+        let settings = try Customization(
+            yaml: "hostname: '{{name}}'\nboot_files:\n  - path: bench/note.txt\n    content: '{{ip}}'\n", file: "s.yaml"
+        )
+        var ids: Set<String> = [base.manifest.id]
+        let rootfs = base.manifest.chunks.filter { $0.partition == 3 }.map(\.file)
+        for (name, ip) in [("left", "10.0.0.1"), ("middle", "10.0.0.2"), ("right", "10.0.0.3")] {
+            let form = try #require(base.manifest.relocation?.firstBoot)
+            let edit = try settings.files(for: form, values: PlaceholderValues(name: name, ip: ip))
+            let image = try await bench.store.customize(base, edit, for: name, tools: Self.runner)
+            ids.insert(image.manifest.id)
+            #expect(image.manifest.relocation?.customized == name)
+            #expect(image.manifest.chunks.filter { $0.partition == 3 }.map(\.file) == rootfs)
+            #expect(image.manifest.chunks.last?.partition == 2 && image.manifest.chunks.last?.offset == 0, "law 3")
+            let found = try Self.read(image, bench)
+            #expect(found.boot["firstrun.sh"]?.contains("'\(name)'") == true)
+            #expect(found.boot["cmdline.txt"]?.contains("systemd.run=/boot/firmware/firstrun.sh") == true)
+            #expect(found.boot["bench/note.txt"] == ip)
+            #expect(found.fstab.contains(SystemTexts.rootUUID))
+            // The same settings give the same image.
+            let again = try await bench.store.customize(base, edit, for: name, tools: Self.runner)
+            #expect(again == image)
+        }
+        #expect(ids.count == 4)
+        #expect(bench.names("work").isEmpty)
+        #expect(
+            try bench.store.list().compactMap { $0.manifest?.relocation?.customized }.sorted() == [
+                "left", "middle", "right",
+            ])
+        #expect(try Self.digest(bench.image.path) == before)
+    }
+
+    @Test func `settings need nothing of the image's file, and leave a base that is removed meanwhile`() async throws {
+        let bench = try Self.bench()
+        let base = try await bench.store.prepare(bench.path, relocation: Self.automatic)
+        try FileManager.default.removeItem(atPath: bench.image.path)
+        let edit = BootPartitionEdit(files: ["a.txt": Array("a".utf8)])
+        let image = try await bench.store.customize(base, edit, for: "cam", tools: Self.runner)
+        try await bench.store.remove(base.manifest.id)
+        #expect(try Self.read(image, bench).boot["a.txt"] == "a")
+        await #expect(throws: ImageStoreError.self) {
+            _ = try await bench.store.customize(base, edit, for: "cam", tools: Self.runner)
+        }
+        #expect(bench.names("work").isEmpty)
+    }
+
+    @Test func `nothing to change is the image itself`() async throws {
+        let bench = try Self.bench()
+        let base = try await bench.store.prepare(bench.path, relocation: Self.automatic)
+        let same = try await bench.store.customize(base, BootPartitionEdit(), for: "cam", tools: Self.runner)
+        #expect(same == base)
+    }
+
+    @Test func `files that the boot partition has no room for are an error, and leave nothing`() async throws {
+        let bench = try Self.bench()
+        let base = try await bench.store.prepare(bench.path, relocation: Self.automatic)
+        let edit = BootPartitionEdit(files: ["large": [UInt8](repeating: 7, count: 44 << 20)])
+        await #expect(throws: ImageStoreError.self) {
+            _ = try await bench.store.customize(base, edit, for: "cam", tools: Self.runner)
+        }
+        #expect(bench.names("work").isEmpty)
+        #expect(try bench.store.list().count == 1)
+    }
+
+    @Test func `words for the kernel need a command line`() async throws {
+        let bench = try Self.bench { $0.cmdline = nil }
+        let base = try await bench.store.prepare(bench.path, relocation: Self.automatic)
+        await #expect(
+            throws: ImageStoreError.cannotCustomize(
+                "boot partition has no cmdline.txt; it must take words for the kernel")
+        ) {
+            _ = try await bench.store.customize(
+                base, BootPartitionEdit(addedWords: ["quiet"]), for: "cam", tools: Self.runner)
+        }
+    }
+
+    @Test func `a missing mtools is named, and leaves nothing`() async throws {
+        let bench = try Self.bench()
+        let none = RelocationRequest(
+            growth: .automatic, tools: ToolRunner(path: nil, sourceDate: SourceDate.standard, folders: []))
+        let error = await #expect(throws: ImageStoreError.self) {
+            _ = try await bench.store.prepare(bench.path, relocation: none)
+        }
+        #expect(error?.description.contains("mdir is not installed; install the Debian package mtools") == true)
+        #expect(bench.names("work").isEmpty)
+    }
+}
