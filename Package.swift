@@ -128,7 +128,8 @@ let package = Package(
             name: "FlashingTests", dependencies: ["DiskLayout", "Flashing", "FlashPlan", "Inventory", system],
             swiftSettings: strict),
         // The built programs: help, exit statuses, messages, signals, and a flash with TFTP clients as the target.
-        .testTarget(name: "CommandTests", dependencies: ["rpiflash", subprocess, system], swiftSettings: strict),
+        .testTarget(
+            name: "CommandTests", dependencies: ["TestImages", "rpiflash", subprocess, system], swiftSettings: strict),
         // The built program and the shim on recorded GPIO lines, in QEMU.
         .testTarget(
             name: "GPIOTests", dependencies: ["GPIO", subprocess, system], exclude: ["vm"], swiftSettings: strict),

@@ -106,6 +106,11 @@ public struct Fstab: Hashable, Sendable {
         return options.contains("nofail") || options.contains("noauto")
     }
 
+    /// Whether the image's first partition is mounted for reading only.
+    public func bootIsReadOnly(_ identity: ImageIdentity) -> Bool {
+        bootEntry(identity)?.options.last { $0 == "ro" || $0 == "rw" } == "ro"
+    }
+
     private func bootEntry(_ identity: ImageIdentity) -> Entry? {
         let entries = lines.compactMap(Entry.init).filter { $0.mountPoint.hasPrefix("/") }
         let named = entries.first { entry in

@@ -189,6 +189,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         } catch {
             throw FlashError.image("\(request.image): \(error)")
         }
+        if let remark = image.remark { report(.note(remark)) }
         return ChunkStaging(image: image, mode: mode, render: ports.renderPlan)
     }
 

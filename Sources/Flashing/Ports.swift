@@ -98,18 +98,21 @@ public struct ChunkedImage: Sendable {
     public var table: (file: String, size: ByteCount)
     /// The raw image, of which ranges can be served; nil where it is compressed.
     public var raw: FilePath?
+    /// What a user should know of the image, one sentence; nil where there is nothing.
+    public var remark: String?
     /// Gives a file of the store another name, without a copy where that is possible.
     public var link: @Sendable (_ file: String, _ path: FilePath) throws -> Void
 
     /// An image as given.
     public init(
         layout: OSImageLayout, chunks: [Chunk], table: (file: String, size: ByteCount), raw: FilePath?,
-        link: @escaping @Sendable (_ file: String, _ path: FilePath) throws -> Void
+        remark: String? = nil, link: @escaping @Sendable (_ file: String, _ path: FilePath) throws -> Void
     ) {
         self.layout = layout
         self.chunks = chunks
         self.table = table
         self.raw = raw
+        self.remark = remark
         self.link = link
     }
 }

@@ -161,7 +161,7 @@ private struct Relocator {
         boot.names = Set(try await files.names().map { $0.lowercased() })
 
         let configuration = try await files.firmwareConfiguration()
-        notes += (configuration?.lost ?? []).map { "config.txt: \($0)" }
+        notes += configuration?.lost ?? []
         if let name = try await files.commandLineName(prefix: configuration?.osPrefix ?? "") {
             let before = try await files.read(name)
             let relocated = KernelCommandLine(before).relocated()
@@ -224,7 +224,11 @@ private struct Relocator {
             notes += result.notes
             grows = shallGrow && result.text.contains("x-systemd.growfs")
             if result.bytes != fstab { relocated = result }
-            firstBoot = form(reading, boot, mountPoint: parsed.bootMountPoint(identity), hasSystemd)
+            // A script that cannot take itself away would run at every boot.
+            let mountPoint =
+                parsed.bootIsOptional(identity) || parsed.bootIsReadOnly(identity)
+                ? nil : parsed.bootMountPoint(identity)
+            firstBoot = form(reading, boot, mountPoint: mountPoint, hasSystemd)
         } else {
             notes.append("rootfs has no /etc/fstab; the boot partition is not mounted by it")
             firstBoot = form(reading, boot, mountPoint: nil, hasSystemd)

@@ -11,9 +11,9 @@ struct CheckImageCommand: AsyncParsableCommand {
         commandName: "check-image",
         abstract: "Show what would be changed of an OS image for a card, and what cannot work.",
         discussion: """
-            The image is only read. What is printed can be read by people and by patch: a unified diff of each file that \
-            a flash by plan changes on its way to the card, then what to know of the image (note:) and what keeps it \
-            from working (cannot work:). A compressed image is unpacked into TMPDIR first.
+            The image is only read. A unified diff of each file that a flash by plan changes on its way to the card, then \
+            what to know of the image (note:), and what keeps it from working (cannot work:, exit status 1). A compressed \
+            image is unpacked into TMPDIR first.
 
             EXAMPLES
               rpiflash-gen check-image raspios.img

@@ -30,11 +30,9 @@ extension FlashPorts {
                 if let obstacle = record?.obstacles.first {
                     throw FlashError.image("\(image): \(obstacle); --as-is flashes it all the same")
                 }
-                if let record, !record.changed.isEmpty || !record.notes.isEmpty {
-                    report(.note(record.summary(of: image)))
-                }
                 if let settings { prepared = try await settings.applied(to: prepared, in: store) }
-                return try prepared.forFlashing(raw: try isCompressed(image) ? nil : image)
+                return try prepared.forFlashing(
+                    raw: try isCompressed(image) ? nil : image, remark: record?.summary(of: image))
             },
             renderPlan: { try $0.scriptImage(templates: try planTemplates(in: templates), time: 0) },
             checkReset: { try checkResetLine(of: $0) },
@@ -123,8 +121,9 @@ func isCompressed(_ image: FilePath) throws(FlashError) -> Bool {
 }
 
 extension Manifest.RelocationRecord {
-    /// One sentence for the log.
-    fileprivate func summary(of image: FilePath) -> String {
+    /// One sentence for the log; nil where there is nothing to say.
+    fileprivate func summary(of image: FilePath) -> String? {
+        if changed.isEmpty, notes.isEmpty { return nil }
         let files = changed.map { $0.drop { $0 != ":" }.dropFirst() }.joined(separator: ", ")
         let what = files.isEmpty ? "nothing had to be changed for the card" : "changed for the card: \(files)"
         let count = notes.count
@@ -135,7 +134,7 @@ extension Manifest.RelocationRecord {
 
 extension PreparedImage {
     /// - Parameter raw: the image itself where it is not compressed.
-    fileprivate func forFlashing(raw: FilePath?) throws -> ChunkedImage {
+    fileprivate func forFlashing(raw: FilePath?, remark: String?) throws -> ChunkedImage {
         let chunks = try manifest.chunks.map { chunk in
             guard let partition = CardPartition(rawValue: UInt64(chunk.partition)),
                 let digest = SHA256Digest(hexadecimal: chunk.sha256)
@@ -148,6 +147,7 @@ extension PreparedImage {
         }
         return ChunkedImage(
             layout: try layout(), chunks: chunks, table: ("pieces", ByteCount(manifest.piecesBytes)), raw: raw,
+            remark: remark,
             link: { try link($0, to: $1) })
     }
 }

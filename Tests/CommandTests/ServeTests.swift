@@ -184,7 +184,9 @@ struct ServeTests {
             wait $mute
             exit $status
             """, exits: 9)
-        let lines = place.stable(result.stderr).split(separator: "\n").filter { !$0.contains("preparing the image") }
+        let lines = place.stable(result.stderr).split(separator: "\n").filter {
+            !$0.contains("preparing the image") && !$0.contains("to be changed for the card")
+        }
         #expect(
             lines == [
                 "rpiflash: the rpiflash service serves D/tftp, not D/else; give --tftp-root D/tftp",

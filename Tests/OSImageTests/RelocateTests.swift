@@ -128,6 +128,15 @@ struct RelocateTests {
         #expect(relocation.firstBoot == FirstBootForm.none)
     }
 
+    @Test(arguments: ["defaults,ro", "noauto", "nofail"])
+    func `no script runs at the first boot where it could not take itself away`(options: String) async throws {
+        var texts = SystemTexts()
+        texts.fstab =
+            "PARTUUID=12345678-02 / ext4 defaults 0 1\nPARTUUID=12345678-01 /boot/firmware vfat \(options) 0 2\n"
+        let image = try TestImage.system(texts)
+        #expect(try await Self.relocate(image).firstBoot == FirstBootForm.none)
+    }
+
     // MARK: Broken images
 
     @Test func `broken: without fstab it is said, and the rest is done`() async throws {
