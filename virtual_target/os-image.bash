@@ -54,7 +54,8 @@ pack_initramfs() {
 # Pi 3's device trees begin with DTB_PREFIX. The kernel is gzip'd as kernel8.img, plain under any other name.
 boot_files() {
     local dtb name
-    if [ "$3" = kernel8.img ]; then gzip -n -6 <"$(compgen -G "$1/boot/vmlinuz-*")"; else cat "$1"/boot/vmlinuz-*; fi >"$2/$3"
+    cp "$1"/boot/vmlinuz-* "$2/$3"
+    if [ "$3" = kernel8.img ]; then gzip -n -6 "$2/$3" && mv "$2/$3.gz" "$2/$3"; fi
     for dtb in "$1"/usr/lib/linux-image-*/broadcom/bcm2837-*.dtb "$1"/usr/lib/linux-image-*/broadcom/bcm2711-*.dtb; do
         name=${dtb##*/}
         cp "$dtb" "$2/${name/#bcm2837/$4}"
@@ -66,7 +67,8 @@ partition_image() {
     local boot_sectors=$(($3 * 2048)) rootfs_sectors=$(($4 * 2048)) sectors_per_cluster=1
     truncate -s $(((boot_start + boot_sectors + rootfs_sectors) * 512)) "$1"
     printf '%s\n' "label: dos" "label-id: 0x$2" "unit: sectors" "start=$boot_start, size=$boot_sectors, type=c" \
-        "start=$((boot_start + boot_sectors)), size=$rootfs_sectors, type=83" | sfdisk -q --no-reread --no-tell-kernel "$1"
+        "start=$((boot_start + boot_sectors)), size=$rootfs_sectors, type=83" |
+        sfdisk -q --no-reread --no-tell-kernel "$1"
     # -s 1: with larger clusters a small partition has too few of them for FAT32.
     if [ "$3" -ge 260 ]; then sectors_per_cluster=8; fi
     mkfs.vfat --invariant -F 32 -s $sectors_per_cluster -h $boot_start --offset $boot_start -i "$2" -n bootfs "$1" \
@@ -92,6 +94,7 @@ make_rootfs() {
 
 # check_rootfs IMAGE BOOT_MIB
 check_rootfs() {
-    e2fsck -fn "$1?offset=$(((boot_start + $2 * 2048) * 512))" >"$1.log" 2>&1 || die "the rootfs is not clean: $(cat "$1.log")"
+    e2fsck -fn "$1?offset=$(((boot_start + $2 * 2048) * 512))" >"$1.log" 2>&1 ||
+        die "the rootfs is not clean: $(cat "$1.log")"
     rm "$1.log"
 }

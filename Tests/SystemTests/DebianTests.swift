@@ -3,7 +3,7 @@ import SystemPackage
 import Testing
 
 extension Bench {
-    /// The image that `make debian-boot` has made. Without it the tests of a real Debian are skipped, as they take minutes.
+    /// The image that `make debian-boot` has made. Without it the test of a real Debian is skipped: it takes minutes.
     static let debianImage = environment["RPIFLASH_DEBIAN_IMAGE"].map { FilePath($0) }
 }
 
@@ -26,7 +26,7 @@ struct DebianTests {
         let target = try await VirtualTarget("debian", card: fixture, cardSize: "1GiB")
         // Not waited for: the first start of all shall be the Pi's.
         let result = try await target.flash("--no-wait", seconds: 1000)
-        #expect(result.stdout.contains("flashed and proven"), result.all)
+        try #require(result.status == 0 && result.stdout.contains("flashed and proven"), "\(target.console)")
         #expect(try await target.keepsPartition1())
         // Law 4.
         #expect(try await bash("sha256sum <$IMAGE", ["IMAGE": fixture.image.string]).stdout == digest)
@@ -37,8 +37,8 @@ struct DebianTests {
             """
             # Partitions 2 and 3 come from the flashed card, the rest stays.
             dd if=$FLASHED of=$D/card.img bs=1M skip=68 seek=68 conv=notrunc,sparse status=none
-            # A failed mount ends in the emergency shell, which is waited for as well, so that it is seen at once.
-            $VT pi-boot $D --until 'rpiflash-debian: end|Press Enter for maintenance' --timeout 1200
+            # A failed mount ends in the emergency shell; that and U-Boot's own end are waited for as well.
+            $VT pi-boot $D --until 'rpiflash-debian: end|Press Enter for maintenance|rpiflash: cannot boot' --timeout 1200
             """, ["D": pi.directory.string, "FLASHED": target.directory.appending("card.img").string], seconds: 1300)
         let console = text(of: pi.directory.appending("pi-console.log"))
         #expect(booted.status == 0 && booted.stdout.contains("rpiflash-debian: end"), "\(booted.all)\n\(console)")
