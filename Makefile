@@ -19,8 +19,8 @@ BIN := .build/debug
 BOARDS := $(patsubst uboot/boards/%.yaml,%,$(wildcard uboot/boards/*.yaml))
 SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot virtual_target .ci)
 
-.PHONY: help deps build uboot firmware peers recovery-image demo-image userland-image gpio-bench demo \
-    test check bench bench-tftp bench-flash power-cuts install clean
+.PHONY: help deps build uboot firmware peers recovery-image demo-image userland-image debian-image gpio-bench demo \
+    debian-boot test check bench bench-tftp bench-flash power-cuts install clean
 
 help: ## this index
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -52,9 +52,18 @@ demo-image: deps # the demo's OS image, into build/demo
 userland-image: deps # an OS image of 1 GiB with a Debian userland, a third in use, into build/demo
 	@virtual_target/demo-image --rootfs-size 956MiB --userland virtual_target/userland.list $(BUILD)/demo/userland.img
 
+debian-image: deps # an OS image of a real Debian as on a Pi: systemd, fstab with PARTUUIDs; into build/debian
+	@virtual_target/debian-image $(BUILD)/debian/debian.img
+
 demo: build demo-image ## a whole flash without hardware: card, flash over the network, Linux up from partition 3
 	@uboot/build qemu_arm64
 	@virtual_target/demo
+
+debian-boot: build debian-image firmware ## a real Debian flashed to the virtual target's card, booted by the Pi's U-Boot on raspi3b
+	@uboot/build qemu_arm64
+	@uboot/build rpi_arm64
+	swift build --build-tests
+	RPIFLASH_DEBIAN_IMAGE="$(abspath $(BUILD)/debian/debian.img)" swift test --skip-build --filter DebianTests
 
 gpio-bench: deps # machines whose GPIO lines are seen, for tests, into build/gpio-bench
 	@virtual_target/gpio-bench prepare

@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# What demo-image and debian-image share: the steps of making an OS image that is laid out as Raspberry Pi OS's, a FAT32
+# boot partition at 4 MiB and an ext4 rootfs right behind it. To be sourced; the caller has die, bad_usage,
+# SOURCE_DATE_EPOCH and MTOOLS_SKIP_CHECK.
+
+# LBA of the boot partition: 4 MiB.
+boot_start=8192
+
+# mebibytes NAME SIZE MINIMUM: print the number of MiB in SIZE, an option's value.
+mebibytes() {
+    [[ $2 =~ ^([1-9][0-9]{0,5})(MiB|GiB)$ ]] || bad_usage "$1 size '$2' is not a number with MiB or GiB"
+    local size=${BASH_REMATCH[1]}
+    if [ "${BASH_REMATCH[2]}" = GiB ]; then size=$((size * 1024)); fi
+    [ "$size" -ge "$3" ] || bad_usage "$1 size is $size MiB; must be at least $3 MiB"
+    [ $((size % 4)) -eq 0 ] || bad_usage "$1 size is $size MiB; must be a multiple of 4 MiB"
+    echo "$size"
+}
+
+# ordered_modules TREE VERSION DIR MODULE...: copy the modules of the kernel in TREE, and all that they need, into DIR,
+# unpacked and numbered in the order in which they must be loaded. What the kernel has built in is not asked for.
+ordered_modules() {
+    local tree=$1 version=$2 dir=$3 module action file name target count
+    shift 3
+    # Numbers go on behind those of an earlier call; three digits each.
+    count=$((100 + $(find "$dir" -name '*.ko' | wc -l)))
+    for module; do
+        modprobe -d "$tree" -S "$version" --show-depends "$module" >"$dir/.chain" 2>"$dir/.error" ||
+            die "module $module: $(cat "$dir/.error")"
+        while read -r action file _; do
+            [ "$action" = insmod ] || continue
+            name=${file##*/}
+            if compgen -G "$dir/*-${name%%.ko*}.ko" >/dev/null; then continue; fi
+            count=$((count + 1))
+            target=$dir/$count-${name%%.ko*}.ko
+            case "$name" in
+                *.ko) cp "$file" "$target" ;;
+                *.ko.xz) xz -dc "$file" >"$target" ;;
+                *.ko.zst) zstd -q -dc "$file" >"$target" ;;
+                *.ko.gz) gzip -dc "$file" >"$target" ;;
+                *) die "module $file is packed in a way that is not known here" ;;
+            esac
+        done <"$dir/.chain"
+    done
+    rm -f "$dir/.chain" "$dir/.error"
+}
+
+# pack_initramfs TREE: the archive on stdout, always the same for the same files.
+pack_initramfs() {
+    find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+    (cd "$1" && find . | sort | cpio -o -H newc --owner=0:0 --reproducible --quiet) | gzip -n -"${2:-9}"
+}
+
+# boot_files KERNEL_TREE DIR KERNEL_NAME DTB_PREFIX: kernel and device trees as they lie in the boot partition, where a
+# Pi 3's device trees begin with DTB_PREFIX. The kernel is gzip'd as kernel8.img, plain under any other name.
+boot_files() {
+    local dtb name
+    cp "$1"/boot/vmlinuz-* "$2/$3"
+    if [ "$3" = kernel8.img ]; then gzip -n -6 "$2/$3" && mv "$2/$3.gz" "$2/$3"; fi
+    for dtb in "$1"/usr/lib/linux-image-*/broadcom/bcm2837-*.dtb "$1"/usr/lib/linux-image-*/broadcom/bcm2711-*.dtb; do
+        name=${dtb##*/}
+        cp "$dtb" "$2/${name/#bcm2837/$4}"
+    done
+}
+
+# partition_image IMAGE DISK_ID BOOT_MIB ROOTFS_MIB: make the file, its table and the empty FAT32.
+partition_image() {
+    local boot_sectors=$(($3 * 2048)) rootfs_sectors=$(($4 * 2048)) sectors_per_cluster=1
+    truncate -s $(((boot_start + boot_sectors + rootfs_sectors) * 512)) "$1"
+    printf '%s\n' "label: dos" "label-id: 0x$2" "unit: sectors" "start=$boot_start, size=$boot_sectors, type=c" \
+        "start=$((boot_start + boot_sectors)), size=$rootfs_sectors, type=83" |
+        sfdisk -q --no-reread --no-tell-kernel "$1"
+    # -s 1: with larger clusters a small partition has too few of them for FAT32.
+    if [ "$3" -ge 260 ]; then sectors_per_cluster=8; fi
+    mkfs.vfat --invariant -F 32 -s $sectors_per_cluster -h $boot_start --offset $boot_start -i "$2" -n bootfs "$1" \
+        $((boot_sectors / 2)) >"$1.log" 2>&1 || die "mkfs.vfat failed: $(cat "$1.log")"
+    rm "$1.log"
+}
+
+# fill_boot IMAGE DIR: the files of DIR into the boot partition.
+fill_boot() {
+    find "$2" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
+    mcopy -m -i "$1@@$((boot_start * 512))" "$2"/* ::
+}
+
+# make_rootfs IMAGE DISK_ID BOOT_MIB ROOTFS_MIB [ARGUMENT...]: make the ext4, by mkfs.ext4 with these arguments more.
+make_rootfs() {
+    local image=$1 disk_id=$2 offset=$(((boot_start + $3 * 2048) * 512)) size=$4
+    shift 4
+    E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH mkfs.ext4 -q -L rootfs -U "$disk_id-0000-4000-8000-000000000002" \
+        -E "offset=$offset,root_owner=0:0,hash_seed=$disk_id-0000-4000-8000-000000000003" \
+        "$@" "$image" "${size}M" 2>"$image.log" || die "mkfs.ext4 failed: $(cat "$image.log")"
+    rm "$image.log"
+}
+
+# check_rootfs IMAGE BOOT_MIB
+check_rootfs() {
+    e2fsck -fn "$1?offset=$(((boot_start + $2 * 2048) * 512))" >"$1.log" 2>&1 ||
+        die "the rootfs is not clean: $(cat "$1.log")"
+    rm "$1.log"
+}
