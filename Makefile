@@ -22,7 +22,7 @@ LAYOUTS := pios-trixie debian ubuntu ubuntu-ab
 SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot virtual_target .ci)
 
 .PHONY: help deps build uboot firmware peers recovery-image demo-image layout-images userland-image gpio-bench demo \
-    test check bench bench-tftp bench-flash power-cuts install clean
+    test check bench bench-tftp bench-flash boot-32 power-cuts install clean
 
 help: ## this index
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -97,6 +97,12 @@ bench-flash: build userland-image peers firmware ## whole flashes side by side: 
 	@uboot/build qemu_arm64
 	swift build -c release --product rpiflash
 	@virtual_target/bench-flash
+
+boot-32: build firmware # U-Boot and a kernel with 32 bits on QEMU's Raspberry Pi 2
+	@uboot/build rpi_3_32b
+	@virtual_target/demo-image --layout debian-armhf --boot-size 48MiB --rootfs-size 12MiB $(BUILD)/layouts/debian-armhf.img
+	swift build --build-tests
+	RPIFLASH_BOOT_32=1 swift test --skip-build --filter SystemTests.Boot32
 
 power-cuts: build demo-image firmware ## 20 power cuts in flashes by plan, at random points: nothing boots, all is mended
 	@uboot/build qemu_arm64

@@ -139,3 +139,23 @@ extension SystemTests {
         }
     }
 }
+
+/// What needs another U-Boot, which takes two minutes to build: `make boot-32`.
+@Suite(.enabled(if: Bench.environment["RPIFLASH_BOOT_32"] != nil, "run make boot-32, which builds what this needs"))
+struct Boot32 {
+    @Test func `a U-Boot with 32 bits starts a kernel with 32 bits, whose rootfs is partition 3`() async throws {
+        let target = try await Layouts.target("layout-32", "debian-armhf", board: "rpi_3_32b")
+        let booted = try await bash(
+            """
+            $VT pi-boot $D --board rpi_3_32b --until 'rpiflash-demo: (up|no root)|rpiflash: cannot boot:' \
+              --timeout 240
+            """, ["D": target.directory.string], seconds: 260)
+        let console = text(of: target.directory.appending("pi-console.log"))
+        #expect(
+            booted.stdout.contains("up, root is /dev/mmcblk0p3 (PARTUUID=52504946-03, ext4)"),
+            "\(booted.all)\(console)")
+        #expect(console.contains("rpiflash: boot script for rpi_3_32b"))
+        #expect(try console.contains(Regex(#"rpiflash: starting /vmlinuz-\S+-armmp: "#)))
+        #expect(console.contains("Machine model: Raspberry Pi 2 Model B"))
+    }
+}
