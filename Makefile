@@ -17,10 +17,12 @@ DESTDIR ?=
 BUILD := build
 BIN := .build/debug
 BOARDS := $(patsubst uboot/boards/%.yaml,%,$(wildcard uboot/boards/*.yaml))
+# demo.img is the layout pios.
+LAYOUTS := pios-trixie debian ubuntu ubuntu-ab
 SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot virtual_target .ci)
 
-.PHONY: help deps build uboot firmware peers recovery-image demo-image userland-image debian-image gpio-bench demo \
-    debian-boot test check bench bench-tftp bench-flash power-cuts install clean
+.PHONY: help deps build uboot firmware peers recovery-image demo-image layout-images userland-image debian-image \
+    gpio-bench demo debian-boot boot-32 test check bench bench-tftp bench-flash power-cuts install clean
 
 help: ## this index
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -49,6 +51,11 @@ recovery-image: build uboot firmware ## the card that makes a board flashable: b
 demo-image: deps # the demo's OS image, into build/demo
 	@virtual_target/demo-image $(BUILD)/demo/demo.img
 
+layout-images: deps # small images laid out as those of Debian, Ubuntu and Raspberry Pi OS, for tests, into build/layouts
+	@for layout in $(LAYOUTS); do \
+	    virtual_target/demo-image --layout "$$layout" --boot-size 48MiB --rootfs-size 12MiB $(BUILD)/layouts/"$$layout".img; \
+	done
+
 userland-image: deps # an OS image of 1 GiB with a Debian userland, a third in use, into build/demo
 	@virtual_target/demo-image --rootfs-size 956MiB --userland virtual_target/userland.list $(BUILD)/demo/userland.img
 
@@ -68,7 +75,7 @@ debian-boot: build debian-image firmware ## a real Debian flashed to the virtual
 gpio-bench: deps # machines whose GPIO lines are seen, for tests, into build/gpio-bench
 	@virtual_target/gpio-bench prepare
 
-test: build firmware peers demo-image gpio-bench ## all tests; those of the whole system run real U-Boot and Linux in QEMU
+test: build firmware peers demo-image layout-images gpio-bench ## all tests; those of the whole system run real U-Boot and Linux in QEMU
 	@uboot/build qemu_arm64
 	@uboot/build rpi_arm64
 	swift build --build-tests
@@ -99,6 +106,12 @@ bench-flash: build userland-image peers firmware ## whole flashes side by side: 
 	@uboot/build qemu_arm64
 	swift build -c release --product rpiflash
 	@virtual_target/bench-flash
+
+boot-32: build firmware # U-Boot and a kernel with 32 bits on QEMU's Raspberry Pi 2
+	@uboot/build rpi_3_32b
+	@virtual_target/demo-image --layout debian-armhf --boot-size 48MiB --rootfs-size 12MiB $(BUILD)/layouts/debian-armhf.img
+	swift build --build-tests
+	RPIFLASH_BOOT_32=1 swift test --skip-build --filter SystemTests.Boot32
 
 power-cuts: build demo-image firmware ## 20 power cuts in flashes by plan, at random points: nothing boots, all is mended
 	@uboot/build qemu_arm64

@@ -177,24 +177,61 @@ fi
 # 5. Boot what is on partition 2.
 setenv l_state ok
 setenv l_kernel
+setenv l_initramfs_name none
 setenv l_initramfs_arg -
+setenv l_fdt_name "the one of U-Boot"
 setenv l_fdt_arg
 setenv kernel
 setenv os_prefix
+setenv initramfs
+setenv ramfsfile
+setenv upstream_kernel
 setenv cmdline
 setenv l_uuid
+
+# config.txt as a variable: comments and lines that do not count here go, sections of this board become [all], all other
+# sections go ([tryboot] names another os_prefix, [pi5] another kernel). Of what is left the last line of a name counts.
+setenv l_section 'setexpr l_scratch sub "${l_model}" "" ${fdtfile} && setexpr l_config gsub "[[]${l_filter}]" "[all]"'
+# A variable in quotes has its line feeds as blanks.
+setenv l_get 'setenv ${l_key} "${l_config}"; setexpr ${l_key} sub "^.* ${l_key}[= \\\\t]+([^ \\\\t\\\\r]+).*" "\\\\1" || setenv ${l_key}'
 if load mmc ${l_mmc}:2 ${l_text} config.txt; then
-    env import -t -r ${l_text} ${filesize} kernel os_prefix
+    setexpr l_at ${l_text} + 0x${filesize}
+    mw.b ${l_at} 0x0 0x1
+    # Every line has a line feed in front.
+    setexpr l_at ${l_text} - 0x1
+    mw.b ${l_at} 0xa 0x1
+    setexpr.s l_config *${l_at}
+    setexpr l_config gsub '#[^\\n]*' ''
+    setexpr l_config gsub '\\n[^[koiruc\\n][^\\n]*' ''
+    if test -n "${fdtfile}"; then
+        setenv l_model "rpi-3|cm3"; setenv l_filter pi3; run l_section
+        setenv l_model "3-[ab]-plus"; setenv l_filter "pi3[+]"; run l_section
+        setenv l_model "zero-2"; setenv l_filter pi02; run l_section
+        setenv l_model "rpi-4|cm4"; setenv l_filter pi4; run l_section
+        setenv l_model "rpi-400"; setenv l_filter pi400; run l_section
+        setenv l_model "cm3"; setenv l_filter cm3; run l_section
+        setenv l_model "cm4"; setenv l_filter cm4; run l_section
+    fi
+    setexpr l_config gsub '[[]([^a]|a[^l])[^[]*' ''
+    for l_key in kernel os_prefix initramfs ramfsfile upstream_kernel cmdline; do
+        run l_get
+    done
 fi
+# Where the image's files are: in the folder that os_prefix names, else at the top.
+setenv l_dirs "/${os_prefix} /"
 
 # The command line: 'cmdline=' in front makes the file's first line a variable.
 mw.l ${l_line} 0x6c646d63 0x1
 setexpr l_line_high ${l_line} + 0x4
 mw.l ${l_line_high} 0x3d656e69 0x1
-for l_dir in /${os_prefix} /; do
-    if test -z "${cmdline}" && test -e mmc ${l_mmc}:2 ${l_dir}cmdline.txt; then
-        load mmc ${l_mmc}:2 ${l_text} ${l_dir}cmdline.txt && setexpr l_size ${filesize} + 0x8 && env import -t -r ${l_line} ${l_size} cmdline
-    fi
+setenv l_names "${cmdline} cmdline.txt"
+setenv cmdline
+for l_name in ${l_names}; do
+    for l_dir in ${l_dirs}; do
+        if test -z "${cmdline}" && test -e mmc ${l_mmc}:2 ${l_dir}${l_name}; then
+            load mmc ${l_mmc}:2 ${l_text} ${l_dir}${l_name} && setexpr l_size ${filesize} + 0x8 && env import -t -r ${l_line} ${l_size} cmdline
+        fi
+    done
 done
 if test -z "${cmdline}"; then
     setenv l_state "no cmdline.txt on partition 2: the card is empty or half written"
@@ -211,10 +248,10 @@ fi
 
 # The kernel that config.txt names, else the usual ones.
 for l_name in ${kernel} {{kernels}}; do
-    for l_dir in /${os_prefix} /; do
+    for l_dir in ${l_dirs}; do
         if test -z "${l_kernel}" && test -e mmc ${l_mmc}:2 ${l_dir}${l_name}; then
             if load mmc ${l_mmc}:2 ${kernel_addr_r} ${l_dir}${l_name}; then
-                setenv l_kernel ${l_name}
+                setenv l_kernel ${l_dir}${l_name}
                 setenv kernel_comp_size ${filesize}
             fi
         fi
@@ -224,40 +261,63 @@ if test -z "${l_kernel}"; then
     test "${l_state}" = ok && setenv l_state "no kernel on partition 2"
 fi
 
-# The initramfs that belongs to it: initrd.img-X to vmlinuz-X, else the usual ones.
+# The initramfs that config.txt names (its line may go on: 'followkernel' is no file), else the one that belongs to the
+# kernel: initrd.img-X to vmlinuz-X, else the usual ones.
 setenv l_own
-test -n "${l_kernel}" && setexpr l_own sub "vmlinuz" "initrd.img" ${l_kernel}
-for l_name in ${l_own} {{initramfs}}; do
-    for l_dir in /${os_prefix} /; do
+test -n "${l_kernel}" && setexpr l_own sub "^.*/vmlinuz" "initrd.img" ${l_kernel}
+for l_name in ${initramfs} ${ramfsfile} ${l_own} {{initramfs}}; do
+    for l_dir in ${l_dirs}; do
         if test "${l_initramfs_arg}" = - && test -e mmc ${l_mmc}:2 ${l_dir}${l_name}; then
-            load mmc ${l_mmc}:2 ${l_initramfs} ${l_dir}${l_name} && setenv l_initramfs_arg ${l_initramfs}:${filesize}
+            if load mmc ${l_mmc}:2 ${l_initramfs} ${l_dir}${l_name}; then
+                setenv l_initramfs_name ${l_dir}${l_name}
+                setenv l_initramfs_arg ${l_initramfs}:${filesize}
+            fi
         fi
     done
 done
 
-# The device tree: upstream's name, then the vendor kernel's, then what the firmware handed over.
+# The device tree, as the firmware chooses: the vendor kernel's, or where config.txt has upstream_kernel=1, upstream's;
+# then the other one, then what the firmware handed over. Some boards' names differ, and U-Boot has either's.
 if test {{kernel_device_tree}} = image; then
     setexpr l_dtb sub "^.*/" "" ${fdtfile} || setenv l_dtb ${fdtfile}
     setexpr l_vendor_dtb sub "bcm2837" "bcm2710" ${l_dtb} || setenv l_vendor_dtb ${l_dtb}
-    setexpr l_vendor_dtb sub "cm3-io3" "cm3"
-    for l_name in ${l_dtb} ${l_vendor_dtb}; do
-        for l_dir in /${os_prefix} /; do
+    setexpr l_vendor_dtb sub "3-a-plus" "3-b-plus"
+    setexpr l_dtb sub "-cm3[.]" "-cm3-io3."
+    setexpr l_dtb sub "-cm4[.]" "-cm4-io."
+    setexpr l_dtb sub "-zero-2[.]" "-zero-2-w."
+    setenv l_names "${l_vendor_dtb} ${l_dtb}"
+    if test "${upstream_kernel}" = 1; then
+        setenv l_names "${l_dtb} ${l_vendor_dtb}"
+    fi
+    for l_name in ${l_names}; do
+        for l_dir in ${l_dirs}; do
             if test -z "${l_fdt_arg}" && test -e mmc ${l_mmc}:2 ${l_dir}${l_name}; then
-                load mmc ${l_mmc}:2 ${l_fdt} ${l_dir}${l_name} && setenv l_fdt_arg ${l_fdt}
+                if load mmc ${l_mmc}:2 ${l_fdt} ${l_dir}${l_name}; then
+                    setenv l_fdt_name ${l_dir}${l_name}
+                    setenv l_fdt_arg ${l_fdt}
+                fi
             fi
         done
     done
     if test -z "${l_fdt_arg}"; then
-        echo "rpiflash: no ${l_dtb} on partition 2: using the one from the firmware"
+        setenv l_fdt_name "the one from the firmware, as no ${l_dtb} is on partition 2"
+        setenv l_fdt_arg ${fdt_addr}
     fi
-    test -n "${l_fdt_arg}" || setenv l_fdt_arg ${fdt_addr}
 fi
 test -n "${l_fdt_arg}" || setenv l_fdt_arg ${fdtcontroladdr}
 
 if test "${l_state}" = ok; then
+    echo "rpiflash: initramfs: ${l_initramfs_name}; device tree: ${l_fdt_name}"
     echo "rpiflash: starting ${l_kernel}: ${bootargs}"
     {{boot_command}} ${kernel_addr_r} ${l_initramfs_arg} ${l_fdt_arg}
+    # It came back: say what it is, by the magic numbers that arm64, arm and EFI kernels begin with.
     setenv l_state "${l_kernel} is no kernel that {{boot_command}} starts"
+    setexpr l_at ${kernel_addr_r} + 0x38
+    itest.l *${l_at} == 0x644d5241 && setenv l_state "${l_state}: it is for 64 bits"
+    setexpr l_at ${kernel_addr_r} + 0x24
+    itest.l *${l_at} == 0x16f2818 && setenv l_state "${l_state}: it is for 32 bits"
+    setexpr l_at ${kernel_addr_r} + 0x4
+    itest.l *${l_at} == 0x676d697a && setenv l_state "${l_state}: it is compressed for EFI"
 fi
 echo "rpiflash: cannot boot: ${l_state}"
 echo "rpiflash: starting again in 10 seconds"

@@ -62,7 +62,7 @@ boot_files() {
     done
 }
 
-# partition_image IMAGE DISK_ID BOOT_MIB ROOTFS_MIB: make the file, its table and the empty FAT32.
+# partition_image IMAGE DISK_ID BOOT_MIB ROOTFS_MIB [LABEL]: make the file, its table and the empty FAT32.
 partition_image() {
     local boot_sectors=$(($3 * 2048)) rootfs_sectors=$(($4 * 2048)) sectors_per_cluster=1
     truncate -s $(((boot_start + boot_sectors + rootfs_sectors) * 512)) "$1"
@@ -71,15 +71,22 @@ partition_image() {
         sfdisk -q --no-reread --no-tell-kernel "$1"
     # -s 1: with larger clusters a small partition has too few of them for FAT32.
     if [ "$3" -ge 260 ]; then sectors_per_cluster=8; fi
-    mkfs.vfat --invariant -F 32 -s $sectors_per_cluster -h $boot_start --offset $boot_start -i "$2" -n bootfs "$1" \
+    mkfs.vfat --invariant -F 32 -s $sectors_per_cluster -h $boot_start --offset $boot_start -i "$2" -n "${5:-bootfs}" "$1" \
         $((boot_sectors / 2)) >"$1.log" 2>&1 || die "mkfs.vfat failed: $(cat "$1.log")"
     rm "$1.log"
 }
 
-# fill_boot IMAGE DIR: the files of DIR into the boot partition.
+# fill_boot IMAGE DIR: the files of DIR, and of the folders in it, into the boot partition.
 fill_boot() {
+    local fat=$1@@$((boot_start * 512)) folder files
     find "$2" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
-    mcopy -m -i "$1@@$((boot_start * 512))" "$2"/* ::
+    # In an order that the names give: mcopy -s takes a folder's files as they come.
+    mapfile -t files < <(find "$2" -maxdepth 1 -type f | sort)
+    mcopy -m -i "$fat" "${files[@]}" ::
+    while read -r folder; do
+        mmd -i "$fat" "::$folder"
+        mcopy -m -i "$fat" "$2/$folder"/* "::$folder/"
+    done < <(find "$2" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort)
 }
 
 # make_rootfs IMAGE DISK_ID BOOT_MIB ROOTFS_MIB [ARGUMENT...]: make the ext4, by mkfs.ext4 with these arguments more.

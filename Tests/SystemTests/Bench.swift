@@ -176,6 +176,20 @@ struct OSImageFixture: Sendable {
         try #require(made.status == 0, made.all)
     }
 
+    /// An image that is there, whose boot partition has `bootMiB`, and a card of 128 MiB for it.
+    init(layout image: FilePath, bootMiB: Int) throws {
+        self.image = image
+        cardFile = Bench.scratch.appending("layout.yaml")
+        try """
+        card_size: 128 MiB
+        disk_id: 0x52504946
+        uboot_size: 64 MiB
+        boot_size: \(bootMiB) MiB
+        rootfs_size: rest
+
+        """.write(toFile: cardFile.string, atomically: true, encoding: .utf8)
+    }
+
     /// The demo's image, with a real kernel and a real rootfs; its card is derived from it.
     init(demo: Void) async throws {
         image = Bench.build.appending("demo/demo.img")

@@ -1,0 +1,161 @@
+import Foundation
+import SystemPackage
+import Testing
+
+/// Images that are laid out as those of the distributions: the same names and files, Debian's kernel in them. The boot
+/// script has to find what the Pi's firmware would have found. Raspberry Pi OS Bookworm's is the demo's image, which
+/// the whole flow flashes and boots.
+private enum Layouts {
+    static let bootMiB = 48
+    static let rootfsMiB = 12
+
+    static func image(_ layout: String) -> FilePath { Bench.build.appending("layouts/\(layout).img") }
+
+    static let areThere =
+        Bench.environment["CI"] != nil
+        || ["pios-trixie", "debian", "ubuntu", "ubuntu-ab"].allSatisfy {
+            FileManager.default.fileExists(atPath: image($0).string)
+        }
+
+    /// A virtual target with `layout`'s image on partitions 2 and 3 of its card, laid there as a flash would.
+    ///
+    /// `edit` is a bash script that may change files of partition 2, which mtools call `$P2`.
+    static func target(
+        _ name: String, _ layout: String, board: String = "qemu_arm64", edit: String = ""
+    ) async throws -> VirtualTarget {
+        let target = try await VirtualTarget(
+            name, card: OSImageFixture(layout: image(layout), bootMiB: bootMiB), board: board)
+        let laid = try await bash(
+            """
+            dd if=$IMAGE of=$D/card.img bs=1M skip=4 seek=68 conv=notrunc status=none
+            P2=$D/card.img@@$((68 << 20))
+            \(edit)
+            """,
+            ["IMAGE": image(layout).string, "D": target.directory.string, "MTOOLS_SKIP_CHECK": "1"])
+        try #require(laid.status == 0, laid.all)
+        return target
+    }
+}
+
+extension SystemTests {
+    /// The boot script on partition 2 of many kinds.
+    @Suite(.serialized, .enabled(if: Layouts.areThere, "run make layout-images, which makes what these tests boot"))
+    struct ImageLayouts {
+        /// Boots until the rootfs is mounted, or the script says why not.
+        private func boot(_ target: VirtualTarget) async throws -> String {
+            let booted = try await target.exec(
+                "$VT reset $D; $VT wait $D 'rpiflash-demo: (up|no root)|rpiflash: cannot boot:' --timeout 120")
+            try #require(booted.status == 0, "\(booted.all)\(target.console)")
+            return booted.stdout
+        }
+
+        @Test(arguments: [
+            (
+                "pios-trixie", "/kernel8.img", "/initramfs8",
+                "rootfstype=ext4 fsck.repair=yes rootwait resize ds=nocloud;i=rpiflash-demo"
+            ),
+            (
+                "debian", #"/vmlinuz-\S+-arm64"#, #"/initrd.img-\S+-arm64"#,
+                "rw fsck.repair=yes net.ifnames=0 cma=64M rootwait"
+            ),
+            ("ubuntu", "/vmlinuz", "/initrd.img", "rootfstype=ext4 rootwait fixrtc"),
+            ("ubuntu-ab", "/current/vmlinuz", "/current/initrd.img", "rootfstype=ext4 rootwait fixrtc"),
+        ])
+        func `boots an image that is laid out as`(
+            layout: String, kernel: String, initramfs: String, arguments: String
+        ) async throws {
+            let target = try await Layouts.target("layout-\(layout)", layout)
+            let end = try await boot(target)
+            // The rootfs is the card's partition 3, the boot partition before it the image's.
+            #expect(end.contains("up, root is /dev/mmcblk0p3 (PARTUUID=52504946-03, ext4)"), "\(target.console)")
+            #expect(end.contains("/dev/mmcblk0p2 is /boot/firmware"), "\(target.console)")
+            let console = target.console
+            #expect(try console.contains(Regex("rpiflash: initramfs: \(initramfs); device tree: the one of U-Boot")))
+            #expect(try console.contains(Regex("rpiflash: starting \(kernel): ")))
+            // Everything of the command line stays, but root= and the serial console's name.
+            #expect(console.contains(" root=PARTUUID=52504946-03 \(arguments)"), "\(console)")
+            #expect(console.contains("console=ttyAMA0,115200"))
+            #expect(console.firstMatch(of: /Kernel command line:.*serial0/) == nil)
+        }
+
+        @Test func `reads config.txt as the firmware does: a PC's line ends, sections, a kernel that is not there`()
+            async throws
+        {
+            // What counts is the last [all]; the other sections' names, and those in comments, must not.
+            let target = try await Layouts.target(
+                "layout-config", "ubuntu-ab",
+                edit: #"""
+                    printf '%s\r\n' '# kernel=comment.img in [pi4]' '[pi4]' kernel=current/state 'initramfs state' \
+                      '[all]' os_prefix=current/ kernel=not-there.img 'initramfs  initrd.img  followkernel' \
+                      '[tryboot]' os_prefix=new/ '[pi5]' kernel=autoboot.txt >$D/config.txt
+                    mcopy -o -i $P2 $D/config.txt ::config.txt
+                    mcopy -n -i $P2 ::current/cmdline.txt - | sed 's/$/\r/' >$D/cmdline.txt
+                    mcopy -o -i $P2 $D/cmdline.txt ::current/cmdline.txt
+                    """#)
+            let end = try await boot(target)
+            #expect(end.contains("up, root is /dev/mmcblk0p3"), "\(target.console)")
+            #expect(target.console.contains("rpiflash: initramfs: /current/initrd.img;"))
+            #expect(target.console.contains("rpiflash: starting /current/vmlinuz: "))
+        }
+
+        @Test(arguments: [
+            ("zimg", 4, "it is compressed for EFI"), (#"\x18\x28\x6f\x01"#, 36, "it is for 32 bits"),
+        ])
+        func `says what a kernel is that this U-Boot cannot start`(magic: String, offset: Int, reason: String)
+            async throws
+        {
+            let target = try await Layouts.target(
+                "layout-kernel-\(offset)", "debian",
+                edit: """
+                    truncate -s 4096 $D/vmlinuz
+                    printf '\(magic)' | dd of=$D/vmlinuz bs=1 seek=\(offset) conv=notrunc status=none
+                    mcopy -o -i $P2 $D/vmlinuz ::vmlinuz
+                    printf 'kernel=vmlinuz\n' >$D/config.txt
+                    mcopy -o -i $P2 $D/config.txt ::config.txt
+                    """)
+            let end = try await boot(target)
+            #expect(end == "rpiflash: cannot boot: /vmlinuz is no kernel that booti starts: \(reason)\n")
+        }
+
+        @Test func `a Pi takes its own sections of config.txt, and the device tree from the folder of os_prefix`()
+            async throws
+        {
+            let target = try await Layouts.target(
+                "layout-pi", "ubuntu-ab", board: "rpi_arm64",
+                edit: """
+                    printf '%s\n' os_prefix=new/ kernel=none '[pi4]' kernel=state '[pi3]' os_prefix=current/ \
+                      kernel=vmlinuz '[pi3+]' kernel=state '[pi5]' kernel=state >$D/config.txt
+                    mcopy -o -i $P2 $D/config.txt ::config.txt
+                    """)
+            let booted = try await bash(
+                "$VT pi-boot $D --until 'Starting kernel|rpiflash: cannot boot:' --timeout 180",
+                ["D": target.directory.string], seconds: 200)
+            let console = text(of: target.directory.appending("pi-console.log"))
+            #expect(booted.stdout.contains("Starting kernel"), "\(booted.all)\(console)")
+            #expect(
+                console.contains(
+                    "rpiflash: initramfs: /current/initrd.img; device tree: /current/bcm2710-rpi-3-b.dtb"))
+            #expect(console.contains("rpiflash: starting /current/vmlinuz: "))
+        }
+    }
+}
+
+/// What needs another U-Boot, which takes two minutes to build: `make boot-32`.
+@Suite(.enabled(if: Bench.environment["RPIFLASH_BOOT_32"] != nil, "run make boot-32, which builds what this needs"))
+struct Boot32 {
+    @Test func `a U-Boot with 32 bits starts a kernel with 32 bits, whose rootfs is partition 3`() async throws {
+        let target = try await Layouts.target("layout-32", "debian-armhf", board: "rpi_3_32b")
+        let booted = try await bash(
+            """
+            $VT pi-boot $D --board rpi_3_32b --until 'rpiflash-demo: (up|no root)|rpiflash: cannot boot:' \
+              --timeout 240
+            """, ["D": target.directory.string], seconds: 260)
+        let console = text(of: target.directory.appending("pi-console.log"))
+        #expect(
+            booted.stdout.contains("up, root is /dev/mmcblk0p3 (PARTUUID=52504946-03, ext4)"),
+            "\(booted.all)\(console)")
+        #expect(console.contains("rpiflash: boot script for rpi_3_32b"))
+        #expect(try console.contains(Regex(#"rpiflash: starting /vmlinuz-\S+-armmp: "#)))
+        #expect(console.contains("Machine model: Raspberry Pi 2 Model B"))
+    }
+}
