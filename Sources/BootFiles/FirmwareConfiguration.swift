@@ -1,6 +1,6 @@
 /// An image's config.txt, which the Pi's firmware does not read on a card of ours: it reads partition 1 only.
 ///
-/// U-Boot's boot script takes `kernel=` and `os_prefix=` from it and finds the initramfs; what else the firmware would
+/// U-Boot's boot script takes `kernel=`, `os_prefix=`, `cmdline=` and the initramfs from it; what else the firmware would
 /// have done with it is lost. The form: https://www.raspberrypi.com/documentation/computers/config_txt.html.
 public struct FirmwareConfiguration: Hashable, Sendable {
     private var settings: [Setting] = []
@@ -96,20 +96,39 @@ public struct FirmwareConfiguration: Hashable, Sendable {
         }
     }
 
-    /// The value that U-Boot takes: the last in config.txt itself, whatever filter it stands behind; nil where it is
-    /// empty. Source: `env import` in templates/boot.cmd.
-    private func taken(_ name: String) -> Setting? {
-        guard let last = settings.last(where: { $0.name == name && !$0.isIncluded }), !last.value.isEmpty else {
-            return nil
-        }
+    /// The value that the boot script takes: the last in config.txt itself that stands behind no filter or behind this
+    /// board's; nil where it is empty. Source: step 5 of templates/boot.cmd.
+    private func taken(_ name: String, board: String? = nil) -> Setting? {
+        let own = board.map { ["[\($0)]"] }
+        guard
+            let last = settings.last(where: {
+                $0.name == name && !$0.isIncluded && ($0.filters.isEmpty || $0.filters == own)
+            }), !last.value.isEmpty
+        else { return nil }
         return last
     }
 
-    /// The kernel's file name as the boot script takes it; nil where config.txt names none.
+    /// The kernel's file name as the boot script takes it on a board without a section of its own; nil where config.txt
+    /// names none.
     public var kernel: String? { taken("kernel")?.value }
     /// What stands in front of the names of kernel, initramfs, device tree and cmdline.txt: a folder with a slash at its
     /// end, or the start of a name; nil where there is none.
     public var osPrefix: String? { taken("os_prefix")?.value }
+
+    /// Where the kernel's command line may lie, one list for each kind of board that config.txt tells apart: the first of
+    /// a list that is there is the one. Lower case.
+    public var commandLinePaths: [[String]] {
+        let boards: [String?] = [nil] + Self.models.subtracting(Self.otherModels).sorted()
+        var lists: [[String]] = []
+        for board in boards {
+            let prefixes = [taken("os_prefix", board: board)?.value, ""].compactMap(\.self)
+            let names = [taken("cmdline", board: board)?.value, "cmdline.txt"].compactMap(\.self)
+            let list = names.flatMap { name in prefixes.map { "\($0)\(name)".lowercased() } }
+            if !lists.contains(list) { lists.append(list) }
+        }
+        return lists
+    }
+
     /// The initramfs's file name; nil where config.txt names none. The last that stands behind no filter.
     public var initramfs: String? {
         settings.last { $0.name == "initramfs" && $0.filters.isEmpty }.flatMap { setting in
@@ -134,6 +153,12 @@ public struct FirmwareConfiguration: Hashable, Sendable {
             else { return nil }
             return index
         }
+    }
+
+    /// Whether the boot script looks behind such filters: none, or that of a board.
+    private static func isOwn(_ filters: [String]) -> Bool {
+        filters.isEmpty
+            || (filters.count == 1 && models.subtracting(otherModels).contains { filters[0] == "[\($0)]" })
     }
 
     private static func isOverlay(_ name: String) -> Bool { ["dtoverlay", "device_tree_overlay"].contains(name) }
@@ -169,15 +194,13 @@ public struct FirmwareConfiguration: Hashable, Sendable {
                 guard setting.value != "0" else { continue }
                 lost.append(
                     "\(shown) is lost, for only the firmware looks for cameras and displays and adds their overlays")
-            case "cmdline":
-                guard setting.value != "cmdline.txt" else { continue }
-                lost.append("\(shown) is lost, for U-Boot reads cmdline.txt")
-            case "kernel", "os_prefix":
+            case "kernel", "os_prefix", "cmdline":
                 if setting.isIncluded {
                     lost.append("\(shown) is lost, for U-Boot reads config.txt itself and not what it includes")
-                } else if !setting.filters.isEmpty, taken(setting.name) == setting {
-                    lost.append("\(shown) applies on every board, for U-Boot takes the last and knows no filters")
+                } else if !Self.isOwn(setting.filters) {
+                    lost.append("\(shown) is lost, for U-Boot knows no filters but those of boards")
                 }
+            case "upstream_kernel": continue
             case "initramfs":
                 let names = setting.value.split(separator: " ").first?.split(separator: ",").count ?? 0
                 if names > 1 { lost.append("\(shown) is lost in part, for U-Boot loads one file and not \(names)") }

@@ -132,14 +132,16 @@ private struct Customizer {
     private func apply(_ edit: BootPartitionEdit, to files: FATFiles) async throws {
         for (name, content) in edit.files.sorted(by: { $0.key < $1.key }) { try await files.write(content, to: name) }
         guard !edit.addedWords.isEmpty || !edit.removedWords.isEmpty else { return }
-        let prefix = try await files.firmwareConfiguration()?.osPrefix ?? ""
-        guard let name = try await files.commandLineName(prefix: prefix) else {
+        let names = try await files.commandLineNames(try await files.firmwareConfiguration())
+        guard !names.isEmpty else {
             throw ImageStoreError.cannotCustomize(
                 "boot partition has no cmdline.txt; it must take words for the kernel")
         }
-        let before = try await files.read(name)
-        let after = edit.applied(to: KernelCommandLine(before)).bytes
-        if after != before { try await files.write(after, to: name) }
+        for name in names {
+            let before = try await files.read(name)
+            let after = edit.applied(to: KernelCommandLine(before)).bytes
+            if after != before { try await files.write(after, to: name) }
+        }
     }
 
     private func takeRootfs() throws -> [(chunk: Manifest.Chunk, pieces: [UInt8])] {

@@ -29,16 +29,17 @@ public struct FATFiles: Sendable {
     /// - Throws: `HostToolError`; `CancellationError`.
     public func names() async throws -> [String] { try await tools.filesOfFAT(image) }
 
-    /// The name of the kernel's command line: in the folder that config.txt names, else at the top.
+    /// The names of the kernel's command lines: one, or several where config.txt tells boards apart.
     ///
-    /// - Parameter prefix: config.txt's `os_prefix`.
     /// - Throws: `HostToolError`; `CancellationError`.
-    public func commandLineName(prefix: String) async throws -> String? {
+    public func commandLineNames(_ configuration: FirmwareConfiguration?) async throws -> [String] {
         let names = try await names()
-        for wanted in ["\(prefix)cmdline.txt".lowercased(), "cmdline.txt"] {
-            if let name = names.first(where: { $0.lowercased() == wanted }) { return name }
+        var found: [String] = []
+        for paths in (configuration ?? FirmwareConfiguration("")).commandLinePaths {
+            let first = paths.lazy.compactMap { path in names.first { $0.lowercased() == path } }.first
+            if let first, !found.contains(first) { found.append(first) }
         }
-        return nil
+        return found
     }
 
     /// config.txt, with the files that it includes; nil where there is none.

@@ -162,18 +162,20 @@ private struct Relocator {
 
         let configuration = try await files.firmwareConfiguration()
         notes += configuration?.lost ?? []
-        if let name = try await files.commandLineName(prefix: configuration?.osPrefix ?? "") {
+        let commandLines = try await files.commandLineNames(configuration)
+        if commandLines.isEmpty {
+            notes.append("boot partition has no cmdline.txt; the boot script starts no kernel without it")
+        }
+        for name in commandLines {
             let before = try await files.read(name)
             let relocated = KernelCommandLine(before).relocated()
-            notes += relocated.notes
-            boot.wouldHaveGrown = relocated.wouldHaveGrown
+            notes += relocated.notes.filter { !notes.contains($0) }
+            if relocated.wouldHaveGrown { boot.wouldHaveGrown = true }
             if relocated.bytes != before {
                 try await files.write(relocated.bytes, to: name)
                 changes.append(.init(partition: 1, path: name, before: before, after: relocated.bytes))
                 isChanged = true
             }
-        } else {
-            notes.append("boot partition has no cmdline.txt; the boot script starts no kernel without it")
         }
         if isChanged { try area.takeChanges(from: copy) }
         return boot

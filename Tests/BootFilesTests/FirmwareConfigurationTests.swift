@@ -41,19 +41,34 @@ struct FirmwareConfigurationTests {
             "[all]\nkernel=vmlinuz\r\ncmdline=cmdline.txt\ninitramfs initrd.img followkernel\n[pi4]\nos_prefix=current/\n"
         )
         #expect(configuration.kernel == "vmlinuz")
-        #expect(configuration.osPrefix == "current/")
+        // Behind a board's filter, it is that board's.
+        #expect(configuration.osPrefix == nil)
+        #expect(
+            configuration.commandLinePaths == [
+                ["cmdline.txt", "cmdline.txt"],
+                ["current/cmdline.txt", "cmdline.txt", "current/cmdline.txt", "cmdline.txt"],
+            ])
         #expect(configuration.initramfs == "initrd.img")
+        #expect(configuration.lost == [])
+    }
+
+    @Test func `of filters only those of boards count, as for the boot script`() {
+        let configuration = FirmwareConfiguration(
+            "[all]\nos_prefix=current/\n[tryboot]\nos_prefix=new/\n[pi5]\nos_prefix=five/\n[all]\ncmdline=Other.txt\n")
+        #expect(configuration.osPrefix == "current/")
+        #expect(
+            configuration.commandLinePaths == [
+                ["current/other.txt", "other.txt", "current/cmdline.txt", "cmdline.txt"]
+            ])
         #expect(
             configuration.lost == [
-                "config.txt line 6, [pi4]: os_prefix=current/ applies on every board, for U-Boot takes the last and "
-                    + "knows no filters"
+                "config.txt line 4, [tryboot]: os_prefix=new/ is lost, for U-Boot knows no filters but those of boards"
             ])
     }
 
     @Test(arguments: [
         ("device_tree=x.dtb", "device_tree=x.dtb is lost, for U-Boot takes"),
         ("overlay_prefix=o/", "overlay_prefix=o/ is lost"),
-        ("cmdline=other.txt", "cmdline=other.txt is lost, for U-Boot reads cmdline.txt"),
         ("display_auto_detect=1", "display_auto_detect=1 is lost"),
         ("dtoverlay=i2c-gpio,bus=3", "dtoverlay=i2c-gpio,bus=3 is lost"),
         ("dtoverlay=a\u{7}b", "dtoverlay=a\u{fffd}b is lost"),
@@ -69,7 +84,8 @@ struct FirmwareConfigurationTests {
     }
 
     @Test(arguments: [
-        "", "# dtoverlay=x", "dtoverlay=", "camera_auto_detect=0", "cmdline=cmdline.txt", "kernel=k",
+        "", "# dtoverlay=x", "dtoverlay=", "camera_auto_detect=0", "cmdline=other.txt", "kernel=k", "[pi4]\nkernel=k",
+        "upstream_kernel=1",
         "[none]\ndtoverlay=x",
         "[pi5]\ndtparam=x", "[pi4]\n[PI5]\ndtoverlay=x", "initramfs i followkernel", "nonsense", "[pi0]\ninclude x",
     ]) func `what means nothing on our boards is not said`(text: String) {

@@ -99,6 +99,28 @@ struct RelocateTests {
         #expect(relocation.grows)
     }
 
+    @Test func `Ubuntu: every command line that a board may take is looked at, and no other`() async throws {
+        var texts = SystemTexts()
+        texts.fstab =
+            "LABEL=writable / ext4 discard,errors=remount-ro 0 1\nLABEL=system-boot /boot/firmware vfat defaults 0 1\n"
+        texts.cmdline = nil
+        texts.others["usr/bin/cloud-init"] = "x"
+        texts.bootFiles = [
+            "config.txt":
+                "[all]\nos_prefix=current/\n[tryboot]\nos_prefix=new/\n[all]\n[pi4]\nos_prefix=four/\n[all]\nkernel=vmlinuz\n",
+            "current/cmdline.txt": "root=LABEL=writable resize\n",
+            "four/cmdline.txt": "root=LABEL=writable resize quiet\n",
+            "new/cmdline.txt": "resize\n", "user-data": "#cloud-config\n",
+        ]
+        let image = try TestImage.system(texts)
+        let relocation = try await Self.relocate(image)
+        _ = try Self.check(relocation, image)
+        #expect(
+            relocation.changes.map(\.path) == ["current/cmdline.txt", "four/cmdline.txt", "etc/fstab"])
+        #expect(relocation.changes[1].after == Array("root=LABEL=writable quiet\n".utf8))
+        #expect(relocation.firstBoot == .cloudInit && relocation.grows)
+    }
+
     @Test func `an image that needs nothing is not changed at all`() async throws {
         var texts = SystemTexts()
         texts.fstab =
