@@ -103,6 +103,32 @@ extension ToolRunner {
         }
     }
 
+    /// Applies an overlay to a device tree.
+    ///
+    /// - Parameter result: does not exist yet.
+    /// - Throws: ``HostToolError``; `CancellationError`.
+    public func applyOverlay(_ overlay: FilePath, to tree: FilePath, into result: FilePath) async throws {
+        try await run(.fdtoverlay, ["-i", tree.string, "-o", result.string, overlay.string])
+    }
+
+    /// A node's properties as text; nil where there is no such node.
+    ///
+    /// - Throws: ``HostToolError``; `CancellationError`.
+    public func deviceTreeProperties(_ tree: FilePath, node: String) async throws -> [String: String]? {
+        let names: String
+        do {
+            names = try await run(.fdtget, ["-p", tree.string, node])
+        } catch HostToolError.failed {
+            return nil
+        }
+        var properties: [String: String] = [:]
+        for name in names.split(whereSeparator: \.isNewline).map(String.init) {
+            let value = try await run(.fdtget, ["-t", "s", "-d", "", tree.string, node, name])
+            properties[name] = value.split(whereSeparator: \.isNewline).first.map(String.init) ?? ""
+        }
+        return properties
+    }
+
     /// Makes a U-Boot script image (legacy format) of a script's text.
     ///
     /// - Parameters:

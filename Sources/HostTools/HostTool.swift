@@ -27,6 +27,10 @@ public struct HostTool: Hashable, Sendable {
     public static let fsckVFAT = HostTool(name: "fsck.vfat", debianPackage: "dosfstools")
     /// Checks and mends ext filesystems in a file.
     public static let e2fsck = HostTool(name: "e2fsck", debianPackage: "e2fsprogs")
+    /// Applies overlays to device trees.
+    public static let fdtoverlay = HostTool(name: "fdtoverlay", debianPackage: "device-tree-compiler")
+    /// Reads device trees.
+    public static let fdtget = HostTool(name: "fdtget", debianPackage: "device-tree-compiler")
     /// Compresses.
     public static let xz = HostTool(name: "xz", debianPackage: "xz-utils")
     /// Hashes.

@@ -11,9 +11,6 @@ public struct FATFiles: Sendable {
     private let scratch: FilePath
     private let tools: ToolRunner
 
-    /// Bytes of a file that is read at most.
-    private static let longest = 16 << 20
-
     /// - Parameters:
     ///   - image: a file that begins with the filesystem.
     ///   - scratch: a path for files on their way in and out; nothing is there.
@@ -72,21 +69,7 @@ public struct FATFiles: Sendable {
     public func read(_ name: String) async throws -> [UInt8] {
         defer { try? removeFile(scratch) }
         try await tools.copyOutOfFAT(image, name: name, to: scratch)
-        let file = try FileDescriptor.open(scratch, .readOnly)
-        defer { try? file.close() }
-        let count = Int(try Stat(scratch).size)
-        guard count <= Self.longest else {
-            throw OSImageError.tooLarge(path: FilePath(name), limit: ByteCount(UInt64(Self.longest)))
-        }
-        return try unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, done in
-            while done < count {
-                let part = unsafe UnsafeMutableRawBufferPointer(
-                    rebasing: UnsafeMutableRawBufferPointer(buffer)[done...])
-                let read = try unsafe file.read(into: part)
-                guard read > 0 else { throw Errno.ioError }
-                done += read
-            }
-        }
+        return try readFile(scratch)
     }
 
     /// Writes a file in place of what has this name, and reads it back. Folders that are missing are made.
@@ -112,6 +95,23 @@ public struct FATFiles: Sendable {
         }
         guard try await read(name) == content else {
             throw OSImageError.cannotWrite(path: FilePath(name), errno: .ioError)
+        }
+    }
+}
+
+/// A file's content; at most 16 MiB.
+func readFile(_ path: FilePath) throws -> [UInt8] {
+    let limit = 16 << 20
+    let file = try FileDescriptor.open(path, .readOnly)
+    defer { try? file.close() }
+    let count = Int(try Stat(path).size)
+    guard count <= limit else { throw OSImageError.tooLarge(path: path, limit: ByteCount(UInt64(limit))) }
+    return try unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, done in
+        while done < count {
+            let part = unsafe UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[done...])
+            let read = try unsafe file.read(into: part)
+            guard read > 0 else { throw Errno.ioError }
+            done += read
         }
     }
 }

@@ -161,7 +161,24 @@ private struct Relocator {
         boot.names = Set(try await files.names().map { $0.lowercased() })
 
         let configuration = try await files.firmwareConfiguration()
-        notes += configuration?.lost ?? []
+        if let configuration {
+            var applied: Set<String> = []
+            do {
+                let overlays = OverlayApplier(files: files, tools: tools, work: work)
+                let result = try await overlays.apply(
+                    configuration.overlaysWithoutParameters, prefix: configuration.osPrefix ?? "")
+                applied = result.applied
+                notes += result.notes
+                for change in result.changes {
+                    changes.append(.init(partition: 1, path: change.name, before: change.before, after: change.after))
+                    isChanged = true
+                }
+            } catch let error as HostToolError {
+                // Without it the image boots all the same.
+                notes.append("the overlays of config.txt cannot be applied: \(error)")
+            }
+            notes += configuration.lost(applied: applied)
+        }
         let commandLines = try await files.commandLineNames(configuration)
         if commandLines.isEmpty {
             notes.append("boot partition has no cmdline.txt; the boot script starts no kernel without it")

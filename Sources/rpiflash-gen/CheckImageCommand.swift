@@ -77,10 +77,15 @@ struct CheckImageCommand: AsyncParsableCommand {
         var text = ""
         for change in relocation.changes {
             let name = "partition \(change.partition)/\(change.path)"
-            // What is removed is a link, not a text.
-            text +=
-                change.after == nil
-                ? "removed: \(name)\n" : unifiedDiff(before: change.before, after: change.after, name: name)
+            if let after = change.after {
+                // Device trees are no texts.
+                text +=
+                    after.contains(0)
+                    ? "changed: \(name), \(change.before.count) bytes to \(after.count) bytes\n"
+                    : unifiedDiff(before: change.before, after: after, name: name)
+            } else {
+                text += "removed: \(name)\n"
+            }
         }
         if relocation.changes.isEmpty { text += "nothing has to be changed\n" }
         text += "growth: " + (relocation.grows ? "the rootfs grows to partition 3 on the first boot" : "none") + "\n"
