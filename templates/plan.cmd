@@ -233,6 +233,8 @@ else
             echo "rpiflash: chunk ${p_n} of {{chunk_count}}: ${p_cause}"
             setexpr p_try ${p_try} + 0x1
             setexpr rpi_retries ${rpi_retries} + 0x1
+            # A card or controller that lost step (a command timed out) answers nothing more until it is set up anew.
+            mmc rescan
         fi
     done
 fi
