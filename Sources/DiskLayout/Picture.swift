@@ -108,15 +108,16 @@ private struct Row {
 private struct Drawing {
     enum Anchor: String { case start, middle, end }
 
-    static let left: UInt64 = 50
-    static let width: UInt64 = 960
+    // Half the widest label, `byte 2199023255040`, fits beside the boxes; a whole one fits the narrowest box.
+    static let left: UInt64 = 60
+    static let width: UInt64 = 980
     static let rowWidth: UInt64 = 860
     static let narrowest: UInt64 = 118
     static let boxOffset: UInt64 = 14
     static let boxHeight: UInt64 = 54
     static let columns: [(x: UInt64, anchor: Anchor)] = [
-        (50, .start), (80, .start), (150, .start), (310, .end), (420, .end), (530, .end), (660, .end), (790, .end),
-        (910, .end),
+        (60, .start), (90, .start), (160, .start), (320, .end), (430, .end), (540, .end), (670, .end), (800, .end),
+        (920, .end),
     ]
 
     private var elements: [String] = []
@@ -145,9 +146,8 @@ private struct Drawing {
             text(box.size.byteCount.readable, x: (start + end) / 2, y: y + 42, style: "small", anchor: .middle)
         }
         for (edge, sector) in zip(row.edges, [LBA(0)] + row.boxes.map(\.end)) {
-            let anchor: Anchor = edge == row.edges.first ? .start : edge == row.edges.last ? .end : .middle
             for (line, label) in ["\(sector)", "byte \(sector.byteOffset.bytes)"].enumerated() {
-                text(label, x: edge, y: y + Self.boxHeight + 15 + 14 * UInt64(line), style: "small", anchor: anchor)
+                text(label, x: edge, y: y + Self.boxHeight + 15 + 14 * UInt64(line), style: "small", anchor: .middle)
             }
         }
     }

@@ -84,13 +84,13 @@ private final class Reader: NSObject, XMLParserDelegate {
     func `draws the partitions side by side, each wide enough to be read, within the picture`(seed: UInt64) throws {
         let card = try CardLayout.random(seed: seed)
         let reader = try Reader(card.picture())
-        var left = 50
+        var left = 60
         for kind in ["uboot", "boot", "rootfs"] {
             let boxes = reader.boxes(kind)
             #expect(boxes.count == 1)
             let box = try #require(boxes.first)
             let (x, width) = (try #require(box.number("x")), try #require(box.number("width")))
-            #expect(x >= left && width >= 118 && x + width <= 910)
+            #expect(x >= left && width >= 118 && x + width <= 920)
             left = x + width
         }
         // The table in front, and what no partition has behind them.
