@@ -13,16 +13,22 @@ SERVER_IP ?=
 RECOVERY_OPTIONS ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
+# make deb: the version of the packages, by default that of the program; the boards whose U-Boot is packed.
+DEB_VERSION ?=
+DEB_BOARDS ?= rpi_arm64 qemu_arm64
+
+# Programs that run without Swift, and look for libraries nowhere but where the system has them.
+STATIC := -c release --static-swift-stdlib --disable-local-rpath
 
 BUILD := build
 BIN := .build/debug
 BOARDS := $(patsubst uboot/boards/%.yaml,%,$(wildcard uboot/boards/*.yaml))
 # demo.img is the layout pios.
 LAYOUTS := pios-trixie debian ubuntu ubuntu-ab
-SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot virtual_target .ci)
+SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot virtual_target .ci packaging)
 
 .PHONY: help deps build uboot firmware peers recovery-image demo-image layout-images userland-image debian-image \
-    gpio-bench demo debian-boot boot-32 test check bench bench-tftp bench-flash power-cuts install clean
+    gpio-bench demo debian-boot boot-32 test check docs bench bench-tftp bench-flash power-cuts install deb deb-test clean
 
 help: ## this index
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -93,6 +99,9 @@ check: build ## format and lint of Swift and shell, every board's fragments and 
 	    $(BIN)/rpiflash-gen bootscr --board "$$board" --text -o $(BUILD)/check-"$$board".cmd; \
 	done
 
+docs: build ## what is generated of docs: the commands in reference.md, the card's picture
+	@scripts/docs
+
 bench: build demo-image peers ## seconds of a whole flash, rpiflash's TFTP server beside atftpd and tftpd-hpa
 	@uboot/build qemu_arm64
 	@virtual_target/bench
@@ -118,18 +127,31 @@ power-cuts: build demo-image firmware ## 20 power cuts in flashes by plan, at ra
 	@virtual_target/power-cuts
 
 install: deps ## the programs, templates, boards and systemd units, below DESTDIR/PREFIX; they run without Swift
-	swift build -c release --static-swift-stdlib --product rpiflash
-	swift build -c release --static-swift-stdlib --product rpiflash-gen
-	install -d "$(DESTDIR)$(PREFIX)"/{bin,share/rpiflash/{templates,uboot/boards,recovery_image}}
+	swift build $(STATIC) --product rpiflash
+	swift build $(STATIC) --product rpiflash-gen
+	install -d "$(DESTDIR)$(PREFIX)"/{bin,share/rpiflash/{templates,uboot/boards,recovery_image,virtual_target}}
 	install -s .build/release/rpiflash .build/release/rpiflash-gen "$(DESTDIR)$(PREFIX)/bin/"
 	install -m 644 templates/* "$(DESTDIR)$(PREFIX)/share/rpiflash/templates/"
 	install -m 644 uboot/boards/*.yaml "$(DESTDIR)$(PREFIX)/share/rpiflash/uboot/boards/"
 	install -m 644 recovery_image/* "$(DESTDIR)$(PREFIX)/share/rpiflash/recovery_image/"
+	install -m 755 virtual_target/virtual-target "$(DESTDIR)$(PREFIX)/share/rpiflash/virtual_target/"
+	install -m 644 virtual_target/card.yaml "$(DESTDIR)$(PREFIX)/share/rpiflash/virtual_target/"
 	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system"
 	for unit in packaging/rpiflash-serve*; do \
 	    sed 's#/usr/bin/rpiflash#$(PREFIX)/bin/rpiflash#' "$$unit" \
 	        >"$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}"; \
 	done
+
+deb: deps firmware ## Debian packages of this machine's architecture, into build/deb, judged by lintian
+	@scripts/deps deb
+	@for board in $(DEB_BOARDS); do uboot/build "$$board"; done
+	rm -rf $(BUILD)/deb/stage $(BUILD)/deb/*.deb
+	$(MAKE) --no-print-directory install DESTDIR=$(BUILD)/deb/stage PREFIX=/usr
+	packaging/debian/build $(if $(DEB_VERSION),--version $(DEB_VERSION)) $(DEB_BOARDS)
+	packaging/debian/check
+
+deb-test: deb ## the packages installed, used, upgraded and purged, on a copy of this system's files that is thrown away
+	packaging/debian/test $(DEB_BOARDS)
 
 clean: ## remove all that was made or fetched
 	rm -rf $(BUILD) .build

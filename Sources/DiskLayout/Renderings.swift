@@ -3,7 +3,7 @@ extension CardLayout {
     public static let jsonVersion = 1
 
     /// The partitions with their names, as people and programs are shown them.
-    private var named: [(name: String, partition: Partition)] {
+    var named: [(name: String, partition: Partition)] {
         [("u-boot", uboot), ("boot", boot), ("rootfs", rootfs)]
     }
 

@@ -9,8 +9,11 @@ public import SystemPackage
 
 /// Which card.
 struct CardOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("The card's sizes.", valueName: "file"))
-    var card = sharedFile("recovery_image/card.yaml")
+    @Option(
+        help: ArgumentHelp(
+            "The card's sizes. Default: recovery_image/card.yaml in the working folder, then /etc/rpiflash/card.yaml.",
+            valueName: "file"))
+    var card: FilePath?
 
     @Option(
         help: ArgumentHelp("The whole card, as 8GB or 31914983424, in place of the file's.", valueName: "size"),
@@ -22,6 +25,7 @@ struct CardOptions: ParsableArguments {
 
     /// The card that the options ask for.
     func layout() throws -> CardLayout {
+        let card = card ?? Places.card
         let configuration = try CardConfiguration(yaml: readText(card), file: card.string)
         guard let fromImage else { return try configuration.layout(cardSize: cardSize) }
         return try configuration.layout(fitting: inspectOSImage(at: fromImage), cardSize: cardSize)
@@ -55,4 +59,20 @@ extension FilePath: @retroactive ExpressibleByArgument {
 enum Places {
     /// Folder of everything that is built: RPIFLASH_BUILD, else `build`.
     static var build: FilePath { FilePath(environmentValue("RPIFLASH_BUILD") ?? "build") }
+
+    /// The card's sizes: the working folder's, then this host's, which a flash takes too, then the product's own.
+    static var card: FilePath {
+        let name = "recovery_image/card.yaml"
+        let host = "/etc/rpiflash/card.yaml"
+        return access(name, F_OK) != 0 && access(host, F_OK) == 0 ? FilePath(host) : sharedFile(name)
+    }
+
+    /// What was built or fetched: in the folder that RPIFLASH_BUILD names, else in `build`, else, installed with the
+    /// product, in its `prebuilt`. The first of these for the message where none has it.
+    static func built(_ path: String) -> FilePath {
+        let own = build.appending(path)
+        let isElsewhere = environmentValue("RPIFLASH_BUILD") == nil && access(own.string, F_OK) != 0
+        let installed = sharedFile("prebuilt/\(path)")
+        return isElsewhere && access(installed.string, F_OK) == 0 ? installed : own
+    }
 }

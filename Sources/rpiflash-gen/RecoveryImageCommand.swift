@@ -34,10 +34,16 @@ struct RecoveryImageCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Gateway of the fixed address.", valueName: "address"))
     var gateway: String?
 
-    @Option(help: ArgumentHelp("Folder of u-boot.bin and dtb/; default: build/uboot/<board>.", valueName: "folder"))
+    @Option(
+        help: ArgumentHelp(
+            "Folder of u-boot.bin and dtb/; default: build/uboot/<board>, then the installed one.",
+            valueName: "folder"))
     var uboot: FilePath?
 
-    @Option(help: ArgumentHelp("Folder of the Pi's firmware files; default: build/firmware.", valueName: "folder"))
+    @Option(
+        help: ArgumentHelp(
+            "Folder of the Pi's firmware files; default: build/firmware, then the installed one.",
+            valueName: "folder"))
     var firmware: FilePath?
 
     @Option(help: ArgumentHelp("Folder of files.yaml, config.txt and rpiflash.env.", valueName: "folder"))
@@ -63,8 +69,8 @@ struct RecoveryImageCommand: AsyncParsableCommand {
         let sources = CardSources(
             files: files.appending("files.yaml"), firmwareConfiguration: files.appending("config.txt"),
             environment: files.appending("rpiflash.env"), templates: board.templates,
-            uboot: uboot ?? Places.build.appending("uboot").appending(profile.name),
-            firmware: firmware ?? Places.build.appending("firmware"))
+            uboot: uboot ?? Places.built("uboot/\(profile.name)"),
+            firmware: firmware ?? Places.built("firmware"))
         let contents = try cardContents(board: profile, card: layout, network: network(), sources: sources)
         let result = try await RecoveryImageMaker.onThisHost().make(
             card: layout, contents: contents, board: profile,
