@@ -127,8 +127,7 @@ extension Manifest.RelocationRecord {
         let files = changed.map { $0.drop { $0 != ":" }.dropFirst() }.joined(separator: ", ")
         let what = files.isEmpty ? "nothing had to be changed for the card" : "changed for the card: \(files)"
         let count = notes.count
-        return notes.isEmpty
-            ? what : "\(what); \(count) thing\(count == 1 ? "" : "s") to know: rpiflash plan \(image) shows"
+        return notes.isEmpty ? what : "\(what) (\(count) note\(count == 1 ? "" : "s"): rpiflash plan \(image))"
     }
 }
 
