@@ -63,9 +63,9 @@ public func relocateOSImage(
     return relocator.result
 }
 
-/// Systemd units that change the partition table on the first boot, by the number that partitions have in the image:
-/// Debian's images for the Pi.
-private let partitioningUnits: Set<String> = ["rpi-resizerootfs.service"]
+/// Systemd units that resize partitions on the first boot as the image has them: of Debian's images for the Pi, which takes
+/// partition 2 for the rootfs, and of Raspberry Pi OS Trixie. The rootfs grows without them.
+private let partitioningUnits: Set<String> = ["rpi-resizerootfs.service", "rpi-resize.service"]
 
 private struct Relocator {
     private let view: ImageReader
@@ -258,8 +258,7 @@ private struct Relocator {
         for (folder, name) in removed {
             try files.remove(name, in: folder)
             notes.append(
-                "\(name) is not started: it would change partition 2 of the card's table, which is the boot partition there"
-            )
+                "\(name) is not started: it resizes partitions as a card has them that has two")
         }
         if let relocated { try files.replace("/etc/fstab", with: relocated.bytes) }
         try files.finish()

@@ -99,6 +99,25 @@ struct RelocateTests {
         #expect(relocation.grows)
     }
 
+    @Test(arguments: ["multi-user.target.wants", "systemd-remount-fs.service.requires"])
+    func `a unit that resizes is not started, wherever it is wanted, and others are`(folder: String) async throws {
+        var texts = SystemTexts()
+        texts.links["etc/systemd/system/\(folder)/rpi-resize.service"] = "/usr/lib/systemd/system/rpi-resize.service"
+        texts.links["etc/systemd/system/\(folder)/ssh.service"] = "/usr/lib/systemd/system/ssh.service"
+        let image = try TestImage.system(texts)
+        let relocation = try await Self.relocate(image)
+        #expect(relocation.grows)
+        #expect(try Self.check(relocation, image).fstab.contains("x-systemd.growfs"))
+        let units = try run(
+            "debugfs",
+            [
+                "-R", "ls -p /etc/systemd/system/\(folder)",
+                "\(image.folder.path("view.img"))?offset=\(image.rootfs.start.byteOffset.bytes)",
+            ]
+        ).output
+        #expect(units.contains("/ssh.service/") && !units.contains("rpi-resize"), "\(units)")
+    }
+
     @Test func `Ubuntu: every command line that a board may take is looked at, and no other`() async throws {
         var texts = SystemTexts()
         texts.fstab =
