@@ -68,7 +68,7 @@ public func loadCard(_ path: FilePath?) throws(FlashError) -> CardLayout {
 }
 
 /// Checks that the TFTP root is a folder that can be written to.
-func checkRoot(_ root: FilePath) throws(FlashError) {
+public func checkRoot(_ root: FilePath) throws(FlashError) {
     var status = stat()
     guard root.withPlatformString({ stat($0, &status) }) == 0 else {
         throw .server("TFTP root \(root): \(Errno(rawValue: errno)); make it or give another --tftp-root")

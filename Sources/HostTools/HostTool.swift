@@ -31,6 +31,8 @@ public struct HostTool: Hashable, Sendable {
     public static let fdtoverlay = HostTool(name: "fdtoverlay", debianPackage: "device-tree-compiler")
     /// Reads device trees.
     public static let fdtget = HostTool(name: "fdtget", debianPackage: "device-tree-compiler")
+    /// Shows the firewall.
+    public static let nft = HostTool(name: "nft", debianPackage: "nftables")
     /// Compresses.
     public static let xz = HostTool(name: "xz", debianPackage: "xz-utils")
     /// Hashes.

@@ -13,6 +13,7 @@ struct RPiFlash: AsyncParsableCommand {
         abstract: "Flash Raspberry Pis over the network.",
         discussion: """
             EXAMPLES
+              rpiflash doctor
               rpiflash targets
               rpiflash flash raspios.img.xz pi-left
               rpiflash flash raspios.img 192.168.1.20 --wait-port 80 --tftp-root /srv/tftp
@@ -26,7 +27,7 @@ struct RPiFlash: AsyncParsableCommand {
         version: version,
         subcommands: [
             FlashCommand.self, PlanCommand.self, ImagesCommand.self, ResetCommand.self, TargetsCommand.self,
-            GPIOCommand.self, ServeCommand.self,
+            GPIOCommand.self, ServeCommand.self, DoctorCommand.self,
         ])
 
     static let exitCodes = """

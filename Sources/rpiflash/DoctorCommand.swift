@@ -1,0 +1,325 @@
+import ArgumentParser
+import DiskLayout
+import Flashing
+import GPIO
+import Glibc
+import HostTools
+import ImageStore
+import Inventory
+import SystemPackage
+import TFTPServer
+import TFTPService
+
+/// `rpiflash doctor`.
+struct DoctorCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "doctor",
+        abstract: "Look whether this server can flash, and say how to mend what is wrong.",
+        discussion: """
+            Looks at the inventory, the card's layout, the templates, the programs that change images, the TFTP port and \
+            who has it, the TFTP root, the store, the RESET lines, the firewall and the clock. Nothing is changed, no \
+            target is touched. Each line begins with ok, note (a flash works without it) or bad (a flash fails). Exit \
+            status 9 where something is bad, else 0.
+
+            EXAMPLES
+              rpiflash doctor
+              rpiflash doctor --inventory bench.csv --tftp-root /srv/bench
+              rpiflash doctor --json
+            """)
+
+    @Option(help: TargetOptions.inventoryHelp)
+    var inventory: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "The layout of the targets' cards. Default: \(defaultCards.map(\.string).joined(separator: ", then ")).",
+            valueName: "file"))
+    var card: String?
+
+    @Option(help: ArgumentHelp("The folder that TFTP serves.", valueName: "folder"))
+    var tftpRoot = "/srv/tftp"
+
+    @OptionGroup var store: StoreOptions
+
+    @Option(help: ArgumentHelp("Folder of plan.cmd.", valueName: "folder"))
+    var templates = sharedFile("templates").string
+
+    @Option(
+        help: ArgumentHelp(
+            "Where a flash would serve by itself: an IPv4 address, or address:port. Default: 0.0.0.0:69.",
+            valueName: "addr"))
+    var listen: ListenOption?
+
+    @Option(help: ArgumentHelp("The Unix socket of the rpiflash service.", valueName: "path"))
+    var service = defaultServiceSocket.string
+
+    @Flag(help: "One JSON object, for programs, as docs/json.md describes it.")
+    var json = false
+
+    func run() async throws {
+        var findings: [Finding] = []
+        let targets = lookAtInventory(&findings)
+        lookAtFiles(&findings)
+        await lookAtServer(&findings)
+        lookAtFolders(&findings)
+        lookAtLines(targets, &findings)
+        await lookAtHost(&findings)
+        if json {
+            print(jsonLine(DoctorReport(findings: findings)))
+        } else {
+            print(columns(findings.map { [$0.level.rawValue, $0.topic, Console.harmless($0.text)] }), terminator: "")
+        }
+        let bad = findings.count { $0.level == .bad }
+        guard bad == 0 else {
+            throw FlashError.server("\(bad) thing\(bad == 1 ? " is" : "s are") bad, as listed; a flash would fail")
+        }
+    }
+
+    // MARK: What is looked at
+
+    /// - Returns: this host's targets.
+    private func lookAtInventory(_ findings: inout [Finding]) -> [Target] {
+        do {
+            let inventory = try loadInventory(inventory.map { FilePath($0) })
+            let own = ownHostNames()
+            let targets = inventory.targets.filter { (try? $0.checkServed(by: own)) != nil }
+            let count = inventory.targets.count
+            let text = "\(inventory.file): \(count) target\(count == 1 ? "" : "s"), \(targets.count) of this host"
+            if targets.isEmpty {
+                findings.add(
+                    .bad, "inventory",
+                    "\(text); add a row whose server is one of \(own.sorted().prefix(4).joined(separator: ", "))")
+            } else {
+                findings.add(.ok, "inventory", text)
+            }
+            return targets
+        } catch {
+            for line in "\(error)".split(separator: "\n") { findings.add(.bad, "inventory", String(line)) }
+            return []
+        }
+    }
+
+    private func lookAtFiles(_ findings: inout [Finding]) {
+        findings.check("card") {
+            let layout = try loadCard(card.map { FilePath($0) })
+            return "boot partition \(layout.boot.size), rootfs \(layout.rootfs.size); an image's must fit these"
+        }
+        findings.check("templates") {
+            _ = try planTemplates(in: FilePath(templates))
+            return templates
+        }
+        let tools = hostTools()
+        for (tool, level) in [
+            (HostTool.mcopy, Finding.Level.bad), (.mdir, .bad), (.fsckVFAT, .bad), (.e2fsck, .bad),
+            (.fdtoverlay, .note),
+        ] {
+            do {
+                _ = try tools.find(tool)
+            } catch {
+                findings.add(level, "programs", "\(error)")
+            }
+        }
+        if !findings.contains(where: { $0.topic == "programs" }) {
+            findings.add(.ok, "programs", "what changes an image for its card is installed")
+        }
+    }
+
+    private func lookAtServer(_ findings: inout [Finding]) async {
+        if listen == nil {
+            do {
+                if let client = try ServiceClient.connect(to: FilePath(service)) {
+                    defer { client.close() }
+                    let serves = client.serves(FilePath(tftpRoot))
+                    findings.add(
+                        serves ? .ok : .bad, "server",
+                        serves
+                            ? "the rpiflash service serves \(client.root)"
+                            : "the rpiflash service serves \(client.root), not \(tftpRoot); give --tftp-root \(client.root)"
+                    )
+                    return
+                }
+            } catch {
+                findings.add(.bad, "server", "\(error)")
+                return
+            }
+        }
+        let listen = listen ?? ListenOption(host: "0.0.0.0", port: 69)
+        let place = "UDP \(listen.host):\(listen.port)"
+        do throws(TFTPServerError) {
+            let server = try await TFTPServer.start(root: tftpRoot, host: listen.host, port: listen.port)
+            await server.stop()
+            findings.add(
+                .ok, "server",
+                "\(place) is free; a flash serves there by itself. Two flashes at a time need the service: rpiflash serve"
+            )
+        } catch {
+            switch error {
+            case .addressInUse:
+                let host = listen.host == "0.0.0.0" ? "127.0.0.1" : listen.host
+                let answer = await ServerProbe(host: host, port: listen.port).read("rpiflash-doctor")
+                if case .silence = answer {
+                    findings.add(
+                        .bad, "server",
+                        "another program has \(place) and does not answer TFTP; end it: ss -ulpn 'sport = :\(listen.port)' names it"
+                    )
+                } else {
+                    findings.add(
+                        .note, "server",
+                        "another TFTP server has \(place); a flash uses it if it serves \(tftpRoot) and takes uploads, "
+                            + "slower and with fewer checks: end it, and rpiflash serves")
+                }
+            case .root: break  // It is looked at below.
+            default: findings.add(.bad, "server", "\(error)")
+            }
+        }
+    }
+
+    private func lookAtFolders(_ findings: inout [Finding]) {
+        let root = FilePath(tftpRoot)
+        findings.check("TFTP root") {
+            try checkRoot(root)
+            return "\(root), \(Self.free(at: root)) free"
+        }
+        // The store is made with the first image; until then its parent counts.
+        var folder = store.path
+        while access(folder.string, F_OK) != 0, !folder.removingLastComponent().isEmpty, folder != "/" {
+            folder = folder.removingLastComponent()
+        }
+        guard access(folder.string, W_OK) == 0 else {
+            findings.add(.bad, "store", "\(folder) cannot be written; run as root, or give a --store of your own")
+            return
+        }
+        let (space, device) = (Self.space(at: folder), Self.device(of: folder))
+        let text = "\(store.path), \(Self.free(at: folder)) free"
+        if let space, space < 1 << 30 {
+            findings.add(
+                .note, "store",
+                "\(text); an image takes about half of what is used in it: free some, or use another --store")
+        } else {
+            findings.add(.ok, "store", text)
+        }
+        if let device, let other = Self.device(of: root), device != other {
+            findings.add(
+                .note, "store",
+                "\(store.path) and \(root) are on different file systems; each flash copies the image's chunks, "
+                    + "a store on the same one needs none")
+        }
+    }
+
+    private func lookAtLines(_ targets: [Target], _ findings: inout [Finding]) {
+        var good = 0
+        for target in targets {
+            guard let gpio = target.gpio else {
+                if target.resetCommand == nil {
+                    findings.add(.bad, "reset", "target \(target.displayName) has neither a gpio nor a reset_command")
+                }
+                continue
+            }
+            do {
+                let line = try findLine(gpio.reference)
+                if line.isUsed {
+                    findings.add(
+                        .bad, "reset",
+                        "target \(target.displayName): \(GPIOError.busy(line: line.place, consumer: line.consumer))")
+                } else {
+                    good += 1
+                }
+            } catch {
+                findings.add(.bad, "reset", "target \(target.displayName): \(error)")
+            }
+        }
+        let commands = targets.count { $0.gpio == nil && $0.resetCommand != nil }
+        let parts = [
+            good > 0 ? "\(good) line\(good == 1 ? " is" : "s are") there and free" : nil,
+            commands > 0 ? "\(commands) target\(commands == 1 ? " has a command" : "s have commands") only" : nil,
+        ].compactMap(\.self)
+        if !parts.isEmpty {
+            findings.add(.ok, "reset", parts.joined(separator: ", ") + "; rpiflash reset TARGET tries it")
+        }
+    }
+
+    private func lookAtHost(_ findings: inout [Finding]) async {
+        await lookAtFirewall(&findings)
+        // A Pi has no clock of its own; certificates, logs and file times then lie.
+        var (now, program) = (time(nil), stat())
+        if stat("/proc/self/exe", &program) == 0, now < program.st_mtim.tv_sec {
+            findings.add(
+                .note, "clock", "it is set to a time before this program was made; set it: timedatectl set-ntp true")
+        } else {
+            var text = [CChar](repeating: 0, count: 32)
+            var parts = tm()
+            gmtime_r(&now, &parts)
+            strftime(&text, text.count, "%Y-%m-%d %H:%M UTC", &parts)
+            findings.add(
+                .ok, "clock", String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))
+        }
+    }
+
+    /// An input chain that drops what it does not name keeps TFTP out: requests to port 69, and transfers on other ports.
+    private func lookAtFirewall(_ findings: inout [Finding]) async {
+        let chains: String
+        do {
+            chains = try await hostTools().run(.nft, ["list", "chains"])
+        } catch HostToolError.missing {
+            findings.add(.ok, "firewall", "nftables is not installed")
+            return
+        } catch {
+            findings.add(.note, "firewall", "it cannot be looked at (\(error)); run as root to see it")
+            return
+        }
+        if chains.contains("hook input"), chains.matches(of: /hook input [^}]*policy drop/).count > 0 {
+            findings.add(
+                .note, "firewall",
+                "an input chain drops what it does not name; let in all UDP from the targets: TFTP answers from other ports than 69"
+            )
+        } else {
+            findings.add(.ok, "firewall", "no input chain drops by its policy")
+        }
+    }
+
+    // MARK: Figures
+
+    private static func space(at path: FilePath) -> UInt64? {
+        var status = statvfs()
+        guard path.withPlatformString({ statvfs($0, &status) }) == 0 else { return nil }
+        return UInt64(status.f_bavail) * UInt64(status.f_frsize)
+    }
+
+    private static func free(at path: FilePath) -> String { space(at: path).map(Reporter.mebibytes) ?? "unknown" }
+
+    private static func device(of path: FilePath) -> UInt64? {
+        var status = stat()
+        return path.withPlatformString { stat($0, &status) } == 0 ? UInt64(status.st_dev) : nil
+    }
+}
+
+/// One thing that was looked at.
+struct Finding: Encodable, Sendable {
+    enum Level: String, Encodable, Sendable { case ok, note, bad }
+
+    let level: Level
+    let topic: String
+    let text: String
+}
+
+/// What `rpiflash doctor --json` prints; docs/json.md has its fields.
+struct DoctorReport: Encodable {
+    /// Grows when a field changes its meaning or goes.
+    let version = 1
+    let findings: [Finding]
+}
+
+extension [Finding] {
+    fileprivate mutating func add(_ level: Finding.Level, _ topic: String, _ text: String) {
+        append(Finding(level: level, topic: topic, text: text))
+    }
+
+    /// Adds what `look` says of something that is good, or what it throws.
+    fileprivate mutating func check(_ topic: String, _ look: () throws -> String) {
+        do {
+            add(.ok, topic, try look())
+        } catch {
+            add(.bad, topic, "\(error)")
+        }
+    }
+}
