@@ -3,7 +3,7 @@ internal import FlashPlan
 internal import SystemPackage
 
 /// Puts what a target fetches into its folder.
-protocol Staging: ~Copyable {
+protocol Staging: Sendable {
     associatedtype Plan: Assignment
 
     /// Stages everything, the file that the target asks for first last.
@@ -19,7 +19,7 @@ protocol Staging: ~Copyable {
 }
 
 /// An image in parts: copies of it.
-struct PartsStaging: ~Copyable, Staging {
+struct PartsStaging: Staging {
     let image: ImageFile
     let plan: PartsPlan
 
