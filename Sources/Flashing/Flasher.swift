@@ -110,7 +110,11 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     private func deliver(_ staging: some Staging, _ ready: ReadyFlash) async throws -> FlashResult {
         let request = ready.request
         var folder = try makeFolder(request)
-        defer { folder.remove() }
+        defer {
+            folder.remove()
+            // Its lock is given back when nothing of the job is left.
+            withExtendedLifetime(ready) {}
+        }
         let result: FlashResult
         switch try await claim(request) {
         case .own(let server):
@@ -150,8 +154,6 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
                 folder.clean()
             }
         }
-        // Given back when nothing of the job is left.
-        withExtendedLifetime(ready) {}
         return result
     }
 
@@ -167,16 +169,15 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     /// Checks that the target's folder can be served and takes what it uploads, and leaves nothing of that.
     func rehearse(_ ready: ReadyFlash) async throws {
         var folder = try makeFolder(ready.request)
-        defer { folder.remove() }
-        guard !folder.hasForeignPlan else {
-            throw FlashError.server(
-                "\(folder.path)/\(ChunkPlan.scriptName) is there, and not rpiflash's: remove it")
+        defer {
+            folder.remove()
+            withExtendedLifetime(ready) {}
         }
+        if case .plan = ready.staging { try ChunkStaging.checkNoForeignPlan(in: folder) }
         switch try await claim(ready.request) {
         case .own(let server): await server.stop()
         case .foreign(let server): try await probe(server, folder, root: ready.request.root)
         }
-        withExtendedLifetime(ready) {}
     }
 
     /// Checks everything but what serves.

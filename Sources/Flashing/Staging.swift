@@ -54,9 +54,7 @@ struct ChunkStaging: Staging {
     func stage(
         in folder: borrowing TargetFolder, byOwnServer: Bool, report: @Sendable (FlashProgress) -> Void
     ) async throws -> (ChunkPlan, JobFiles) {
-        guard !folder.hasForeignPlan else {
-            throw FlashError.server("\(folder.path)/\(ChunkPlan.scriptName) is there, and not rpiflash's: remove it")
-        }
+        try Self.checkNoForeignPlan(in: folder)
         try folder.markPlan()
         var files = JobFiles(folder: folder.name, names: [ChunkPlan.scriptName], entry: ChunkPlan.scriptName)
         var names: [String: String] = [:]
@@ -94,6 +92,13 @@ struct ChunkStaging: Staging {
         }
         try folder.publish(script, as: ChunkPlan.scriptName)
         return (plan, files)
+    }
+
+    /// A plan of someone else is never touched.
+    static func checkNoForeignPlan(in folder: borrowing TargetFolder) throws(FlashError) {
+        guard !folder.hasForeignPlan else {
+            throw .server("\(folder.path)/\(ChunkPlan.scriptName) is there, and not rpiflash's: remove it")
+        }
     }
 
     private func link(_ file: String, _ name: String, _ folder: borrowing TargetFolder) throws {

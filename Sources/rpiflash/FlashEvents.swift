@@ -164,13 +164,17 @@ func jsonLine(_ value: some Encodable) -> String {
 final class EventWriter: Sendable {
     private let begin = ContinuousClock.now
     private let queue = DispatchQueue(label: "events")
+    private let order = Mutex(())
 
     func write(_ event: FlashEvent) {
         var event = event
-        event.time = FlashEvent.seconds(ContinuousClock.now - begin)
-        let line = jsonLine(event) + "\n"
-        // A reader that went away is no reason to stop half-way.
-        queue.async { _ = try? FileDescriptor.standardOutput.writeAll(line.utf8) }
+        // Several flashes write: what is later in time comes later.
+        order.withLock { _ in
+            event.time = FlashEvent.seconds(ContinuousClock.now - begin)
+            let line = jsonLine(event) + "\n"
+            // A reader that went away is no reason to stop half-way.
+            queue.async { _ = try? FileDescriptor.standardOutput.writeAll(line.utf8) }
+        }
     }
 
     /// Returns when everything is written.

@@ -141,6 +141,57 @@ struct SeveralTests {
         #expect(place.resets == 2)
     }
 
+    // MARK: A terminal
+
+    /// What a terminal with room enough shows in the end, and whether it was ever told to go up.
+    private static func screen(_ output: String) -> (lines: [String], wentUp: Bool) {
+        var lines: [[Character]] = [[]]
+        var (row, column, wentUp) = (0, 0, false)
+        // A CR and a LF together would be one character.
+        var rest = Substring(output.replacing("\r\n", with: "\u{b}"))
+        while let next = rest.first {
+            if let match = rest.prefixMatch(of: /\x1b\[(\d*)([A-Za-z])/) {
+                switch match.2 {
+                case "A": (row, wentUp) = (row - (Int(match.1) ?? 1), true)
+                case "K": lines[row].removeSubrange(min(column, lines[row].count)...)
+                case "J":
+                    lines[row].removeSubrange(min(column, lines[row].count)...)
+                    lines.removeSubrange((row + 1)...)
+                default: Issue.record("\(match.0.debugDescription)")
+                }
+                rest = rest[match.range.upperBound...]
+                continue
+            }
+            rest = rest.dropFirst()
+            switch next {
+            case "\r": column = 0
+            case "\n", "\u{b}":
+                (row, column) = (row + 1, 0)
+                if row == lines.count { lines.append([]) }
+            default:
+                while lines[row].count <= column { lines[row].append(" ") }
+                lines[row][column] = next
+                column += 1
+            }
+        }
+        return (lines.map { String($0) }, wentUp)
+    }
+
+    @Test func `on a terminal each target has a line that is redrawn below the log, and is gone in the end`()
+        async throws
+    {
+        let place = try await Self.place("flash")
+        let result = try await place.run(
+            "script -qec \"$FLASH --no-wait --tag rack-2 --tag camera $IMG\" /dev/null </dev/null", exits: 0)
+        #expect(result.stdout.contains("dog: chunk ") && result.stdout.contains("elk: chunk "), result.all)
+        let (lines, wentUp) = Self.screen(result.stdout)
+        #expect(wentUp, result.all)
+        let log = lines.prefix { !$0.hasPrefix("NAME ") }
+        #expect(log.allSatisfy { $0.hasPrefix("rpiflash: ") }, "\(lines)")
+        #expect(log.contains("rpiflash: dog: the target asks for its image"), "\(lines)")
+        #expect(lines.dropFirst(log.count).count == 6 && lines.suffix(2) == ["3 of 3 proven", ""], "\(lines)")
+    }
+
     // MARK: Law 6
 
     @Test(
@@ -161,6 +212,29 @@ struct SeveralTests {
         let result = try await place.run("$FLASH --no-wait $IMG \(arguments)", exits: status)
         #expect(place.stable(result.errorLines.last ?? "") == "rpiflash: \(message)", result.all)
         #expect(result.stdout == "" && place.resets == 0, result.all)
+    }
+
+    @Test func `law 6 - a plan of someone else in one target's folder refuses all, and stays`() async throws {
+        let place = try await Self.place("")
+        let result = try await place.run(
+            """
+            mkdir $TFTP/\(Self.macs[2]); touch $TFTP/\(Self.macs[2])/flash.scr
+            status=0; $FLASH --no-wait --all $IMG || status=$?
+            rm $TFTP/\(Self.macs[2])/flash.scr; rmdir $TFTP/*
+            exit $status
+            """, exits: 9)
+        #expect(
+            place.stable(result.errorLines.last ?? "")
+                == "rpiflash: D/tftp/\(Self.macs[2])/flash.scr is there, and not rpiflash's: remove it", result.all)
+        #expect(place.resets == 0)
+    }
+
+    @Test func `targets lists tags where there are any`() async throws {
+        let place = try await Self.place("")
+        let result = try await place.run("$RPIFLASH targets --inventory $D/targets.csv", exits: 0)
+        let lines = result.stdout.split(separator: "\n")
+        #expect(lines.first?.contains("  RESET  TAGS           COMMAND") == true, result.all)
+        #expect(lines.contains { $0.contains("  here   camera rack-2  env MAC=") }, result.all)
     }
 
     @Test func `law 6 - a target that another flash has refuses all, and that one goes on`() async throws {

@@ -167,15 +167,8 @@ import Testing
             }
             _ = consume lock
         }
-        try write([1], to: bench.world.root.appending("foreign"))
-        let folder = bench.world.root.appending("\(bench.targets[2].mac)")
-        try FileManager.default.createDirectory(atPath: folder.string, withIntermediateDirectories: true)
-        try write([1], to: folder.appending("flash.scr"))
-        await #expect(throws: FlashError.server("\(folder)/flash.scr is there, and not rpiflash's: remove it")) {
-            try await bench.run()
-        }
         #expect(bench.resets == [])
-        #expect(try names(in: bench.world.root) == ["\(bench.targets[2].mac)", "foreign"])
+        #expect(try names(in: bench.world.root) == [])
     }
 
     @Test func `law 5 - cancellation ends all of them, and what they staged is removed`() async throws {
