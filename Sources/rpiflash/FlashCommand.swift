@@ -14,7 +14,7 @@ struct FlashCommand: AsyncParsableCommand {
         abstract: "Put an image on a target's card, or on many, and prove it.",
         usage: """
             rpiflash flash [<options>] <image> <target> ...
-                   rpiflash flash [<options>] <image> --all | --tag <tag>
+            rpiflash flash [<options>] <image> --all | --tag <tag>
             """,
         discussion: """
             Checks everything, prepares the image (once, for all targets), stages it under the TFTP root, resets the \
