@@ -44,6 +44,53 @@ public func findTarget(
     }
 }
 
+/// Which targets are meant.
+public enum TargetSelection: Hashable, Sendable {
+    /// These, by name, IP address or MAC address.
+    case named([String])
+    /// Those that have one of these tags.
+    case tagged([String])
+    /// All of this host.
+    case all
+}
+
+/// Finds several targets that this host resets, each once. One that is named must be this host's; of the others those
+/// of other hosts are left out.
+///
+/// - Parameter hostNames: this host's own names and addresses.
+/// - Returns: at least one target, and how many others belong to other hosts.
+/// - Throws: ``FlashError/target(_:)``.
+public func selectTargets(
+    _ selection: TargetSelection, in inventory: Inventory, hostNames: Set<String>
+) throws(FlashError) -> (targets: [Target], elsewhere: Int) {
+    let found: [Target]
+    switch selection {
+    case .named(let names):
+        var targets: [Target] = []
+        for name in names {
+            let target = try findTarget(name, in: inventory, hostNames: hostNames)
+            if !targets.contains(target) { targets.append(target) }
+        }
+        return (targets, 0)
+    case .tagged(let tags):
+        do throws(TargetError) {
+            found = try inventory.targets(tagged: tags)
+        } catch {
+            throw .target(error.description)
+        }
+    case .all: found = inventory.targets
+    }
+    let targets = found.filter { target in (try? target.checkServed(by: hostNames)) != nil }
+    guard let other = found.first else { throw .target("\(inventory.file) has no targets") }
+    guard !targets.isEmpty else {
+        let one = found.count == 1
+        throw .target(
+            "\(one ? "the target belongs" : "all \(found.count) targets belong") to other servers, "
+                + "\(other.displayName) to '\(other.server)'; run rpiflash there")
+    }
+    return (targets, found.count - targets.count)
+}
+
 /// Reads the layout of the card that targets have.
 ///
 /// - Parameter path: the file; nil: the first of ``defaultCards`` that is there, else the defaults of card.yaml.

@@ -66,6 +66,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     private let ports: FlashPorts
     private let clock: C
     private let start: C.Instant
+    private let beforeReset: @Sendable () async throws -> Void
     private let report: @Sendable (FlashProgress) -> Void
 
     /// How often events are looked at.
@@ -74,10 +75,15 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     /// - Parameters:
     ///   - ports: what it needs of the world.
     ///   - clock: for every time that is measured or waited.
+    ///   - beforeReset: waited for before each reset.
     ///   - report: told what happens.
-    public init(ports: FlashPorts, clock: C, report: @escaping @Sendable (FlashProgress) -> Void) {
+    public init(
+        ports: FlashPorts, clock: C, beforeReset: @escaping @Sendable () async throws -> Void = {},
+        report: @escaping @Sendable (FlashProgress) -> Void
+    ) {
         self.ports = ports
         self.clock = clock
+        self.beforeReset = beforeReset
         self.report = report
         start = clock.now
     }
@@ -89,21 +95,26 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     /// - Throws: ``FlashError``; `CancellationError` only where the task was cancelled. Either way everything that was
     ///   staged is removed and RESET is released.
     public func run(_ request: FlashRequest) async throws -> FlashResult {
-        switch request.delivery {
-        case .parts(let partSize): try await deliver(try partsStaging(request, partSize), request)
-        case .plan(let mode): try await deliver(try await chunkStaging(request, mode), request)
+        let staging = try await staging(for: request)
+        return try await run(ReadyFlash(request: request, staging: staging, lock: try HeldLock(request)))
+    }
+
+    /// Flashes what was checked before.
+    func run(_ ready: ReadyFlash) async throws -> FlashResult {
+        switch ready.staging {
+        case .parts(let staging): try await deliver(staging, ready)
+        case .plan(let staging): try await deliver(staging, ready)
         }
     }
 
-    private func deliver(_ staging: borrowing some Staging & ~Copyable, _ request: FlashRequest) async throws
-        -> FlashResult
-    {
-        let lock = try FolderLock(root: request.root, target: request.target)
-        var folder = try TargetFolder(root: request.root, target: request.target)
-        defer { folder.remove() }
-        // Its lock was free, so whatever lies here was left by a job that was killed.
-        if folder.clean() > 0 { report(.note("removed what an earlier job left in \(folder.path)")) }
-
+    private func deliver(_ staging: some Staging, _ ready: ReadyFlash) async throws -> FlashResult {
+        let request = ready.request
+        var folder = try makeFolder(request)
+        defer {
+            folder.remove()
+            // Its lock is given back when nothing of the job is left.
+            withExtendedLifetime(ready) {}
+        }
         let result: FlashResult
         switch try await claim(request) {
         case .own(let server):
@@ -143,13 +154,43 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
                 folder.clean()
             }
         }
-        _ = consume lock
         return result
+    }
+
+    private func makeFolder(_ request: FlashRequest) throws(FlashError) -> TargetFolder {
+        var folder = try TargetFolder(root: request.root, target: request.target)
+        // Its lock was free, so whatever lies here was left by a job that was killed.
+        if folder.clean() > 0 { report(.note("removed what an earlier job left in \(folder.path)")) }
+        return folder
     }
 
     // MARK: Before the target is touched
 
-    private func partsStaging(_ request: FlashRequest, _ partSize: ByteCount) throws -> PartsStaging {
+    /// Checks that the target's folder can be served and takes what it uploads, and leaves nothing of that.
+    func rehearse(_ ready: ReadyFlash) async throws {
+        var folder = try makeFolder(ready.request)
+        defer {
+            folder.remove()
+            withExtendedLifetime(ready) {}
+        }
+        if case .plan = ready.staging { try ChunkStaging.checkNoForeignPlan(in: folder) }
+        switch try await claim(ready.request) {
+        case .own(let server): await server.stop()
+        case .foreign(let server): try await probe(server, folder, root: ready.request.root)
+        }
+    }
+
+    /// Checks everything but what serves.
+    ///
+    /// - Parameter copies: how many targets' parts are in the TFTP root at the same time.
+    func staging(for request: FlashRequest, copies: Int = 1) async throws -> ReadyFlash.Content {
+        switch request.delivery {
+        case .parts(let partSize): .parts(try partsStaging(request, partSize, copies))
+        case .plan(let mode): .plan(try await chunkStaging(request, mode))
+        }
+    }
+
+    private func partsStaging(_ request: FlashRequest, _ partSize: ByteCount, _ copies: Int) throws -> PartsStaging {
         let layout: OSImageLayout
         let plan: PartsPlan
         let before = ImageFile.state(of: request.image)
@@ -172,10 +213,13 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         }
         try checkServer(request)
         let needed = try image.dataBytes(in: 0..<min(layout.size.bytes, plan.totalSectors.byteCount.bytes))
-        if let free = freeBytes(at: request.root), free < needed {
+        if let free = freeBytes(at: request.root), free / UInt64(copies) < needed {
             throw FlashError.server(
-                "TFTP root \(request.root) has \(free) bytes free, the image takes \(needed) bytes; "
-                    + "free some space or use another --tftp-root")
+                copies == 1
+                    ? "TFTP root \(request.root) has \(free) bytes free, the image takes \(needed) bytes; "
+                        + "free some space or use another --tftp-root"
+                    : "TFTP root \(request.root) has \(free) bytes free, the image takes \(needed) bytes "
+                        + "for each of \(copies) targets; free some space, use another --tftp-root or fewer --jobs")
         }
         return PartsStaging(image: image, plan: plan)
     }
@@ -193,7 +237,8 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         return ChunkStaging(image: image, mode: mode, render: ports.renderPlan)
     }
 
-    private func checkServer(_ request: FlashRequest) throws {
+    /// What is quick to check: the TFTP root and the RESET line.
+    func checkServer(_ request: FlashRequest) throws {
         try checkRoot(request.root)
         do {
             try ports.checkReset(request.target)
@@ -273,6 +318,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         guard let first = attempts.first else {
             throw FlashError.server("target \(target.displayName) has neither a gpio nor a reset_command")
         }
+        try await beforeReset()
         let events = try serve()
         report(.resetting(target: target.displayName, method: first, attempt: 1))
         try await reset(target, first)
@@ -331,6 +377,10 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
                     throw FlashError.neverAsked(
                         target: target.displayName, within: follower.requestTimeout, tried: attempts)
                 }
+                try await beforeReset()
+                // It may have asked while others were reset.
+                for event in events.take() { follow(event, &follower, since: start) }
+                guard follower.isOverdue(at: now) else { continue }
                 report(
                     .warning(
                         "target \(target.displayName) did not ask for its image within \(follower.requestTimeout.text); "

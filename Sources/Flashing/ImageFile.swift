@@ -4,7 +4,7 @@ internal import Glibc
 internal import SystemPackage
 
 /// The user's image, open for reading only (law 4).
-struct ImageFile: ~Copyable {
+final class ImageFile: Sendable {
     private let path: FilePath
     private let descriptor: Int32
     private let before: State

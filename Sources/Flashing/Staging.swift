@@ -3,7 +3,7 @@ internal import FlashPlan
 internal import SystemPackage
 
 /// Puts what a target fetches into its folder.
-protocol Staging: ~Copyable {
+protocol Staging: Sendable {
     associatedtype Plan: Assignment
 
     /// Stages everything, the file that the target asks for first last.
@@ -19,7 +19,7 @@ protocol Staging: ~Copyable {
 }
 
 /// An image in parts: copies of it.
-struct PartsStaging: ~Copyable, Staging {
+struct PartsStaging: Staging {
     let image: ImageFile
     let plan: PartsPlan
 
@@ -54,9 +54,7 @@ struct ChunkStaging: Staging {
     func stage(
         in folder: borrowing TargetFolder, byOwnServer: Bool, report: @Sendable (FlashProgress) -> Void
     ) async throws -> (ChunkPlan, JobFiles) {
-        guard !folder.hasForeignPlan else {
-            throw FlashError.server("\(folder.path)/\(ChunkPlan.scriptName) is there, and not rpiflash's: remove it")
-        }
+        try Self.checkNoForeignPlan(in: folder)
         try folder.markPlan()
         var files = JobFiles(folder: folder.name, names: [ChunkPlan.scriptName], entry: ChunkPlan.scriptName)
         var names: [String: String] = [:]
@@ -94,6 +92,13 @@ struct ChunkStaging: Staging {
         }
         try folder.publish(script, as: ChunkPlan.scriptName)
         return (plan, files)
+    }
+
+    /// A plan of someone else is never touched.
+    static func checkNoForeignPlan(in folder: borrowing TargetFolder) throws(FlashError) {
+        guard !folder.hasForeignPlan else {
+            throw .server("\(folder.path)/\(ChunkPlan.scriptName) is there, and not rpiflash's: remove it")
+        }
     }
 
     private func link(_ file: String, _ name: String, _ folder: borrowing TargetFolder) throws {

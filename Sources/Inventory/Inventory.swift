@@ -1,7 +1,7 @@
 /// The targets of a bench, read from a CSV file.
 ///
 /// The first record is the header `mac,ip,server,gpio`, in any order, with the optional columns `name`,
-/// `reset_hold_ms` and `reset_command`. Fields are as in RFC 4180; blanks around a field without quotes are dropped.
+/// `reset_hold_ms`, `reset_command` and `tags`. Fields are as in RFC 4180; blanks around a field without quotes are dropped.
 /// Empty lines and lines that start with `#` are skipped. A UTF-8 byte order mark and CR LF are taken.
 public struct Inventory: Sendable {
     /// The file's name, for messages.
@@ -20,6 +20,7 @@ public struct Inventory: Sendable {
         case mac, ip, server, gpio, name
         case resetHold = "reset_hold_ms"
         case resetCommand = "reset_command"
+        case tags
 
         static let required: [Column] = [.mac, .ip, .server, .gpio]
     }
@@ -52,7 +53,28 @@ public struct Inventory: Sendable {
     }
 }
 
+extension Inventory {
+    /// Every tag that a target has, in alphabetical order.
+    public var tags: [String] { Set(targets.flatMap(\.tags)).sorted() }
+
+    /// The targets that have at least one of these tags, in the file's order. Upper and lower case are the same.
+    ///
+    /// - Throws: ``TargetError/unknownTag(_:file:tags:)`` for a tag that no target has: it is a typing error.
+    public func targets(tagged tags: [String]) throws(TargetError) -> [Target] {
+        for tag in tags where !targets.contains(where: { $0.has(tag) }) {
+            throw .unknownTag(tag, file: file, tags: self.tags)
+        }
+        return targets.filter { target in tags.contains { target.has($0) } }
+    }
+}
+
 extension Target {
+    /// Whether it has this tag. Upper and lower case are the same.
+    public func has(_ tag: String) -> Bool {
+        let tag = tag.lowercased()
+        return tags.contains { $0.lowercased() == tag }
+    }
+
     /// Checks that this host resets the target.
     ///
     /// - Parameter names: this host's own names and addresses.
@@ -69,6 +91,8 @@ extension Target {
 public enum TargetError: Error, Hashable, Sendable {
     /// No row has this address or name.
     case unknown(String, file: String, names: [String])
+    /// No row has this tag.
+    case unknownTag(String, file: String, tags: [String])
     /// Another host resets it.
     case otherServer(String, server: String)
 }
@@ -78,14 +102,16 @@ extension TargetError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .unknown(let text, let file, let names):
-            "no target \(quoted(text)) in \(file); it has \(Self.list(names))"
+            "no target \(quoted(text)) in \(file); it has \(Self.list(names, none: "no targets"))"
+        case .unknownTag(let text, let file, let tags):
+            "no target in \(file) has the tag \(quoted(text)); it has \(Self.list(tags, none: "no tags"))"
         case .otherServer(let target, let server):
             "target \(target) belongs to the server \(quoted(server)); run rpiflash there"
         }
     }
 
-    private static func list(_ names: [String]) -> String {
-        if names.isEmpty { return "no targets" }
+    private static func list(_ names: [String], none: String) -> String {
+        if names.isEmpty { return none }
         let shown = names.prefix(8).joined(separator: ", ")
         return names.count > 8 ? "\(shown) and \(names.count - 8) more" : shown
     }

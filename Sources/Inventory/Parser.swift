@@ -94,7 +94,7 @@ struct Parser {
             Target(
                 mac: mac, ip: ip, server: server, gpio: row.gpio, name: row.name?.value,
                 resetHoldMilliseconds: row.resetHold ?? Target.defaultResetHoldMilliseconds,
-                resetCommand: row.resetCommand, line: row.line))
+                resetCommand: row.resetCommand, tags: row.tags, line: row.line))
     }
 
     private mutating func noteDuplicates(_ row: Row) {
@@ -140,6 +140,7 @@ private struct Row {
     var name: Placed<String>?
     var resetHold: Int?
     var resetCommand: String?
+    var tags: [String] = []
     var isValid = true
 
     init(line: Int) { self.line = line }
@@ -163,6 +164,7 @@ private struct Row {
             case .name: return takeName(field)
             case .resetHold: return takeHold(field.text)
             case .resetCommand: if !field.text.isEmpty { resetCommand = field.text }
+            case .tags: return takeTags(field.text)
             }
             return nil
         } catch {
@@ -192,6 +194,18 @@ private struct Row {
             return "\(quoted(text)) is no name; must not be an address"
         }
         name = Placed(value: text, column: field.column)
+        return nil
+    }
+
+    private mutating func takeTags(_ text: String) -> String? {
+        for word in text.split(whereSeparator: { $0 == " " || $0 == ";" }) {
+            let isTag = word.utf8.allSatisfy { $0.isLetter || $0.isDigit || "._-".utf8.contains($0) }
+            guard isTag, word.utf8.count <= 63 else {
+                return
+                    "\(quoted(String(word))) is no tag; must be at most 63 letters, digits, '.', '_' or '-', the next one behind a blank or ';'"
+            }
+            if !tags.contains(where: { $0.lowercased() == word.lowercased() }) { tags.append(String(word)) }
+        }
         return nil
     }
 

@@ -14,6 +14,8 @@ public struct Target: Hashable, Sendable {
     public let resetHoldMilliseconds: Int
     /// A shell command that resets it, for instance through a switch that powers it.
     public let resetCommand: String?
+    /// Words that it can be chosen by, each once: letters, digits, `.`, `_` and `-`.
+    public let tags: [String]
     /// The row's line in the file, 1 for the first.
     public let line: Int
 

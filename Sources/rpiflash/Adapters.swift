@@ -17,15 +17,23 @@ private let resetCommandLimit = Duration.seconds(60)
 
 extension FlashPorts {
     /// The real world.
+    ///
+    /// - Parameter share: what the flashes of several targets have in common; nil for one alone.
     static func real(
         listen: ListenOption?, service: FilePath, store: FilePath, relocation: RelocationRequest?,
-        settings: FirstBootSettings?, templates: FilePath
+        settings: FirstBootSettings?, templates: FilePath, share: FlashShare? = nil
     ) -> FlashPorts {
         FlashPorts(
             inspectImage: { try inspectOSImage(at: $0) },
             prepareImage: { image, report in
                 let store = ImageStore(at: store)
-                var prepared = try await prepare(image, relocation, in: store, report: report)
+                var prepared: PreparedImage
+                if let known = await share?.image {
+                    prepared = known
+                } else {
+                    prepared = try await prepare(image, relocation, in: store, report: report)
+                    await share?.keep(prepared)
+                }
                 let record = prepared.manifest.relocation
                 if let obstacle = record?.obstacles.first {
                     throw FlashError.image("\(image): \(obstacle); --as-is flashes it all the same")
@@ -37,7 +45,7 @@ extension FlashPorts {
             renderPlan: { try $0.scriptImage(templates: try planTemplates(in: templates), time: 0) },
             checkReset: { try checkResetLine(of: $0) },
             reset: { try await resetTarget($0, by: $1, hold: nil) },
-            claimServer: { try await claim(root: $0, target: $1, listen: listen, service: service) },
+            claimServer: { try await claim(root: $0, target: $1, listen: listen, service: service, share: share) },
             answers: { try await TCPPort(address: $0.ip.description, port: $1).answers(within: .seconds(2)) })
     }
 }
@@ -152,7 +160,7 @@ extension PreparedImage {
 }
 
 private func claim(
-    root: FilePath, target: Target, listen: ListenOption?, service: FilePath
+    root: FilePath, target: Target, listen: ListenOption?, service: FilePath, share: FlashShare?
 ) async throws -> ClaimedServer {
     // Who says where to serve wants to serve by himself.
     if listen == nil {
@@ -162,7 +170,8 @@ private func claim(
                     throw FlashError.server(
                         "the rpiflash service serves \(client.root), not \(root); give --tftp-root \(client.root)")
                 }
-                return .own(ServiceServing(client: client, socket: service))
+                return .own(
+                    ServiceServing(client: client, socket: service, others: share?.others(than: target) ?? []))
             }
         } catch let error as ServiceError {
             throw FlashError.server(error.description)
@@ -170,7 +179,11 @@ private func claim(
     }
     let listen = listen ?? ListenOption(host: "0.0.0.0", port: 69)
     do throws(TFTPServerError) {
-        return .own(try await Serving(root: root, listen: listen))
+        guard let share else { return .own(try await Serving(root: root, listen: listen)) }
+        return .own(
+            SharedServing(
+                server: try await share.server(root: root, listen: listen), host: listen.host,
+                folder: target.mac.description, others: share.others(than: target)))
     } catch {
         guard case .addressInUse = error else { throw FlashError.server(error.description) }
         // On all addresses: the one that the target sees is the one that counts.
@@ -191,26 +204,84 @@ private struct Serving: OwnServer {
     }
 
     func serve(_ files: JobFiles, to target: Target) throws -> any ServeEvents {
-        var sources = Dictionary(uniqueKeysWithValues: files.names.map { ($0, Job.Source.folder) })
-        if let ranged = files.ranged {
-            let image = try FileDescriptor.open(ranged.path, .readOnly, options: .closeOnExec)
-            defer { try? image.close() }
-            sources[ranged.name] = SharedFile(duplicating: image.rawValue).map { .open($0) }
-        }
-        let events = server.add(
-            Job(
-                folder: files.folder, files: sources, ranged: files.ranged.map { [$0.name] } ?? [], entry: files.entry,
-                address: target.ip.description))
-        return EventQueue(events)
+        EventQueue(server.add(try job(files, target)))
     }
 
     func stop() async { await server.stop() }
+}
+
+private func job(_ files: JobFiles, _ target: Target) throws -> Job {
+    var sources = Dictionary(uniqueKeysWithValues: files.names.map { ($0, Job.Source.folder) })
+    if let ranged = files.ranged {
+        let image = try FileDescriptor.open(ranged.path, .readOnly, options: .closeOnExec)
+        defer { try? image.close() }
+        sources[ranged.name] = SharedFile(duplicating: image.rawValue).map { .open($0) }
+    }
+    return Job(
+        folder: files.folder, files: sources, ranged: files.ranged.map { [$0.name] } ?? [], entry: files.entry,
+        address: target.ip.description)
+}
+
+/// What the flashes of several targets have in common: the image, prepared once, and our own server, bound once.
+actor FlashShare {
+    private let folders: Set<String>
+    /// The prepared image, without the settings of a target.
+    private(set) var image: PreparedImage?
+    private var starting: Task<Result<TFTPServer, TFTPServerError>, Never>?
+
+    init(_ targets: [Target]) { folders = Set(targets.map(\.mac.description)) }
+
+    func keep(_ image: PreparedImage) { self.image = image }
+
+    /// The folders of the other targets.
+    nonisolated func others(than target: Target) -> Set<String> { folders.subtracting([target.mac.description]) }
+
+    /// The server that has the port, started where it is not; it stays until ``close()``.
+    func server(root: FilePath, listen: ListenOption) async throws(TFTPServerError) -> TFTPServer {
+        let task =
+            starting
+            ?? Task {
+                do throws(TFTPServerError) {
+                    return .success(try await TFTPServer.start(root: root.string, host: listen.host, port: listen.port))
+                } catch {
+                    return .failure(error)
+                }
+            }
+        starting = task
+        let result = await task.value
+        // Another program that has the port may be gone when the next one asks.
+        if case .failure = result { starting = nil }
+        return try result.get()
+    }
+
+    /// Frees the port.
+    func close() async {
+        if case .success(let server)? = await starting?.value { await server.stop() }
+        starting = nil
+    }
+}
+
+/// Our own server, for one of several targets.
+private struct SharedServing: OwnServer {
+    let server: TFTPServer
+    let host: String
+    let folder: String
+    let others: Set<String>
+
+    var address: String { "\(host):\(server.port)" }
+
+    func serve(_ files: JobFiles, to target: Target) throws -> any ServeEvents {
+        EventQueue(server.add(try job(files, target)), others: others)
+    }
+
+    func stop() async { server.remove(folder: folder) }
 }
 
 /// The service that runs on this host.
 private struct ServiceServing: OwnServer {
     let client: ServiceClient
     let socket: FilePath
+    let others: Set<String>
 
     var address: String { "the rpiflash service (\(socket))" }
 
@@ -220,7 +291,7 @@ private struct ServiceServing: OwnServer {
         let events = try client.register(
             folder: files.folder, files: files.names, entry: files.entry, image: files.ranged?.name, imageFile: image,
             address: target.ip.description)
-        return EventQueue(events, lost: "the rpiflash service ended; see its log")
+        return EventQueue(events, lost: "the rpiflash service ended; see its log", others: others)
     }
 
     func stop() async { client.close() }
@@ -229,9 +300,13 @@ private struct ServiceServing: OwnServer {
 /// Holds events until they are asked for.
 private final class EventQueue: ServeEvents {
     private let events = Mutex<[ServeEvent]>([])
+    private let others: Set<String>
 
-    /// - Parameter lost: what the end of the events means where nobody here brought it about; nil where only we do.
-    init(_ stream: AsyncStream<ServerEvent>, lost: String? = nil) {
+    /// - Parameters:
+    ///   - lost: what the end of the events means where nobody here brought it about; nil where only we do.
+    ///   - others: folders of other targets of this run: what is refused of them says nothing of this one.
+    init(_ stream: AsyncStream<ServerEvent>, lost: String? = nil, others: Set<String> = []) {
+        self.others = others
         Task {
             for await event in stream { add(event) }
             if let lost { events.withLock { $0.append(.lost(lost)) } }
@@ -248,6 +323,7 @@ private final class EventQueue: ServeEvents {
                 .completed(file: file, packets: sent, repeated: repeated, window: window)
             case .interrupted(let file, let reason): .interrupted(file: file, reason: reason)
             case .uploaded(let name, let content): .uploaded(name: name, content: content)
+            case .refused(let path, _, _) where others.contains { path.contains($0) }: nil
             // A target asks for a plan first; that there is none is no news.
             case .refused(let path, _, _) where path.hasSuffix("/flash.scr"): .activity
             case .refused(let path, let address, let reason): .refused("refused \(address) the file \(path): \(reason)")

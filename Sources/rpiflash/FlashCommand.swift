@@ -11,15 +11,25 @@ import TFTPService
 struct FlashCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "flash",
-        abstract: "Put an image on a target's card and prove it.",
+        abstract: "Put an image on a target's card, or on many, and prove it.",
+        usage: """
+            rpiflash flash [<options>] <image> <target> ...
+            rpiflash flash [<options>] <image> --all | --tag <tag>
+            """,
         discussion: """
             Checks everything, prepares the image (once, for all targets), stages it under the TFTP root, resets the \
             target, serves, takes its report, compares, waits until the target answers, and cleans up. The image is only \
             read: /etc/fstab and cmdline.txt are changed for the card in what is sent (rpiflash plan says what). Only what is in use and differs from the card is sent and written. The rpiflash service serves if it \
             runs, else another TFTP server that has the port (tftpd-hpa, atftpd), else rpiflash itself.
 
+            Several targets are all checked before the first is reset: what is wrong with one refuses them all. From there on \
+            each ends by itself. --jobs, --canary and --stagger say how they are flashed; a table has how each ended, and \
+            the exit status is the worst, which is the highest number.
+
             EXAMPLES
               rpiflash flash raspios.img.xz pi-left
+              rpiflash flash raspios.img.xz pi-left pi-right
+              rpiflash flash raspios.img.xz --tag camera --canary --jobs 4
               rpiflash flash raspios.img.xz pi-left --customize bench.yaml
               rpiflash flash raspios.img pi-left --verify-only --no-wait
               rpiflash flash raspios.img 192.168.1.20 --protocol parts --part-size 256MiB
@@ -31,7 +41,9 @@ struct FlashCommand: AsyncParsableCommand {
     @Argument(help: "The OS image, raw or compressed (xz, gz, zst, bz2, zip).")
     var image: String
 
-    @OptionGroup var target: TargetOptions
+    @OptionGroup var target: TargetsOptions
+
+    @OptionGroup var several: SeveralOptions
 
     @Option(
         help: ArgumentHelp(
@@ -139,14 +151,11 @@ struct FlashCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
+        guard target.isOne else { return try await flashSeveral() }
         guard json else { return try await flash() }
         let events = EventWriter()
-        var start = FlashEvent(.start)
-        start.version = FlashEvent.version
-        start.image = image
-        start.target = target.target
-        start.flashProtocol = protocolName.rawValue
-        start.mode = protocolName == .plan ? mode.rawValue : nil
+        var start = start
+        start.target = target.targets[0]
         events.write(start)
         let reporter = EventReporter(events)
         do {
@@ -157,6 +166,68 @@ struct FlashCommand: AsyncParsableCommand {
             events.end(proven: proven?.0, flashTime: proven?.elapsed, upAfter: nil, error: error)
             throw error
         }
+    }
+
+    /// The first event, without the target.
+    private var start: FlashEvent {
+        var start = FlashEvent(.start)
+        start.version = FlashEvent.version
+        start.image = image
+        start.flashProtocol = protocolName.rawValue
+        start.mode = protocolName == .plan ? mode.rawValue : nil
+        return start
+    }
+
+    private func flashSeveral() async throws {
+        let reporter = BenchReporter(json: json)
+        let endings: [TargetEnding]
+        do {
+            let (rows, elsewhere) = try target.select()
+            reporter.start(start, rows)
+            if elsewhere > 0 {
+                reporter.report(
+                    nil, .progress(.note("\(elsewhere) target\(elsewhere == 1 ? "" : "s") of other servers left out")))
+            }
+            endings = try await flash(rows, reporter)
+        } catch {
+            reporter.refuse(start, error)
+            throw error
+        }
+        try reporter.finish(endings)
+    }
+
+    private func flash(_ rows: [Target], _ reporter: BenchReporter) async throws -> [TargetEnding] {
+        let card = try loadCard(card.map { FilePath($0) })
+        var settings: [Target: FirstBootSettings] = [:]
+        if let customize {
+            for row in rows { settings[row] = try FirstBootSettings(FilePath(customize), for: row) }
+        }
+        let share = FlashShare(rows)
+        let relocation = relocation.request
+        let bench = Bench(options: several.options, clock: ContinuousClock()) {
+            [listen, service, store, settings, templates] row in
+            .real(
+                listen: listen, service: FilePath(service), store: store.path, relocation: relocation,
+                settings: settings[row], templates: FilePath(templates), share: share)
+        } report: {
+            reporter.report($0, $1)
+        }
+        let result: [TargetEnding]
+        do {
+            result = try await bench.run(rows.map { request($0, card) })
+        } catch {
+            await share.close()
+            throw error
+        }
+        await share.close()
+        return result
+    }
+
+    private func request(_ row: Target, _ card: CardLayout) -> FlashRequest {
+        FlashRequest(
+            image: FilePath(image), target: row, card: card, root: FilePath(tftpRoot), delivery: delivery,
+            requestTimeout: requestTimeout.duration, outcomeTimeout: outcomeTimeout?.duration,
+            waitPort: noWait ? nil : waitPort, waitTimeout: waitTimeout.duration)
     }
 
     private func flash() async throws {
@@ -187,11 +258,7 @@ struct FlashCommand: AsyncParsableCommand {
     private func flash(
         _ row: Target, report: @escaping @Sendable (FlashProgress) -> Void
     ) async throws -> FlashResult {
-        let request = FlashRequest(
-            image: FilePath(image), target: row, card: try loadCard(card.map { FilePath($0) }),
-            root: FilePath(tftpRoot), delivery: delivery, requestTimeout: requestTimeout.duration,
-            outcomeTimeout: outcomeTimeout?.duration, waitPort: noWait ? nil : waitPort,
-            waitTimeout: waitTimeout.duration)
+        let request = request(row, try loadCard(card.map { FilePath($0) }))
         let settings = try customize.map { try FirstBootSettings(FilePath($0), for: row) }
         let reporter = Reporter(target: row.displayName)
         let flasher = Flasher(

@@ -13,14 +13,17 @@ struct FlashEvent: Encodable {
 
     enum Kind: String, Encodable, CaseIterable {
         case start, target, note, warning, unpacking, preparing, staging, serving, reset, asked, chunk, part, file
-        case proven, waiting, result
+        case proven, waiting, result, summary
     }
 
     enum CodingKeys: String, CodingKey, CaseIterable {
         case event, time, version, image, target, name, mac, ip, text, bytes, total, server, attempt, method, number
         case count, rate, packets, repeated, window, written, loaded, retries, port, status, error
         case flashProtocol = "protocol"
-        case mode
+        case mode, targets
+        case provenCount = "proven_count"
+        case failedCount = "failed_count"
+        case notStartedCount = "not_started_count"
         case isOwn = "own"
         case secondsLeft = "seconds_left"
         case isProven = "proven"
@@ -37,6 +40,7 @@ struct FlashEvent: Encodable {
     var flashProtocol: String?
     var mode: String?
     var target: String?
+    var targets: [String]?
     var name: String?
     var mac: String?
     var ip: String?
@@ -65,6 +69,9 @@ struct FlashEvent: Encodable {
     var error: String?
     var flashSeconds: Double?
     var upSeconds: Double?
+    var provenCount: UInt64?
+    var failedCount: UInt64?
+    var notStartedCount: UInt64?
 
     init(_ event: Kind) { self.event = event }
 }
@@ -157,13 +164,17 @@ func jsonLine(_ value: some Encodable) -> String {
 final class EventWriter: Sendable {
     private let begin = ContinuousClock.now
     private let queue = DispatchQueue(label: "events")
+    private let order = Mutex(())
 
     func write(_ event: FlashEvent) {
         var event = event
-        event.time = FlashEvent.seconds(ContinuousClock.now - begin)
-        let line = jsonLine(event) + "\n"
-        // A reader that went away is no reason to stop half-way.
-        queue.async { _ = try? FileDescriptor.standardOutput.writeAll(line.utf8) }
+        // Several flashes write: what is later in time comes later.
+        order.withLock { _ in
+            event.time = FlashEvent.seconds(ContinuousClock.now - begin)
+            let line = jsonLine(event) + "\n"
+            // A reader that went away is no reason to stop half-way.
+            queue.async { _ = try? FileDescriptor.standardOutput.writeAll(line.utf8) }
+        }
     }
 
     /// Returns when everything is written.
@@ -177,6 +188,12 @@ final class EventWriter: Sendable {
     ///   - upAfter: from that until it was up.
     ///   - error: what ended the flash; nil where it is proven.
     func end(proven: Proven?, flashTime: Duration?, upAfter: Duration?, error: (any Error)?) {
+        write(result(proven: proven, flashTime: flashTime, upAfter: upAfter, error: error))
+        finish()
+    }
+
+    /// How a target's flash ended, with the parameters of ``end(proven:flashTime:upAfter:error:)``.
+    func result(proven: Proven?, flashTime: Duration?, upAfter: Duration?, error: (any Error)?) -> FlashEvent {
         var result = FlashEvent(.result)
         result.isProven = proven != nil
         if let proven { result.add(proven) }
@@ -187,8 +204,7 @@ final class EventWriter: Sendable {
             let end = RPiFlash.ending(error)
             (result.status, result.error) = (end.status, end.text)
         }
-        write(result)
-        finish()
+        return result
     }
 }
 
@@ -203,9 +219,14 @@ final class EventReporter: Sendable {
     }
 
     private let writer: EventWriter
+    private let target: String?
     private let state = Mutex(State())
 
-    init(_ writer: EventWriter) { self.writer = writer }
+    /// - Parameter target: its name where it is one of several.
+    init(_ writer: EventWriter, target: String? = nil) {
+        self.writer = writer
+        self.target = target
+    }
 
     /// What the target has proven so far.
     var proven: (Proven, elapsed: Duration)? { state.withLock { $0.proven } }
@@ -219,7 +240,8 @@ final class EventReporter: Sendable {
             case .proven(let proven, let elapsed): state.proven = (proven, elapsed)
             default: break
             }
-            let event = FlashEvent(progress, rate: rate)
+            var event = FlashEvent(progress, rate: rate)
+            event.target = target
             let isStep = event.total != nil || event.event == .waiting
             let now = ContinuousClock.now
             let isLast = event.total != nil && event.bytes == event.total

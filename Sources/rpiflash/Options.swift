@@ -25,6 +25,69 @@ struct TargetOptions: ParsableArguments {
     }
 }
 
+/// Which targets, out of which inventory.
+struct TargetsOptions: ParsableArguments {
+    @Argument(help: ArgumentHelp("The targets: names, IP addresses or MAC addresses.", valueName: "target"))
+    var targets: [String] = []
+
+    @Flag(help: "All targets of this host.")
+    var all = false
+
+    @Option(
+        name: .customLong("tag"),
+        help: ArgumentHelp(
+            "All targets of this host that have this tag; several times: any of these tags.", valueName: "tag"))
+    var tags: [String] = []
+
+    @Option(help: TargetOptions.inventoryHelp)
+    var inventory: String?
+
+    /// One target by name: it has messages and events of its own.
+    var isOne: Bool { targets.count == 1 }
+
+    func validate() throws {
+        switch (targets.isEmpty, all, tags.isEmpty) {
+        case (true, false, true):
+            throw ValidationError("Missing expected argument '<target>'; name targets, or give --all or --tag")
+        case (false, false, true), (true, true, true), (true, false, false): return
+        default: throw ValidationError("named targets, --all and --tag exclude each other")
+        }
+    }
+
+    /// The only target's row; refused where another host resets it.
+    func find() throws -> Target {
+        try findTarget(targets[0], in: try loadInventory(inventory.map { FilePath($0) }), hostNames: ownHostNames())
+    }
+
+    /// The rows, each once, and how many others belong to other hosts.
+    func select() throws -> (targets: [Target], elsewhere: Int) {
+        try selectTargets(
+            all ? .all : tags.isEmpty ? .named(targets) : .tagged(tags),
+            in: try loadInventory(inventory.map { FilePath($0) }), hostNames: ownHostNames())
+    }
+}
+
+/// How several targets are flashed.
+struct SeveralOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("How many targets are flashed at the same time, 1 to 64.", valueName: "n"))
+    var jobs = 8
+
+    @Flag(help: "Flash the first target alone, and the others only when it is proven and up.")
+    var canary = false
+
+    @Option(
+        help: ArgumentHelp(
+            "How long after the beginning of one reset the next may begin, so that not all draw their peak at once.",
+            valueName: "time"))
+    var stagger = TimeOption(.milliseconds(500))
+
+    func validate() throws {
+        guard (1...64).contains(jobs) else { throw ValidationError("--jobs is \(jobs); must be 1 to 64") }
+    }
+
+    var options: BenchOptions { BenchOptions(jobs: jobs, canary: canary, stagger: stagger.duration) }
+}
+
 /// Where prepared images are.
 struct StoreOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The folder of prepared images.", valueName: "folder"))

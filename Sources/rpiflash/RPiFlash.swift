@@ -16,6 +16,7 @@ struct RPiFlash: AsyncParsableCommand {
               rpiflash doctor
               rpiflash targets
               rpiflash flash raspios.img.xz pi-left
+              rpiflash flash raspios.img.xz --tag camera --canary
               rpiflash flash raspios.img 192.168.1.20 --wait-port 80 --tftp-root /srv/tftp
               rpiflash plan raspios.img.xz
               rpiflash images
@@ -44,6 +45,7 @@ struct RPiFlash: AsyncParsableCommand {
           9    trouble on this server: port, disk, lock, GPIO, reset command
           64   wrong usage
           130  interrupted; cleaned up, RESET released
+        Of several targets the worst counts, which is the highest number.
         """
 
     /// Parses, runs and maps to an exit status. SIGINT, SIGTERM and SIGHUP cancel, so that clean-up runs.

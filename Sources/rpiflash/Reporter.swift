@@ -10,6 +10,8 @@ final class Console: Sendable {
     /// Whether standard error is a terminal.
     let isTerminal = isatty(STDERR_FILENO) != 0
     private let isLineOpen = Mutex(false)
+    /// Only used with the lock of ``isLineOpen``.
+    private let block = Mutex(StatusBlock())
 
     /// A text that may come from a target or another server, as one line that does nothing to a terminal (law 7).
     ///
@@ -39,7 +41,21 @@ final class Console: Sendable {
     /// Writes a line of the log.
     func line(_ text: String) {
         isLineOpen.withLock { isOpen in
-            write((isOpen ? "\r\u{1b}[K" : "") + "rpiflash: \(Self.harmless(text))\n")
+            let (erase, draw) = block.withLock { block in (block.erase(), block.draw(in: terminalSize())) }
+            write((isOpen ? "\r\u{1b}[K" : "") + erase + "rpiflash: \(Self.harmless(text))\n" + draw)
+            isOpen = false
+        }
+    }
+
+    /// Writes one of several lines, each of which the next one of its number replaces; nil takes it away.
+    func status(_ text: String?, number: Int) {
+        isLineOpen.withLock { isOpen in
+            let change = block.withLock { block in
+                guard text != nil || block.has(number) else { return "" }
+                block.set(number, text.map(Self.harmless))
+                return block.erase() + block.draw(in: terminalSize())
+            }
+            write((isOpen ? "\r\u{1b}[K" : "") + change)
             isOpen = false
         }
     }
@@ -66,6 +82,43 @@ final class Console: Sendable {
     }
 }
 
+/// Lines, rows and columns of the terminal that standard error is.
+private func terminalSize() -> (width: Int, height: Int) {
+    var size = winsize()
+    guard ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0, size.ws_row > 0 else { return (80, 24) }
+    return (Int(size.ws_col), Int(size.ws_row))
+}
+
+/// Lines at the end of a terminal that are written again and again.
+struct StatusBlock {
+    private var lines: [Int: String] = [:]
+    private var drawn = 0
+
+    func has(_ number: Int) -> Bool { lines[number] != nil }
+
+    /// - Parameter text: harmless; nil for none.
+    mutating func set(_ number: Int, _ text: String?) { lines[number] = text }
+
+    /// What takes the lines off the terminal, and goes back to where the first began.
+    mutating func erase() -> String {
+        defer { drawn = 0 }
+        return drawn == 0 ? "" : "\r" + (drawn > 1 ? "\u{1b}[\(drawn - 1)A" : "") + "\u{1b}[J"
+    }
+
+    /// The lines in the order of their numbers, cut to the terminal: a line that wraps, or scrolls out, could not be
+    /// erased.
+    mutating func draw(in size: (width: Int, height: Int)) -> String {
+        var shown = lines.sorted { $0.key < $1.key }.map { String($0.value.prefix(max(1, size.width - 1))) }
+        let limit = max(1, size.height - 1)
+        if shown.count > limit {
+            let more = shown.count - limit + 1
+            shown = shown.prefix(limit - 1) + [String("and \(more) more".prefix(max(1, size.width - 1)))]
+        }
+        drawn = shown.count
+        return shown.joined(separator: "\n")
+    }
+}
+
 /// Shows how a flash goes on.
 final class Reporter: Sendable {
     private struct State {
@@ -83,9 +136,18 @@ final class Reporter: Sendable {
     }
 
     private let target: String
+    private let number: Int?
     private let state = Mutex(State())
 
-    init(target: String) { self.target = target }
+    /// - Parameters:
+    ///   - target: its name.
+    ///   - number: its place where it is one of several; their lines have its name in front.
+    init(target: String, number: Int? = nil) {
+        self.target = target
+        self.number = number
+    }
+
+    private var prefix: String { number == nil ? "" : "\(target): " }
 
     func report(_ progress: FlashProgress) {
         switch progress {
@@ -96,9 +158,11 @@ final class Reporter: Sendable {
                 state.window = window
             }
         case .note, .warning, .serving, .resetting, .asked, .proven:
-            if let line = progress.logLine { Console.shared.line(line) }
+            if let line = progress.logLine { Console.shared.line(prefix + line) }
         case .staging(let bytes, let total):
-            show("staging", isLast: bytes == total) { "staging: \(Self.mebibytes(bytes)) of \(Self.mebibytes(total))" }
+            show("staging", isLast: bytes == total) {
+                "\(prefix)staging: \(Self.mebibytes(bytes)) of \(Self.mebibytes(total))"
+            }
         case .transfer(let part, let parts, let bytes, let total, let elapsed):
             let rate = bytes.flatMap { bytes in state.withLock { $0.rate.take(bytes, at: elapsed) } }
             show("part \(part)", isLast: bytes == total) {
@@ -133,7 +197,11 @@ final class Reporter: Sendable {
             return isDue
         }
         guard isDue else { return }
-        Console.shared.isTerminal ? Console.shared.status(text()) : Console.shared.line(text())
+        switch (Console.shared.isTerminal, number) {
+        case (false, _): Console.shared.line(text())
+        case (true, nil): Console.shared.status(text())
+        case (true, let number?): Console.shared.status(text(), number: number)
+        }
     }
 
     /// `cam: part 1 of 2, 10.0 MiB of 50.0 MiB, 8.0 MiB/s, 5 s left`, as much of it as is known.

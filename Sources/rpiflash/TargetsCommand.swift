@@ -22,14 +22,15 @@ struct TargetsCommand: ParsableCommand {
     func run() throws {
         let inventory = try loadInventory(inventory.map { FilePath($0) })
         let own = ownHostNames()
+        let hasTags = !inventory.tags.isEmpty
         let rows = inventory.targets.map { target in
             [
                 target.name ?? "-", target.ip.description, target.mac.description, target.server,
                 target.gpio?.description ?? "-", (try? target.checkServed(by: own)) != nil ? "here" : "there",
-                target.resetCommand.map(Console.harmless) ?? "-",
-            ]
+            ] + (hasTags ? [target.tags.joined(separator: " ")] : [])
+                + [target.resetCommand.map(Console.harmless) ?? "-"]
         }
-        let header = ["NAME", "IP", "MAC", "SERVER", "GPIO", "RESET", "COMMAND"]
+        let header = ["NAME", "IP", "MAC", "SERVER", "GPIO", "RESET"] + (hasTags ? ["TAGS"] : []) + ["COMMAND"]
         print(columns([header] + rows), terminator: "")
     }
 }

@@ -32,6 +32,24 @@ import Testing
         }
     }
 
+    @Test func `a block of lines is erased from its first line on, and drawn anew`() {
+        var block = StatusBlock()
+        let size = (width: 12, height: 4)
+        #expect(block.erase() == "" && block.draw(in: size) == "")
+        block.set(1, "dog: 1")
+        #expect(block.erase() + block.draw(in: size) == "dog: 1")
+        block.set(0, "cam: a long line")
+        // In the order of their numbers, cut to the width.
+        #expect(block.erase() + block.draw(in: size) == "\r\u{1b}[Jcam: a long\ndog: 1")
+        block.set(2, "elk: 1")
+        block.set(3, "fox: 1")
+        // What does not fit is counted: a line that scrolled out could not be erased.
+        #expect(block.erase() + block.draw(in: size) == "\r\u{1b}[1A\u{1b}[Jcam: a long\ndog: 1\nand 2 more")
+        for number in 0...3 { block.set(number, nil) }
+        #expect(block.erase() + block.draw(in: size) == "\r\u{1b}[2A\u{1b}[J")
+        #expect(!block.has(0) && block.erase() == "")
+    }
+
     @Test func `rate and time left are shown when they are known`() {
         let total: UInt64 = 50 << 20
         #expect(Reporter.transfer("cam: part 1 of 2", 0, total, nil) == "cam: part 1 of 2, 0.0 MiB of 50.0 MiB")

@@ -83,6 +83,32 @@ struct InventoryTests {
                 == "target 10.0.0.1 belongs to the server 'Lab1'; run rpiflash there")
     }
 
+    @Test func `tags choose targets, any of several, in the file's order, and without regard to case`() throws {
+        let csv =
+            Self.header.replacing("gpio", with: "gpio,name,tags")
+                + """
+                b8:27:eb:0a:00:01,10.0.0.1,lab,4,one,camera Rack-1 camera
+                b8:27:eb:0a:00:02,10.0.0.2,lab,5,two,
+                b8:27:eb:0a:00:03,10.0.0.3,lab,6,three,rack-2;spare
+                b8:27:eb:0a:00:04,10.0.0.4,lab,7,four,"; rack-1 ; spare"
+
+                """
+        let inventory = try Inventory(csv: csv.utf8, file: "targets.csv")
+        #expect(
+            inventory.targets.map(\.tags) == [["camera", "Rack-1"], [], ["rack-2", "spare"], ["rack-1", "spare"]])
+        let names = { (tags: [String]) in try inventory.targets(tagged: tags).map(\.displayName) }
+        #expect(try names(["RACK-1"]) == ["one", "four"])
+        #expect(try names(["spare", "camera"]) == ["one", "three", "four"])
+        do throws(TargetError) {
+            _ = try inventory.targets(tagged: ["spare", "rack-3"])
+            Issue.record("accepted")
+        } catch {
+            #expect(
+                error.description
+                    == "no target in targets.csv has the tag 'rack-3'; it has Rack-1, camera, rack-1, rack-2, spare")
+        }
+    }
+
     @Test(arguments: [
         ("17", GPIOLine.offset(17)), ("gpiochip0:17", .chipOffset(chip: "gpiochip0", offset: 17)),
         ("pinctrl-bcm2711:4", .chipOffset(chip: "pinctrl-bcm2711", offset: 4)), ("GPIO17", .name("GPIO17")),
@@ -132,7 +158,7 @@ struct InventoryTests {
         Mistake("mac,ip,server,gpio,ip\n", "targets.csv:1:20: column ip is there twice"),
         Mistake(
             "mac,ip,server,gpio,colour\n",
-            "targets.csv:1:20: unknown column 'colour'; must be one of mac, ip, server, gpio, name, reset_hold_ms, reset_command"
+            "targets.csv:1:20: unknown column 'colour'; must be one of mac, ip, server, gpio, name, reset_hold_ms, reset_command, tags"
         ),
         Mistake(
             "\(header)b8:27:eb:00:00,10.0.0.1,lab,4\n",
@@ -177,6 +203,10 @@ struct InventoryTests {
         Mistake(
             "reset_hold_ms,\(header)0,b8:27:eb:00:00:01,10.0.0.1,lab,4\n",
             "targets.csv:2:1: '0' is no reset_hold_ms; must be 1 to 60000 milliseconds"),
+        Mistake(
+            "tags,\(header)rack-1 a/b,b8:27:eb:00:00:01,10.0.0.1,lab,4\n",
+            "targets.csv:2:1: 'a/b' is no tag; must be at most 63 letters, digits, '.', '_' or '-', the next one behind a blank or ';'"
+        ),
         Mistake("\(header)\"b8:27\n", "targets.csv:2:1: a quoted field that its line does not close"),
         Mistake("\(header)\"b8:27", "targets.csv:2:1: a quoted field that nothing closes"),
         Mistake(

@@ -1,0 +1,244 @@
+public import Inventory
+internal import Synchronization
+
+/// How several targets are flashed.
+public struct BenchOptions: Hashable, Sendable {
+    /// How many targets at the same time.
+    public var jobs: Int
+    /// The first target alone; the others only where it is proven and up.
+    public var canary: Bool
+    /// From the beginning of one reset to that of the next, at least.
+    public var stagger: Duration
+
+    /// The usual numbers.
+    public init(jobs: Int = 8, canary: Bool = false, stagger: Duration = .milliseconds(500)) {
+        self.jobs = jobs
+        self.canary = canary
+        self.stagger = stagger
+    }
+}
+
+/// How the flash of one of several targets ended.
+public struct TargetEnding: Sendable {
+    /// What came of it.
+    public enum Outcome: Sendable {
+        /// Proven, and up where that was waited for.
+        case flashed(FlashResult)
+        /// Not that; ``FlashError`` or `CancellationError`.
+        case failed(any Error)
+        /// It was never touched; why.
+        case notStarted(String)
+    }
+
+    /// Whose.
+    public let target: Target
+    /// What came of it.
+    public let outcome: Outcome
+    /// What the target has proven, also where it did not come up then; and how long that took, from the reset. nil where
+    /// it ended otherwise.
+    public let proven: (Proven, elapsed: Duration)?
+
+    /// Whether the target is proven, and up where that was waited for.
+    public var isGood: Bool { if case .flashed = outcome { true } else { false } }
+}
+
+/// What is told of a bench while it runs.
+public enum BenchEvent: Sendable {
+    /// What a flash tells.
+    case progress(FlashProgress)
+    /// A target's flash is over, or will never start.
+    case ended(TargetEnding)
+}
+
+/// Flashes several targets from one image: everything that can be checked is checked for all of them before the first is
+/// touched, and refuses them all; from there on no target's failure concerns another.
+public struct Bench<C: Clock>: Sendable where C.Duration == Duration {
+    private let options: BenchOptions
+    private let clock: C
+    private let ports: @Sendable (Target) -> FlashPorts
+    private let report: @Sendable (_ target: Int?, BenchEvent) -> Void
+
+    /// - Parameters:
+    ///   - options: how.
+    ///   - clock: for every time that is measured or waited.
+    ///   - ports: what the flash of a target needs of the world. Of own servers several must be possible at a time.
+    ///   - report: told what happens, with the target's place in the list; nil for what concerns all.
+    public init(
+        options: BenchOptions, clock: C, ports: @escaping @Sendable (Target) -> FlashPorts,
+        report: @escaping @Sendable (_ target: Int?, BenchEvent) -> Void
+    ) {
+        self.options = options
+        self.clock = clock
+        self.ports = ports
+        self.report = report
+    }
+
+    /// Flashes.
+    ///
+    /// - Parameter requests: of different targets.
+    /// - Returns: every target's ending, in the same order; also where the task is cancelled meanwhile.
+    /// - Throws: where nothing was touched: ``FlashError``, `CancellationError`.
+    public func run(_ requests: [FlashRequest]) async throws -> [TargetEnding] {
+        let once = Once()
+        let waiting = Mutex(try await check(requests, once))
+        let gate = ResetGate(gap: options.stagger, clock: clock)
+        let schedule = Schedule(jobs: options.jobs, canary: options.canary)
+        return await schedule.run(requests.map(\.target)) { index in
+            // Nobody else keeps it: the target's lock is given back with its job.
+            guard let ready = waiting.withLock({ $0[index].take() }) else { throw CancellationError() }
+            return try await self.flash(ready, index, gate, once)
+        } ended: { index, ending in
+            waiting.withLock { $0[index] = nil }
+            report(index, .ended(ending))
+        }
+    }
+
+    private func flash(_ ready: ReadyFlash, _ index: Int, _ gate: ResetGate<C>, _ once: Once) async throws
+        -> Schedule.Flash
+    {
+        let proven = Mutex<(Proven, elapsed: Duration)?>(nil)
+        let flasher = Flasher(ports: ports(ready.request.target), clock: clock) {
+            try await gate.pass()
+        } report: { [report] progress in
+            if case .proven(let what, let elapsed) = progress { proven.withLock { $0 = (what, elapsed) } }
+            if case .serving = progress {
+                // Who serves is the same for most.
+                if once.isNew(progress) { report(nil, .progress(progress)) }
+            } else {
+                report(index, .progress(progress))
+            }
+        }
+        do {
+            let result = try await flasher.run(ready)
+            return Schedule.Flash(outcome: .flashed(result), proven: proven.withLock { $0 })
+        } catch {
+            // A FAILED that came late wins over the OK before it.
+            let isProven = if case FlashError.notUp = error { true } else { false }
+            return Schedule.Flash(outcome: .failed(error), proven: isProven ? proven.withLock { $0 } : nil)
+        }
+    }
+
+    /// Checks all targets and locks them.
+    private func check(_ requests: [FlashRequest], _ once: Once) async throws -> [ReadyFlash?] {
+        let flashers = requests.map { request in
+            Flasher(ports: ports(request.target), clock: clock) { [report] progress in
+                // What is said of the image is said once.
+                if case .note = progress, !once.isNew(progress) { return }
+                report(nil, .progress(progress))
+            }
+        }
+        // What is quick to check comes before an image is prepared, which can take minutes.
+        var locks: [HeldLock] = []
+        for (flasher, request) in zip(flashers, requests) {
+            try flasher.checkServer(request)
+            locks.append(try HeldLock(request))
+        }
+        var ready: [ReadyFlash?] = []
+        let copies = max(1, min(options.jobs, requests.count))
+        for ((flasher, request), lock) in zip(zip(flashers, requests), locks) {
+            let staging = try await flasher.staging(for: request, copies: copies)
+            ready.append(ReadyFlash(request: request, staging: staging, lock: lock))
+        }
+        for (flasher, ready) in zip(flashers, ready) {
+            try Task.checkCancellation()
+            if let ready { try await flasher.rehearse(ready) }
+        }
+        return ready
+    }
+}
+
+/// What was told already.
+private final class Once: Sendable {
+    private let told = Mutex<Set<FlashProgress>>([])
+
+    func isNew(_ progress: FlashProgress) -> Bool { told.withLock { $0.insert(progress).inserted } }
+}
+
+/// Keeps resets apart: what a bench draws at once is a few targets' start, not all of them.
+final class ResetGate<C: Clock>: Sendable where C.Duration == Duration {
+    private let gap: Duration
+    private let clock: C
+    private let next: Mutex<C.Instant>
+
+    init(gap: Duration, clock: C) {
+        self.gap = gap
+        self.clock = clock
+        next = Mutex(clock.now)
+    }
+
+    /// Returns when the next reset may begin.
+    func pass() async throws {
+        let turn = next.withLock { next in
+            let turn = max(next, clock.now)
+            next = turn.advanced(by: gap)
+            return turn
+        }
+        if turn > clock.now { try await clock.sleep(until: turn, tolerance: nil) }
+    }
+}
+
+/// Who is flashed when.
+struct Schedule: Sendable {
+    /// What came of one flash.
+    struct Flash: Sendable {
+        var outcome: TargetEnding.Outcome
+        var proven: (Proven, elapsed: Duration)?
+    }
+
+    let jobs: Int
+    let canary: Bool
+
+    /// Runs every target's flash.
+    ///
+    /// - Parameters:
+    ///   - targets: in this order.
+    ///   - flash: flashes the target at a place of the list.
+    ///   - ended: told of each ending as it comes.
+    /// - Returns: all endings, in the targets' order.
+    func run(
+        _ targets: [Target], flash: @escaping @Sendable (Int) async throws -> Flash,
+        ended: (Int, TargetEnding) -> Void
+    ) async -> [TargetEnding] {
+        var endings = [TargetEnding?](repeating: nil, count: targets.count)
+        func end(_ index: Int, _ result: Flash) {
+            let ending = TargetEnding(target: targets[index], outcome: result.outcome, proven: result.proven)
+            endings[index] = ending
+            ended(index, ending)
+        }
+        @Sendable func run(_ index: Int) async -> Flash {
+            do {
+                return try await flash(index)
+            } catch {
+                return Flash(outcome: .failed(error), proven: nil)
+            }
+        }
+        var next = 0
+        var reason: String?
+        if canary, let first = targets.first {
+            if !Task.isCancelled {
+                end(0, await run(0))
+                next = 1
+                if endings[0]?.isGood == false { reason = "not started: canary \(first.displayName) failed" }
+            }
+        }
+        await withTaskGroup(of: (Int, Flash).self) { group in
+            var running = 0
+            while true {
+                while reason == nil, next < targets.count, running < jobs, !Task.isCancelled {
+                    let index = next
+                    group.addTask { (index, await run(index)) }
+                    next += 1
+                    running += 1
+                }
+                guard let (index, result) = await group.next() else { break }
+                running -= 1
+                end(index, result)
+            }
+        }
+        for index in next..<max(next, targets.count) {
+            let reason = Task.isCancelled ? "not started: interrupted" : reason ?? "not started: interrupted"
+            end(index, Flash(outcome: .notStarted(reason), proven: nil))
+        }
+        return endings.compactMap { $0 }
+    }
+}
