@@ -28,7 +28,7 @@ LAYOUTS := pios-trixie debian ubuntu ubuntu-ab
 SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot virtual_target .ci packaging)
 
 .PHONY: help deps build uboot firmware peers recovery-image demo-image layout-images userland-image debian-image \
-    gpio-bench demo debian-boot boot-32 test check docs bench bench-tftp bench-flash power-cuts install deb deb-test clean
+    gpio-bench demo debian-boot boot-32 many test check docs bench bench-tftp bench-flash power-cuts install deb deb-test clean
 
 help: ## this index
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -121,6 +121,10 @@ boot-32: build firmware # U-Boot and a kernel with 32 bits on QEMU's Raspberry P
 	@virtual_target/demo-image --layout debian-armhf --boot-size 48MiB --rootfs-size 12MiB $(BUILD)/layouts/debian-armhf.img
 	swift build --build-tests
 	RPIFLASH_BOOT_32=1 swift test --skip-build --filter SystemTests.Boot32
+
+many: build demo-image ## eight virtual targets flashed at once, one of them loses its power
+	@uboot/build qemu_arm64
+	@virtual_target/many
 
 power-cuts: build demo-image firmware ## 20 power cuts in flashes by plan, at random points: nothing boots, all is mended
 	@uboot/build qemu_arm64

@@ -45,6 +45,7 @@ struct RPiFlash: AsyncParsableCommand {
           9    trouble on this server: port, disk, lock, GPIO, reset command
           64   wrong usage
           130  interrupted; cleaned up, RESET released
+
         Of several targets the worst counts, which is the highest number.
         """
 
