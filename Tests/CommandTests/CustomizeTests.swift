@@ -14,7 +14,12 @@ struct CustomizeTests {
     private static func place(_ behaviour: String, _ change: (TestImage) throws -> Void = { _ in }) async throws
         -> Place
     {
-        let place = try await Place(behaviour)
+        try await giveImage(to: try await Place(behaviour), change)
+    }
+
+    private static func giveImage(
+        to place: Place, _ change: (TestImage) throws -> Void = { _ in }
+    ) async throws -> Place {
         let image = try TestImage.system(SystemTexts())
         try change(image)
         let copied = try await place.bash("cp --sparse=always '\(image.path)' $IMG")
@@ -60,6 +65,30 @@ struct CustomizeTests {
                 "UUID=\(SystemTexts.rootUUID)  /               ext4    defaults,noatime,x-systemd.growfs"),
             result.all)
         #expect(result.stderr.contains("rpiflash: changed for the card: etc/fstab\n"), result.all)
+    }
+
+    @Test func `one image with settings has three host names on three targets at once`() async throws {
+        let place = try await Self.giveImage(to: try await SeveralTests.place("flash"))
+        try place.write("settings.yaml", "hostname: 'lab-{{name}}'\n")
+        let result = try await place.run(
+            """
+            sha256sum $IMG >$D/before
+            $FLASH --no-wait --customize $D/settings.yaml $IMG cam dog elk >&2
+            sha256sum --quiet -c $D/before
+            all=$D
+            for target in . dog elk; do
+                D=$all/$target
+                \(Self.layDown)
+                fsck.vfat -n $D/p2 >&2
+                e2fsck -fn $D/p3 >&2
+                mtype -i $D/p2 ::/firstrun.sh | grep -o "lab-[a-z]*" | sort -u
+            done
+            """, exits: 0)
+        #expect(result.stdout == "lab-cam\nlab-dog\nlab-elk\n", result.all)
+        #expect(result.stderr.contains("3 of 3 proven"), result.all)
+        // The image once, and three that share its rootfs.
+        let stored = try await place.bash("$RPIFLASH images list --store $D/store | grep -c settings")
+        #expect(stored.stdout == "3\n", stored.all)
     }
 
     @Test func `law 4, --as-is - the target gets the image as it is`() async throws {
