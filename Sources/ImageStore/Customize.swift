@@ -37,11 +37,7 @@ extension ImageStore {
             return customized
         } catch {
             try? Files.removeTree(folder)
-            if let error = error as? HostToolError {
-                throw error.isDiskFull ? ImageStoreError.full(store: path) : .tool("\(error)")
-            }
-            if let error = error as? OSImageError { throw ImageStoreError.image(error) }
-            throw error
+            throw failure(error, about: FilePath(base.manifest.name), in: folder)
         }
     }
 }
@@ -82,7 +78,7 @@ private struct Customizer {
             let result = try encoder.encode(
                 start..<start + place.size.byteCount.bytes, of: reader, into: folder, unique: number, known: known,
                 store: store.path)
-            chunks.append((result.chunk(at: place), result.pieces))
+            chunks.append(result.placed(at: place))
             await Task.yield()
         }
         try Files.removeTree(image)
@@ -160,11 +156,7 @@ private struct Customizer {
     private func publish(
         _ chunks: [(chunk: Manifest.Chunk, pieces: [UInt8])], _ usage: PartitionUsage, _ name: String
     ) async throws -> PreparedImage {
-        var (pieces, placed): ([UInt8], [Manifest.Chunk]) = ([], [])
-        for (chunk, table) in chunks {
-            placed.append(chunk.with(pieces: UInt64(pieces.count)))
-            pieces += table
-        }
+        let (placed, pieces) = Manifest.placed(chunks)
         let boot = base.manifest.partitions[0]
         let partitions = [
             Manifest.PartitionEntry(

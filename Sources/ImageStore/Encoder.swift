@@ -14,12 +14,13 @@ struct EncodedChunk {
     /// The chunk's entries in the table of pieces.
     let pieces: [UInt8]
 
-    /// For a manifest; where the entries are in the whole table is not known yet.
-    func chunk(at place: ChunkPlace) -> Manifest.Chunk {
-        Manifest.Chunk(
+    /// For ``Manifest/placed(_:)``: where the entries are in the whole table is not known yet.
+    func placed(at place: ChunkPlace) -> (chunk: Manifest.Chunk, pieces: [UInt8]) {
+        let chunk = Manifest.Chunk(
             partition: Int(place.partition.rawValue), offset: place.offset.sectors, count: place.size.sectors,
             sha256: sha256, file: Manifest.fileName(sha256, encoding), encoding: encoding, encodedBytes: encodedBytes,
             pieces: 0)
+        return (chunk, pieces)
     }
 }
 

@@ -1,4 +1,5 @@
 public import DiskLayout
+internal import HostTools
 public import OSImage
 public import SystemPackage
 
@@ -35,6 +36,28 @@ extension ImageStoreError {
         case .image, .cannotBeCut, .cannotCustomize: true
         default: false
         }
+    }
+}
+
+extension ImageStore {
+    /// An error of what works for the store, in the store's words; others as they are.
+    ///
+    /// - Parameters:
+    ///   - image: what an error about an image is about for the user, whatever was made of it.
+    ///   - folder: where work was done.
+    func failure(_ error: any Error, about image: FilePath, in folder: FilePath) -> any Error {
+        switch error {
+        case OSImageError.cannotWrite(let path, let errno): failure(errno, at: path)
+        case let error as OSImageError: ImageStoreError.image(error.about(image))
+        case let error as HostToolError:
+            error.isDiskFull ? ImageStoreError.full(store: path) : .tool("\(error)")
+        case let errno as Errno: failure(errno, at: folder)
+        default: error
+        }
+    }
+
+    private func failure(_ errno: Errno, at place: FilePath) -> ImageStoreError {
+        errno == .noSpace || errno == .diskQuotaExceeded ? .full(store: path) : .io(path: place, errno: errno)
     }
 }
 

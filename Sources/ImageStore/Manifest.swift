@@ -88,7 +88,7 @@ public struct Manifest: Hashable, Sendable, Codable {
         public var bytes: UInt64 { count * SectorCount.bytesPerSector }
 
         /// The same with its entries elsewhere.
-        func with(pieces: UInt64) -> Chunk {
+        fileprivate func with(pieces: UInt64) -> Chunk {
             Chunk(
                 partition: partition, offset: offset, count: count, sha256: sha256, file: file, encoding: encoding,
                 encodedBytes: encodedBytes, pieces: pieces)
@@ -123,6 +123,18 @@ public struct Manifest: Hashable, Sendable, Codable {
     public var bytes: ByteCount { ByteCount(chunks.reduce(0) { $0 + $1.bytes }) }
     /// Bytes of all chunks' files as they are sent, one that is used twice counted twice.
     public var encodedBytes: ByteCount { ByteCount(chunks.reduce(0) { $0 + $1.encodedBytes }) }
+
+    /// Puts the chunks' entries one behind the other.
+    ///
+    /// - Returns: the chunks, which say where theirs are, and the content of the file `pieces`.
+    static func placed(_ chunks: [(chunk: Chunk, pieces: [UInt8])]) -> (chunks: [Chunk], pieces: [UInt8]) {
+        var (placed, pieces): ([Chunk], [UInt8]) = ([], [])
+        for (chunk, entries) in chunks {
+            placed.append(chunk.with(pieces: UInt64(pieces.count)))
+            pieces += entries
+        }
+        return (placed, pieces)
+    }
 
     /// Whether a manifest that was read says things that can be; it names files.
     var isSound: Bool {

@@ -1,6 +1,5 @@
 internal import DiskLayout
 internal import FlashPlan
-internal import HostTools
 internal import OSImage
 internal import Synchronization
 internal import SystemPackage
@@ -89,13 +88,9 @@ struct Preparation: Sendable {
         }
     }
 
-    /// An error in the store's words: about the user's file, and a full disk as such.
+    /// An error of the image's, in the store's words: about the user's file, and a full disk as such.
     private func failure(_ error: OSImageError) -> ImageStoreError {
-        if case .cannotWrite(let path, let errno) = error {
-            return errno == .noSpace || errno == .diskQuotaExceeded
-                ? .full(store: store.path) : .io(path: path, errno: errno)
-        }
-        return .image(error.about(image))
+        store.failure(error, about: image, in: folder) as? ImageStoreError ?? .image(error)
     }
 
     private func inspect(_ raw: ImageReader) throws(ImageStoreError) -> OSImageLayout {
@@ -117,10 +112,8 @@ struct Preparation: Sendable {
         do {
             result = try await relocateOSImage(
                 raw, layout: layout, work: folder, growth: relocation.growth, tools: relocation.tools)
-        } catch let error as OSImageError {
-            throw failure(error)
-        } catch let error as HostToolError {
-            throw error.isDiskFull ? ImageStoreError.full(store: store.path) : .tool("\(error)")
+        } catch {
+            throw store.failure(error, about: image, in: folder)
         }
         return (
             result.view,
@@ -177,11 +170,7 @@ struct Preparation: Sendable {
         _ layout: OSImageLayout, _ usages: [PartitionUsage], _ places: [ChunkPlace], _ results: [EncodedChunk],
         _ record: Manifest.RelocationRecord?
     ) throws(ImageStoreError) -> Manifest {
-        var (pieces, chunks): ([UInt8], [Manifest.Chunk]) = ([], [])
-        for (place, result) in zip(places, results) {
-            chunks.append(result.chunk(at: place).with(pieces: UInt64(pieces.count)))
-            pieces += result.pieces
-        }
+        let (chunks, pieces) = Manifest.placed(zip(places, results).map { $1.placed(at: $0) })
         let partitions = zip([layout.boot, layout.rootfs], usages).map { partition, usage in
             Manifest.PartitionEntry(
                 number: partition.number + 1, start: partition.start.sector, sectors: partition.size.sectors,

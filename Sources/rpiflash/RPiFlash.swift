@@ -74,10 +74,21 @@ struct RPiFlash: AsyncParsableCommand {
                 Console.shared.line(error.description)
             }
             Glibc.exit(error.exitCode)
+        } catch  where isUnnamed(error) {
+            Console.shared.line("\(error)")
+            Glibc.exit(unnamed)
         } catch {
             Console.shared.finish()
             exit(withError: error)
         }
+    }
+
+    /// The exit status for what no other error names. Never ArgumentParser's 1, which says that a target is proven.
+    private static let unnamed = FlashError.server("").exitCode
+
+    /// Whether ArgumentParser knows an error neither as wrong usage nor as an exit status that was chosen.
+    private static func isUnnamed(_ error: any Error) -> Bool {
+        !(error is ExitCode) && exitCode(for: error) == .failure
     }
 
     private static let interrupted = "interrupted; everything staged is removed, RESET is released"
@@ -87,6 +98,7 @@ struct RPiFlash: AsyncParsableCommand {
         switch error {
         case is CancellationError: (130, interrupted)
         case let error as FlashError: (error.exitCode, error.description)
+        case let error where isUnnamed(error): (unnamed, "\(error)")
         default: (exitCode(for: error).rawValue, message(for: error))
         }
     }

@@ -131,6 +131,28 @@ struct CustomizeTests {
         #expect(!FileManager.default.fileExists(atPath: place.folder.appending("store").string))
     }
 
+    @Test(arguments: ["3500k", "9m"])
+    func `law 2, law 6 - a store that gets full while settings are put in is status 9, and leaves nothing`(
+        size: String
+    ) async throws {
+        let place = try await Self.place("flash")
+        try place.write(
+            "s.yaml", "boot_files:\n  - path: one\n    source: large\n  - path: two\n    source: large\n")
+        let result = try await place.run(
+            """
+            head -c 4000000 /dev/urandom >$D/large
+            mkdir $D/store; mount -t tmpfs -o size=\(size) none $D/store
+            status=0; $FLASH --no-wait --customize $D/s.yaml $IMG cam || status=$?
+            ls -A $D/store/work
+            exit $status
+            """, exits: 9, prefix: ["unshare", "-rm"])
+        #expect(result.stdout == "", "nothing is left on the full disk")
+        #expect(
+            place.stable(result.errorLines.last ?? "").hasPrefix(
+                "rpiflash: the disk with the image store D/store is full; free some space"), result.all)
+        #expect(place.resets == 0)
+    }
+
     @Test func `law 6 - settings that the image does not take are refused by name`() async throws {
         let place = try await Self.place("flash")
         try place.write("s.yaml", "hostname: x\n")
