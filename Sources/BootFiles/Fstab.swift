@@ -47,6 +47,8 @@ public struct Fstab: Hashable, Sendable {
         public let bytes: [UInt8]
         /// What could not be changed and why: one sentence each, lower case.
         public let notes: [String]
+        /// The entry of `/` lets its file system grow at the first boot, as was asked for.
+        public let grows: Bool
         /// The new text; bytes that are no UTF-8 are shown as U+FFFD.
         public var text: String { String(decoding: bytes, as: UTF8.self) }
     }
@@ -64,6 +66,7 @@ public struct Fstab: Hashable, Sendable {
         var bytes: [UInt8] = []
         var notes: [String] = []
         var hasRoot = false
+        var grows = false
         for (index, line) in lines.enumerated() {
             guard var entry = Entry(line) else {
                 bytes += line
@@ -82,8 +85,12 @@ public struct Fstab: Hashable, Sendable {
             case .other(let reason): notes.append("\(place): \(harmless(entry.spec)) stays, \(reason)")
             case .elsewhere: break
             }
-            if grow, !hasRoot, entry.mountPoint == "/", let obstacle = entry.grow() {
-                notes.append("\(place): the root file system does not grow at the first boot, \(obstacle)")
+            if grow, !hasRoot, entry.mountPoint == "/" {
+                let obstacle = entry.grow()
+                grows = obstacle == nil
+                if let obstacle {
+                    notes.append("\(place): the root file system does not grow at the first boot, \(obstacle)")
+                }
             }
             hasRoot = hasRoot || entry.mountPoint == "/"
             bytes += entry.line
@@ -93,7 +100,7 @@ public struct Fstab: Hashable, Sendable {
                 "fstab has no entry for /, so the root file system does not grow at the first boot; "
                     + "x-systemd.growfs must be an option of that entry")
         }
-        return Relocated(bytes: bytes, notes: notes)
+        return Relocated(bytes: bytes, notes: notes, grows: grows)
     }
 
     /// Where the image's first partition is mounted: the entry that names it, else one of FAT on /boot/firmware or /boot;

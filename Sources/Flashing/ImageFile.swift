@@ -1,7 +1,7 @@
 internal import DiskLayout
 internal import FlashPlan
 internal import Glibc
-internal import SystemPackage
+public import SystemPackage
 
 /// The user's image, open for reading only (law 4).
 final class ImageFile: Sendable {
@@ -143,7 +143,7 @@ final class ImageFile: Sendable {
 }
 
 /// Bytes that may be written to the file system of `path`; nil where it does not say.
-func freeBytes(at path: FilePath) -> UInt64? {
+public func freeBytes(at path: FilePath) -> UInt64? {
     var status = statvfs()
     guard path.withPlatformString({ statvfs($0, &status) }) == 0 else { return nil }
     let blocks = geteuid() == 0 ? status.f_bfree : status.f_bavail

@@ -128,7 +128,8 @@ private struct Customizer {
     private func apply(_ edit: BootPartitionEdit, to files: FATFiles) async throws {
         for (name, content) in edit.files.sorted(by: { $0.key < $1.key }) { try await files.write(content, to: name) }
         guard !edit.addedWords.isEmpty || !edit.removedWords.isEmpty else { return }
-        let names = try await files.commandLineNames(try await files.firmwareConfiguration())
+        let all = try await files.names()
+        let names = files.commandLineNames(try await files.firmwareConfiguration(among: all), among: all)
         guard !names.isEmpty else {
             throw ImageStoreError.cannotCustomize(
                 "boot partition has no cmdline.txt; it must take words for the kernel")

@@ -28,9 +28,8 @@ public struct FATFiles: Sendable {
 
     /// The names of the kernel's command lines: one, or several where config.txt tells boards apart.
     ///
-    /// - Throws: `HostToolError`; `CancellationError`.
-    public func commandLineNames(_ configuration: FirmwareConfiguration?) async throws -> [String] {
-        let names = try await names()
+    /// - Parameter names: as ``names()`` gives them.
+    public func commandLineNames(_ configuration: FirmwareConfiguration?, among names: [String]) -> [String] {
         var found: [String] = []
         for paths in (configuration ?? FirmwareConfiguration("")).commandLinePaths {
             let first = paths.lazy.compactMap { path in names.first { $0.lowercased() == path } }.first
@@ -41,9 +40,9 @@ public struct FATFiles: Sendable {
 
     /// config.txt, with the files that it includes; nil where there is none.
     ///
+    /// - Parameter names: as ``names()`` gives them.
     /// - Throws: `HostToolError`, ``OSImageError``; `CancellationError`.
-    public func firmwareConfiguration() async throws -> FirmwareConfiguration? {
-        let names = try await names()
+    public func firmwareConfiguration(among names: [String]) async throws -> FirmwareConfiguration? {
         guard let name = names.first(where: { $0.lowercased() == "config.txt" }) else { return nil }
         let text = try await read(name)
         var included: [String: [UInt8]] = [:]

@@ -31,9 +31,6 @@ public final class ImageOverlay: Sendable {
     /// Whether nothing is changed.
     public var isEmpty: Bool { state.withLock { $0.blocks.isEmpty } }
 
-    /// Whether anything in a range of bytes is changed.
-    public func changes(in range: Range<UInt64>) -> Bool { block(from: range.lowerBound, to: range.upperBound) != nil }
-
     /// The first changed block in a range of bytes, cut to it.
     func block(from start: UInt64, to end: UInt64) -> Range<UInt64>? {
         guard start < end else { return nil }

@@ -25,12 +25,12 @@ struct OverlayApplier {
     /// - Parameters:
     ///   - overlays: names, in order, without parameters.
     ///   - prefix: config.txt's `os_prefix`.
-    func apply(_ overlays: [String], prefix: String) async throws -> Result {
+    ///   - names: all files of the boot partition.
+    func apply(_ overlays: [String], prefix: String, among names: [String]) async throws -> Result {
         var result = Result()
         guard !overlays.isEmpty else { return result }
         // Nothing may stay behind, however it ends: the folder becomes a prepared image.
         defer { for name in Self.scratch { try? removeFile(work.appending(name)) } }
-        let names = try await files.names()
         let folders = prefix.isEmpty ? [""] : [prefix.lowercased(), ""]
         func find(_ path: String) -> String? {
             folders.lazy.compactMap { folder in names.first { $0.lowercased() == folder + path.lowercased() } }.first
@@ -41,11 +41,12 @@ struct OverlayApplier {
                 name.hasPrefix(folder) && Self.isTree(String(name.dropFirst(folder.count)))
             }
         }
-        let map = try await find("overlays/overlay_map.dtb").asyncMap { try await take($0, as: "overlay_map.dtb") }
+        var map: FilePath?
+        if let path = find("overlays/overlay_map.dtb") { map = try await take(path, as: "overlay_map.dtb") }
         var failed: Set<String> = []
         for tree in trees {
-            let before = try await files.read(tree)
             let base = try await take(tree, as: "tree.dtb")
+            let before = try readFile(base)
             var isChanged = false
             for overlay in overlays {
                 let platform = tree.lowercased().contains("bcm2711") ? "bcm2711" : "bcm2835"
@@ -111,12 +112,5 @@ struct OverlayApplier {
             return properties["renamed"].flatMap { $0.isEmpty ? nil : $0 }
         }
         return value.isEmpty ? overlay : value
-    }
-}
-
-extension Optional {
-    fileprivate func asyncMap<Value>(_ transform: (Wrapped) async throws -> Value) async rethrows -> Value? {
-        guard let self else { return nil }
-        return try await transform(self)
     }
 }

@@ -11,6 +11,11 @@ public enum Growth: String, Hashable, Sendable, CaseIterable {
     case always
     /// Never.
     case never
+
+    /// - Parameter choice: whether it was asked for; nil where it was not said.
+    public init(_ choice: Bool?) {
+        self = choice.map { $0 ? .always : .never } ?? .automatic
+    }
 }
 
 /// An image made ready for a card whose first partition belongs to U-Boot.
@@ -158,15 +163,16 @@ private struct Relocator {
                     ?? "boot partition was not unmounted cleanly; it was mended")
         }
         let files = FATFiles(copy, scratch: work.appending("boot.file"), tools: tools)
-        boot.names = Set(try await files.names().map { $0.lowercased() })
+        let names = try await files.names()
+        boot.names = Set(names.map { $0.lowercased() })
 
-        let configuration = try await files.firmwareConfiguration()
+        let configuration = try await files.firmwareConfiguration(among: names)
         if let configuration {
             var applied: Set<String> = []
             do {
                 let overlays = OverlayApplier(files: files, tools: tools, work: work)
                 let result = try await overlays.apply(
-                    configuration.overlaysWithoutParameters, prefix: configuration.osPrefix ?? "")
+                    configuration.overlaysWithoutParameters, prefix: configuration.osPrefix ?? "", among: names)
                 applied = result.applied
                 notes += result.notes
                 for change in result.changes {
@@ -179,7 +185,7 @@ private struct Relocator {
             }
             notes += configuration.lost(applied: applied)
         }
-        let commandLines = try await files.commandLineNames(configuration)
+        let commandLines = files.commandLineNames(configuration, among: names)
         if commandLines.isEmpty {
             notes.append("boot partition has no cmdline.txt; the boot script starts no kernel without it")
         }
@@ -218,7 +224,6 @@ private struct Relocator {
         _ area: PartitionArea, _ boot: Boot, _ growth: Growth
     ) throws(ExtError) {
         let reading = try ExtFiles(area, isWritable: false)
-        let uuid = reading.uuid
         let hasSystemd = reading.exists("/usr/lib/systemd/systemd") || reading.exists("/lib/systemd/systemd")
         var removed: [(folder: String, name: String)] = []
         for folder in try reading.names(in: "/etc/systemd/system") ?? []
@@ -236,22 +241,22 @@ private struct Relocator {
         }
         let fstab = try reading.read("/etc/fstab")
         var relocated: Fstab.Relocated?
-        let identity = ImageIdentity(diskID: diskID, bootUUID: boot.uuid, rootfsUUID: uuid)
+        var mountPoint: String?
         if let fstab {
             let parsed = Fstab(fstab)
+            let identity = ImageIdentity(diskID: diskID, bootUUID: boot.uuid, rootfsUUID: reading.uuid)
             let result = parsed.relocated(identity, grow: shallGrow)
             notes += result.notes
-            grows = shallGrow && result.text.contains("x-systemd.growfs")
+            grows = result.grows
             if result.bytes != fstab { relocated = result }
             // A script that cannot take itself away would run at every boot.
-            let mountPoint =
-                parsed.bootIsOptional(identity) || parsed.bootIsReadOnly(identity)
-                ? nil : parsed.bootMountPoint(identity)
-            firstBoot = form(reading, boot, mountPoint: mountPoint, hasSystemd)
+            if !parsed.bootIsOptional(identity), !parsed.bootIsReadOnly(identity) {
+                mountPoint = parsed.bootMountPoint(identity)
+            }
         } else {
             notes.append("rootfs has no /etc/fstab; the boot partition is not mounted by it")
-            firstBoot = form(reading, boot, mountPoint: nil, hasSystemd)
         }
+        firstBoot = form(reading, boot, mountPoint: mountPoint, hasSystemd)
         guard relocated != nil || !removed.isEmpty else { return }
 
         var files = try ExtFiles(area, isWritable: true)

@@ -45,7 +45,7 @@ struct CheckImageCommand: AsyncParsableCommand {
             }
             let tools = ToolRunner(path: environmentValue("PATH"), sourceDate: .standard)
             let relocation = try await relocateOSImage(
-                raw, layout: image, work: folder, growth: grow.map { $0 ? .always : .never } ?? .automatic,
+                raw, layout: image, work: folder, growth: Growth(grow),
                 tools: tools)
             try source.checkUnchanged()
             var obstacles = relocation.obstacles

@@ -189,7 +189,7 @@ struct DoctorCommand: AsyncParsableCommand {
             findings.add(.bad, "store", "\(folder) cannot be written; run as root, or give a --store of your own")
             return
         }
-        let (space, device) = (Self.space(at: folder), Self.device(of: folder))
+        let (space, device) = (freeBytes(at: folder), Self.device(of: folder))
         let text = "\(store.path), \(Self.free(at: folder)) free"
         if let space, space < 1 << 30 {
             findings.add(
@@ -279,13 +279,7 @@ struct DoctorCommand: AsyncParsableCommand {
 
     // MARK: Figures
 
-    private static func space(at path: FilePath) -> UInt64? {
-        var status = statvfs()
-        guard path.withPlatformString({ statvfs($0, &status) }) == 0 else { return nil }
-        return UInt64(status.f_bavail) * UInt64(status.f_frsize)
-    }
-
-    private static func free(at path: FilePath) -> String { space(at: path).map(Reporter.mebibytes) ?? "unknown" }
+    private static func free(at path: FilePath) -> String { freeBytes(at: path).map(Reporter.mebibytes) ?? "unknown" }
 
     private static func device(of path: FilePath) -> UInt64? {
         var status = stat()

@@ -120,7 +120,7 @@ struct RelocationOptions: ParsableArguments {
         asIs
             ? nil
             : RelocationRequest(
-                growth: grow.map { $0 ? .always : .never } ?? .automatic, tools: hostTools())
+                growth: Growth(grow), tools: hostTools())
     }
 }
 
