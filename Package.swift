@@ -69,6 +69,9 @@ let package = Package(
             name: "ImageStore",
             dependencies: ["BootFiles", "CDeflate", "DiskLayout", "FlashPlan", "HostTools", "OSImage", crypto, system],
             swiftSettings: strictC),
+        .target(
+            name: "RunRecords", dependencies: [system], swiftSettings: strict),
+        .target(name: "TargetConsole", swiftSettings: strictC),
         .target(name: "TFTPServer", dependencies: ["TFTP", nioCore, nioPosix, system], swiftSettings: strict),
         .target(name: "TFTPService", dependencies: ["CUnixSocket", "TFTPServer", system], swiftSettings: strictC),
 
@@ -91,7 +94,8 @@ let package = Package(
             name: "rpiflash",
             dependencies: [
                 "BootFiles", "BootScript", "DiskLayout", "FlashPlan", "Flashing", "GPIO", "HostTools", "ImageStore",
-                "Inventory", "OSImage", "TFTPServer", "TFTPService", argumentParser, logging, system,
+                "Inventory", "OSImage", "RunRecords", "TFTPServer", "TFTPService", "TargetConsole", argumentParser, logging,
+                system,
             ],
             swiftSettings: strict),
 
@@ -122,6 +126,9 @@ let package = Package(
         .executableTarget(
             name: "tftp-bench-server", dependencies: ["TFTPServer"], path: "Tests/TFTPBenchServer",
             swiftSettings: strict),
+        .testTarget(name: "TargetConsoleTests", dependencies: ["TargetConsole"], swiftSettings: strict),
+        .testTarget(
+            name: "RunRecordsTests", dependencies: ["RunRecords", system], swiftSettings: strict),
         .testTarget(
             name: "TFTPServiceTests", dependencies: ["TFTPServer", "TFTPService", system], swiftSettings: strict),
         .testTarget(

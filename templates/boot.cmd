@@ -7,6 +7,9 @@
 
 echo "rpiflash: boot script for {{board}}, card layout {{boot_start}}/{{rootfs_start}}"
 test -n "${l_mmc}" || setenv l_mmc 0
+# Which boot script this is: hexadecimal, one more with every change of this file. A flash reports it.
+setenv l_script 2
+setenv l_board {{board}}
 
 # Where this card's partitions 2 and 3 start. The card's own table must say the same, or nothing is written (law 1).
 setenv l_boot_start {{boot_start}}
@@ -61,6 +64,10 @@ fi
 if test -z "${ethaddr}"; then
     setenv l_network no
     echo "rpiflash: no Ethernet address: not asking for an image"
+fi
+# A console that is sent to nobody costs seconds for each line: who does not answer a ping gets none.
+if test ${l_network} = yes && test -n "${netconsole}"; then
+    ping ${netconsole} || setenv netconsole
 fi
 if test ${l_network} = yes && test -n "${netconsole}"; then
     test -n "${stdout}" || setenv stdout serial

@@ -3,11 +3,19 @@
 # values in double braces.
 #
 # From the boot script: l_mmc, l_image, l_back, l_zeros, l_text, l_p2, l_p3, l_p3size (by l_check_card), l_write,
-# l_outcome, l_written, l_report, and l_api if it has one. From U-Boot: ethaddr, filesize, ver, serial#.
+# l_outcome, l_written, l_report; l_api, l_script and l_board if it has them. From U-Boot: ethaddr, filesize, ver, serial#.
 # Names that start with p_ are this plan's own. A chunk's own values (set on its line below) are variables of the shell,
 # all others of the environment: no name is ever both. Names that start with rpi_ are the report's.
 # All numbers are hexadecimal but for p_n, all card positions sectors of 512 bytes.
 
+# The console goes to the server too, from here on. A card whose rpiflash.env says where to does so already.
+if test {{netconsole}} = yes && test -z "${netconsole}"; then
+    test -n "${stdout}" || setenv stdout serial
+    test -n "${stderr}" || setenv stderr serial
+    setenv ncip ${serverip}
+    setenv stdout ${stdout},nc
+    setenv stderr ${stderr},nc
+fi
 echo "rpiflash: flash plan {{job}}, {{mode}}: {{chunk_count}} chunks, {{total_sectors}} sectors"
 setenv p_state ok
 setenv rpi_report 1
@@ -23,7 +31,11 @@ setenv rpi_bad_count 0
 setenv rpi_bad_chunk
 setenv rpi_bad_lba
 setenv rpi_card
+setenv rpi_script ${l_script}
+setenv rpi_board ${l_board}
 part uuid mmc ${l_mmc}:1 rpi_card
+# For the console: maker, product and size of the card.
+mmc info
 
 # RAM from l_image on, each from a multiple of 16 MiB: a chunk; a file as it was loaded; the table of all pieces. Behind
 # that file's place the chunk's own part of the table, at a multiple of 4 KiB. So digits put together make addresses:
@@ -299,7 +311,7 @@ else
 fi
 echo "rpiflash: wrote 0x${rpi_written} sectors, 0x${rpi_same} were there, loaded 0x${rpi_fetched}, 0x${rpi_retries} retries"
 setenv tftptimeoutcountmax 5
-env export -t ${l_text} rpi_report rpi_job rpi_state rpi_reason rpi_chunks rpi_written rpi_same rpi_fetched rpi_retries rpi_bad_count rpi_bad_chunk rpi_bad_lba rpi_card ver serial#
+env export -t ${l_text} rpi_report rpi_job rpi_state rpi_reason rpi_chunks rpi_written rpi_same rpi_fetched rpi_retries rpi_bad_count rpi_bad_chunk rpi_bad_lba rpi_card rpi_script rpi_board ver serial#
 setenv p_length ${filesize}
 setenv p_put 'tftpput ${l_text} ${p_length} ${ethaddr}/REPORT'
 run p_put || run p_put || run p_put || run p_put || run p_put || echo "rpiflash: cannot upload REPORT"

@@ -100,6 +100,8 @@ public struct ChunkPlan: Hashable, Sendable {
     public let chunks: [Chunk]
     /// nil: chunks are always loaded whole.
     public let pieces: Pieces?
+    /// Whether the target sends its console to the server meanwhile, by netconsole.
+    public let sendsConsole: Bool
 
     /// The most bytes of a script image, header included: what lies between a target's `scriptaddr` and the next 1 MiB.
     public static let longestScript = 900 << 10
@@ -110,7 +112,8 @@ public struct ChunkPlan: Hashable, Sendable {
     ///
     /// - Throws: ``ChunkPlanError``.
     public init(
-        job: JobID, mode: Mode = .normal, image: OSImageLayout, chunks: [Chunk], pieces: Pieces? = nil
+        job: JobID, mode: Mode = .normal, image: OSImageLayout, chunks: [Chunk], pieces: Pieces? = nil,
+        sendsConsole: Bool = false
     ) throws(ChunkPlanError) {
         guard let last = chunks.last?.place,
             last == ChunkPlace(partition: .boot, offset: SectorCount(0), size: SectorCount(1))
@@ -135,6 +138,7 @@ public struct ChunkPlan: Hashable, Sendable {
         self.image = image
         self.chunks = chunks
         self.pieces = pieces
+        self.sendsConsole = sendsConsole
     }
 
     private static func check(
@@ -237,6 +241,7 @@ extension ChunkPlan {
         return try templates.plan.render([
             "job": .word(job.hex),
             "mode": .word(mode.rawValue),
+            "netconsole": .flag(sendsConsole),
             "chunk_count": .word("\(chunks.count)"),
             "total_sectors": .hexadecimal(totalSectors.sectors),
             "boot_sectors": .hexadecimal(image.boot.size.sectors),

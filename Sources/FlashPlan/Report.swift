@@ -32,6 +32,10 @@ public struct Report: Hashable, Sendable {
     public let badChunk: UInt64?
     /// Where that one starts on the card; nil: none.
     public let badLBA: LBA?
+    /// The number of the card's boot script; nil: one from before they had numbers.
+    public let script: UInt64?
+    /// The board that the card was made for; nil where its boot script does not say.
+    public let board: String?
     /// U-Boot's version, where it has one to tell.
     public let ubootVersion: String?
     /// The board's serial number, where it has one.
@@ -88,6 +92,12 @@ public struct Report: Hashable, Sendable {
         } else {
             badLBA = nil
         }
+        if let text = values["rpi_script"] {
+            script = try number("rpi_script", text)
+        } else {
+            script = nil
+        }
+        board = values["rpi_board"]
         ubootVersion = values["ver"]
         serial = values["serial#"]
         card = values["rpi_card"]
@@ -95,7 +105,8 @@ public struct Report: Hashable, Sendable {
 
     private static let known: Set<String> = [
         "rpi_report", "rpi_job", "rpi_state", "rpi_reason", "rpi_chunks", "rpi_written", "rpi_same", "rpi_fetched",
-        "rpi_retries", "rpi_bad_count", "rpi_bad_chunk", "rpi_bad_lba", "rpi_card", "ver", "serial#",
+        "rpi_retries", "rpi_bad_count", "rpi_bad_chunk", "rpi_bad_lba", "rpi_card", "rpi_script", "rpi_board", "ver",
+        "serial#",
     ]
     private static let longestValue = 512
 

@@ -16,6 +16,8 @@ protocol Assignment: Sendable {
     func step(of file: String) -> UInt64?
     /// Bytes of a file as a whole; nil where that is not known.
     func size(of file: String) -> UInt64?
+    /// Bytes that the card gets for a step whose file this is; nil where it is not all of the step.
+    func bytesOnCard(for file: String) -> UInt64?
     /// How far a target is that has begun with a step.
     func progress(step: UInt64, bytes: UInt64, elapsed: Duration) -> FlashProgress
     /// Whether what the target said is a proof (law 2). It is untrusted (law 7).
@@ -84,6 +86,12 @@ extension PartsPlan: Assignment {
 
     func size(of file: String) -> UInt64? { step(of: file).map { part($0).size.bytes } }
 
+    func bytesOnCard(for file: String) -> UInt64? {
+        guard let step = step(of: file) else { return nil }
+        let sectors = part(step).size.bytes
+        return step == 0 ? sectors - min(sectors, PartsPlan.skip.byteCount.bytes) : sectors
+    }
+
     func progress(step: UInt64, bytes: UInt64, elapsed: Duration) -> FlashProgress {
         .transfer(part: step + 1, parts: steps, bytes: bytes, total: totalBytes, elapsed: elapsed)
     }
@@ -131,6 +139,8 @@ extension ChunkPlan: Assignment {
     }
 
     func size(of file: String) -> UInt64? { chunks.first { $0.file.name == file }?.file.size.bytes }
+
+    func bytesOnCard(for file: String) -> UInt64? { chunks.first { $0.file.name == file }?.place.size.byteCount.bytes }
 
     func progress(step: UInt64, bytes: UInt64, elapsed: Duration) -> FlashProgress {
         .chunk(number: step + 1, chunks: steps, bytes: bytes, total: totalBytes, elapsed: elapsed)

@@ -24,12 +24,14 @@ public struct FlashRequest: Sendable {
     public var waitPort: UInt16?
     /// How long that is waited for.
     public var waitTimeout: Duration
+    /// Whether the target sends its console to the server meanwhile, where it is flashed by plan.
+    public var sendsConsole: Bool
 
     /// A request with the usual times.
     public init(
         image: FilePath, target: Target, card: CardLayout, root: FilePath, delivery: Delivery = .plan(.normal),
         requestTimeout: Duration = .seconds(45), outcomeTimeout: Duration? = nil, waitPort: UInt16? = 22,
-        waitTimeout: Duration = .seconds(180)
+        waitTimeout: Duration = .seconds(180), sendsConsole: Bool = false
     ) {
         self.image = image
         self.target = target
@@ -40,6 +42,7 @@ public struct FlashRequest: Sendable {
         self.outcomeTimeout = outcomeTimeout
         self.waitPort = waitPort
         self.waitTimeout = waitTimeout
+        self.sendsConsole = sendsConsole
     }
 }
 
@@ -234,7 +237,8 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
             throw FlashError.image("\(request.image): \(error)")
         }
         if let remark = image.remark { report(.note(remark)) }
-        return ChunkStaging(image: image, mode: mode, render: ports.renderPlan)
+        report(.prepared(id: image.id))
+        return ChunkStaging(image: image, mode: mode, sendsConsole: request.sendsConsole, render: ports.renderPlan)
     }
 
     /// What is quick to check: the TFTP root and the RESET line.
@@ -401,6 +405,8 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
             report(.completed(file: file, packets: packets, repeated: repeated, window: window))
         }
         if let progress = follower.take(event, at: now) { report(progress) }
+        if let write = follower.takeWrite() { report(.wrote(number: write.step + 1, bytes: write.bytes, took: write.took)) }
+        if case .uploaded(Report.fileName, let content) = event { report(.reported(content)) }
         guard let step = follower.currentStep else { return }
         switch event {
         case .opened, .progress, .sent:

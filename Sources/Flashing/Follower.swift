@@ -23,6 +23,16 @@ struct Follower<Plan: Assignment> {
     private var said: Said
     private var settledAt: Duration?
     private var lost: String?
+    /// The file that the target has as a whole and works with now.
+    private var loaded: (step: UInt64, bytes: UInt64, at: Duration)?
+    private var write: Write?
+
+    /// A step that the card has: what it wrote, and how long that took with unpacking, hashing and reading back.
+    struct Write {
+        let step: UInt64
+        let bytes: UInt64
+        let took: Duration
+    }
 
     /// - Parameters:
     ///   - plan: what is flashed.
@@ -48,6 +58,21 @@ struct Follower<Plan: Assignment> {
     /// Bytes of the steps' files that the target has, as far as the server knows.
     var bytes: UInt64 { fileBytes.values.reduce(0, +) }
 
+    /// What the card has since the last call; nil where nothing new.
+    mutating func takeWrite() -> Write? {
+        defer { write = nil }
+        return write
+    }
+
+    /// What the target asks for when it is done with a file tells how long it worked with it. A step that was not the
+    /// next one was not the only thing that it did meanwhile.
+    private mutating func settleLoaded(next step: UInt64, at now: Duration) {
+        if let loaded, step == loaded.step + 1, now > loaded.at {
+            write = Write(step: loaded.step, bytes: loaded.bytes, took: now - loaded.at)
+        }
+        loaded = nil
+    }
+
     /// Takes one event; returns what is worth a line in the log.
     mutating func take(_ event: ServeEvent, at now: Duration) -> FlashProgress? {
         switch event {
@@ -64,6 +89,7 @@ struct Follower<Plan: Assignment> {
             guard let step = plan.step(of: file) else { return nil }
             hasAsked = true
             openedSinceEntry = true
+            settleLoaded(next: step, at: now)
             currentStep = step
             fileBytes[file] = 0
             return nil
@@ -78,15 +104,18 @@ struct Follower<Plan: Assignment> {
             }
             return nil
         case .completed(let file, let packets, let repeated, _):
+            if let step = plan.step(of: file), let bytes = plan.bytesOnCard(for: file) { loaded = (step, bytes, now) }
             // Every network loses some; this much wants a look at cable or switch.
             guard packets >= 1000, repeated * 10 >= packets else { return nil }
             return .warning(
                 "\(repeated) of \(packets) packets of \(file) had to be repeated; the network loses packets")
         case .interrupted(let file, let reason): return .warning("the target stopped reading \(file): \(reason)")
         case .uploaded(Report.fileName, let content):
+            settleLoaded(next: plan.steps, at: now)
             if said.report == nil { said.report = content }
             return nil
         case .uploaded(let name, let content):
+            settleLoaded(next: plan.steps, at: now)
             guard let kind = Outcome.Kind(rawValue: name), said.outcomes[kind] == nil else { return nil }
             said.outcomes[kind] = content
             if settledAt == nil { settledAt = now + Self.settling }
@@ -105,6 +134,7 @@ struct Follower<Plan: Assignment> {
         restarts += 1
         said.fetched = []
         fileBytes = [:]
+        loaded = nil
         currentStep = nil
         return .warning("the target started over")
     }

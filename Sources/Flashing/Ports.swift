@@ -90,6 +90,8 @@ public struct ChunkedImage: Sendable {
         }
     }
 
+    /// SHA-256 that follows from the content alone, 64 digits.
+    public var id: String
     /// The image's layout.
     public var layout: OSImageLayout
     /// In the order in which they are written.
@@ -105,9 +107,10 @@ public struct ChunkedImage: Sendable {
 
     /// An image as given.
     public init(
-        layout: OSImageLayout, chunks: [Chunk], table: (file: String, size: ByteCount), raw: FilePath?,
+        id: String, layout: OSImageLayout, chunks: [Chunk], table: (file: String, size: ByteCount), raw: FilePath?,
         remark: String? = nil, link: @escaping @Sendable (_ file: String, _ path: FilePath) throws -> Void
     ) {
+        self.id = id
         self.layout = layout
         self.chunks = chunks
         self.table = table
@@ -238,6 +241,8 @@ public enum FlashProgress: Hashable, Sendable {
     case warning(String)
     /// This server hands out the root from now on; another one that was there before, where it is not our own.
     case serving(root: FilePath, address: String, isOwn: Bool)
+    /// The image is prepared; its content has this id.
+    case prepared(id: String)
     /// The target is reset, the `attempt`th time, 1 for the first.
     case resetting(target: String, method: ResetMethod, attempt: Int)
     /// The target asks for its image.
@@ -245,6 +250,13 @@ public enum FlashProgress: Hashable, Sendable {
     /// The target has all of a file. `packets` and `repeated` count DATA packets, `window` is the
     /// one that was agreed on, in blocks. Another server tells nothing of it.
     case completed(file: String, packets: UInt64, repeated: UInt64, window: Int = 1)
+    /// The target has written a chunk or part of this many bytes and compared it; it took that long from the file's last
+    /// packet to what the target asked next. Another server tells nothing of it.
+    case wrote(number: UInt64, bytes: UInt64, took: Duration)
+    /// The target uploaded this REPORT, untrusted; its outcome is told afterwards.
+    case reported([UInt8])
+    /// This run is recorded under this name.
+    case recording(id: String)
     /// The target has proven what is on its card, this long after the reset.
     case proven(Proven, elapsed: Duration)
     /// A compressed image is unpacked; bytes are of the compressed file.
@@ -272,7 +284,7 @@ public enum FlashProgress: Hashable, Sendable {
         case .proven(let proven, _):
             "the target reported OK with \(proven.bytes.bytes) bytes, exactly what was to be on its card"
         // Of a further reset a warning has told.
-        case .resetting, .completed, .unpacking, .preparing, .staging, .transfer, .chunk, .waiting: nil
+        case .resetting, .completed, .prepared, .wrote, .reported, .recording, .unpacking, .preparing, .staging, .transfer, .chunk, .waiting: nil
         }
     }
 }

@@ -49,6 +49,7 @@ struct PartsStaging: Staging {
 struct ChunkStaging: Staging {
     let image: ChunkedImage
     let mode: ChunkPlan.Mode
+    let sendsConsole: Bool
     let render: @Sendable (ChunkPlan) throws -> [UInt8]
 
     func stage(
@@ -85,7 +86,7 @@ struct ChunkStaging: Staging {
         do {
             plan = try ChunkPlan(
                 job: ChunkPlan.JobID(UInt64.random(in: 0...UInt64.max)), mode: mode, image: image.layout,
-                chunks: chunks, pieces: pieces)
+                chunks: chunks, pieces: pieces, sendsConsole: sendsConsole)
             script = try render(plan)
         } catch {
             throw FlashError.server("cannot make the flash plan: \(error)")

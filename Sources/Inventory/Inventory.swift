@@ -1,7 +1,7 @@
 /// The targets of a bench, read from a CSV file.
 ///
 /// The first record is the header `mac,ip,server,gpio`, in any order, with the optional columns `name`,
-/// `reset_hold_ms`, `reset_command` and `tags`. Fields are as in RFC 4180; blanks around a field without quotes are dropped.
+/// `reset_hold_ms`, `reset_command`, `tags` and `console`. Fields are as in RFC 4180; blanks around a field without quotes are dropped.
 /// Empty lines and lines that start with `#` are skipped. A UTF-8 byte order mark and CR LF are taken.
 public struct Inventory: Sendable {
     /// The file's name, for messages.
@@ -20,7 +20,7 @@ public struct Inventory: Sendable {
         case mac, ip, server, gpio, name
         case resetHold = "reset_hold_ms"
         case resetCommand = "reset_command"
-        case tags
+        case tags, console
 
         static let required: [Column] = [.mac, .ip, .server, .gpio]
     }

@@ -94,7 +94,7 @@ struct Parser {
             Target(
                 mac: mac, ip: ip, server: server, gpio: row.gpio, name: row.name?.value,
                 resetHoldMilliseconds: row.resetHold ?? Target.defaultResetHoldMilliseconds,
-                resetCommand: row.resetCommand, tags: row.tags, line: row.line))
+                resetCommand: row.resetCommand, console: row.console, tags: row.tags, line: row.line))
     }
 
     private mutating func noteDuplicates(_ row: Row) {
@@ -141,6 +141,7 @@ private struct Row {
     var resetHold: Int?
     var resetCommand: String?
     var tags: [String] = []
+    var console: SerialPort?
     var isValid = true
 
     init(line: Int) { self.line = line }
@@ -165,6 +166,7 @@ private struct Row {
             case .resetHold: return takeHold(field.text)
             case .resetCommand: if !field.text.isEmpty { resetCommand = field.text }
             case .tags: return takeTags(field.text)
+            case .console: if !field.text.isEmpty { console = try SerialPort(field.text) }
             }
             return nil
         } catch {

@@ -14,6 +14,8 @@ public struct Target: Hashable, Sendable {
     public let resetHoldMilliseconds: Int
     /// A shell command that resets it, for instance through a switch that powers it.
     public let resetCommand: String?
+    /// The serial port of its server that its console is wired to; nil where none is.
+    public let console: SerialPort?
     /// Words that it can be chosen by, each once: letters, digits, `.`, `_` and `-`.
     public let tags: [String]
     /// The row's line in the file, 1 for the first.
@@ -24,6 +26,48 @@ public struct Target: Hashable, Sendable {
 
     /// Its name, else its IP address.
     public var displayName: String { name ?? ip.description }
+}
+
+/// A serial port that a target's console is wired to: `/dev/ttyUSB0`, `/dev/ttyUSB0@9600`.
+public struct SerialPort: Hashable, Sendable {
+    /// Its device file.
+    public let device: String
+    /// Its speed in baud.
+    public let baud: Int
+
+    /// The speed where the row says none, which is what U-Boot and the kernel use on a Pi.
+    public static let defaultBaud = 115_200
+
+    /// Reads one of the forms.
+    ///
+    /// - Throws: ``SerialPortError``.
+    public init(_ text: some StringProtocol) throws(SerialPortError) {
+        let parts = text.split(separator: "@", maxSplits: 1, omittingEmptySubsequences: false)
+        guard let device = parts.first, device.hasPrefix("/"), device.utf8.count <= 255,
+            device.unicodeScalars.allSatisfy({ $0.value > 0x20 && $0.value < 0x7f })
+        else { throw SerialPortError(text: String(text)) }
+        self.device = String(device)
+        guard parts.count == 2 else {
+            baud = Self.defaultBaud
+            return
+        }
+        guard (1...8).contains(parts[1].utf8.count), parts[1].utf8.allSatisfy(\.isDigit), let baud = Int(parts[1]),
+            baud > 0
+        else { throw SerialPortError(text: String(text)) }
+        self.baud = baud
+    }
+}
+
+/// A text that names no serial port.
+public struct SerialPortError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// The text.
+    public let text: String
+
+    /// As text.
+    public var description: String {
+        "\(quoted(text)) is no console; must be a serial port's path, with its speed where that is not 115200: "
+            + "/dev/ttyUSB0, /dev/serial/by-id/usb-x@9600"
+    }
 }
 
 /// How a row names a GPIO line.

@@ -153,6 +153,7 @@ extension PreparedImage {
                 encodedSize: ByteCount(chunk.encodedBytes), file: chunk.file, pieces: ByteCount(chunk.pieces))
         }
         return ChunkedImage(
+            id: manifest.id,
             layout: try layout(), chunks: chunks, table: ("pieces", ByteCount(manifest.piecesBytes)), raw: raw,
             remark: remark,
             link: { try link($0, to: $1) })

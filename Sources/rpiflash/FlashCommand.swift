@@ -2,8 +2,10 @@ import ArgumentParser
 import DiskLayout
 import FlashPlan
 import Flashing
+import FoundationEssentials
 import HostTools
 import Inventory
+import RunRecords
 import SystemPackage
 import TFTPService
 
@@ -126,6 +128,15 @@ struct FlashCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The Unix socket of the rpiflash service.", valueName: "path"))
     var service = defaultServiceSocket.string
 
+    @OptionGroup var runs: RunsOptions
+
+    @Flag(
+        inversion: .prefixedNo,
+        help: ArgumentHelp(
+            "Have the target send U-Boot's console to this server while it is flashed by plan, where no serial port of its "
+                + "row does; it is kept with the run's record."))
+    var netconsole = true
+
     @Flag(help: "Print one JSON object a line, for programs, as docs/json.md describes them; the log stays.")
     var json = false
 
@@ -203,14 +214,23 @@ struct FlashCommand: AsyncParsableCommand {
             for row in rows { settings[row] = try FirstBootSettings(FilePath(customize), for: row) }
         }
         let share = FlashShare(rows)
+        let recorders = rows.map { recorder($0) }
         let relocation = relocation.request
         let bench = Bench(options: several.options, clock: ContinuousClock()) {
             [listen, service, store, settings, templates] row in
             .real(
                 listen: listen, service: FilePath(service), store: store.path, relocation: relocation,
                 settings: settings[row], templates: FilePath(templates), share: share)
-        } report: {
-            reporter.report($0, $1)
+        } report: { index, event in
+            for (place, recorder) in recorders.enumerated() where index == nil || index == place {
+                switch event {
+                case .progress(let progress):
+                    for remark in recorder.report(progress) { reporter.report(place, .progress(remark)) }
+                case .ended(let ending):
+                    for remark in recorder.end(ending) { reporter.report(place, .progress(remark)) }
+                }
+            }
+            reporter.report(index, event)
         }
         let result: [TargetEnding]
         do {
@@ -227,7 +247,21 @@ struct FlashCommand: AsyncParsableCommand {
         FlashRequest(
             image: FilePath(image), target: row, card: card, root: FilePath(tftpRoot), delivery: delivery,
             requestTimeout: requestTimeout.duration, outcomeTimeout: outcomeTimeout?.duration,
-            waitPort: noWait ? nil : waitPort, waitTimeout: waitTimeout.duration)
+            waitPort: noWait ? nil : waitPort, waitTimeout: waitTimeout.duration,
+            sendsConsole: netconsole && row.console == nil)
+    }
+
+    private func recorder(_ row: Target) -> RunRecorder {
+        var start = start
+        start.target = row.displayName
+        return RunRecorder(
+            runs.store,
+            RunRecord(
+                program: RPiFlash.version, started: .now,
+                target: .init(name: row.name, mac: row.mac.description, ip: row.ip.description),
+                image: .init(path: Console.harmless(image)), delivery: protocolName.rawValue, mode: start.mode,
+                by: .current()),
+            start: start, console: row.consoleSource)
     }
 
     private func flash() async throws {
@@ -261,18 +295,30 @@ struct FlashCommand: AsyncParsableCommand {
         let request = request(row, try loadCard(card.map { FilePath($0) }))
         let settings = try customize.map { try FirstBootSettings(FilePath($0), for: row) }
         let reporter = Reporter(target: row.displayName)
+        let recorder = recorder(row)
+        @Sendable func tell(_ progress: FlashProgress) {
+            reporter.report(progress)
+            report(progress)
+        }
         let flasher = Flasher(
             ports: .real(
                 listen: listen, service: FilePath(service), store: store.path,
                 relocation: relocation.request, settings: settings, templates: FilePath(templates)),
             clock: ContinuousClock()
         ) { progress in
-            reporter.report(progress)
-            report(progress)
+            let remarks = recorder.report(progress)
+            tell(progress)
+            for remark in remarks { tell(remark) }
         }
-        let result = try await flasher.run(request)
-        Console.shared.finish()
-        return result
+        do {
+            let result = try await flasher.run(request)
+            Console.shared.finish()
+            for remark in recorder.end(result, nil) { tell(remark) }
+            return result
+        } catch {
+            for remark in recorder.end(nil, error) { tell(remark) }
+            throw error
+        }
     }
 
     private var mode: ChunkPlan.Mode { full ? .full : verifyOnly ? .verify : .normal }

@@ -13,14 +13,15 @@ struct FlashEvent: Encodable {
 
     enum Kind: String, Encodable, CaseIterable {
         case start, target, note, warning, unpacking, preparing, staging, serving, reset, asked, chunk, part, file
-        case proven, waiting, result, summary
+        case proven, waiting, result, summary, prepared, wrote, report, recording
     }
 
     enum CodingKeys: String, CodingKey, CaseIterable {
         case event, time, version, image, target, name, mac, ip, text, bytes, total, server, attempt, method, number
         case count, rate, packets, repeated, window, written, loaded, retries, port, status, error
         case flashProtocol = "protocol"
-        case mode, targets
+        case mode, targets, run, uboot, script, board, serial, card, seconds
+        case imageID = "image_id"
         case provenCount = "proven_count"
         case failedCount = "failed_count"
         case notStartedCount = "not_started_count"
@@ -72,6 +73,14 @@ struct FlashEvent: Encodable {
     var provenCount: UInt64?
     var failedCount: UInt64?
     var notStartedCount: UInt64?
+    var imageID: String?
+    var run: String?
+    var uboot: String?
+    var script: UInt64?
+    var board: String?
+    var serial: String?
+    var card: String?
+    var seconds: Double?
 
     init(_ event: Kind) { self.event = event }
 }
@@ -98,6 +107,24 @@ extension FlashEvent {
             self.method = method.description
             self.attempt = attempt
         case .asked: self.init(.asked)
+        case .prepared(let id):
+            self.init(.prepared)
+            imageID = id
+        case .recording(let id):
+            self.init(.recording)
+            run = id
+        case .wrote(let number, let bytes, let took):
+            self.init(.wrote)
+            (self.number, self.bytes, seconds) = (number, bytes, Self.seconds(took))
+        case .reported(let bytes):
+            self.init(.report)
+            do throws(ReportError) {
+                let report = try Report(bytes: bytes)
+                (uboot, script, board) = (report.ubootVersion, report.script, report.board)
+                (serial, card, retries) = (report.serial, report.card, report.retries)
+            } catch {
+                self.error = error.description
+            }
         case .chunk(let number, let count, let bytes, let total, let elapsed):
             self.init(.chunk, bytes, of: total)
             (self.number, self.count) = (number, count)
@@ -160,10 +187,22 @@ func jsonLine(_ value: some Encodable) -> String {
     return line
 }
 
-/// Writes events to standard output, without ever keeping a flash waiting for who reads them.
+/// Writes events, without ever keeping a flash waiting for who reads them.
 final class EventWriter: Sendable {
     private let begin = ContinuousClock.now
     private let queue = DispatchQueue(label: "events")
+    private let sink: @Sendable (String) -> Void
+
+    /// - Parameter sink: takes each line, without its end. By default standard output.
+    init(
+        to sink: @escaping @Sendable (String) -> Void = {
+            // A reader that went away is no reason to stop half-way.
+            _ = try? FileDescriptor.standardOutput.writeAll(($0 + "\n").utf8)
+        }
+    ) {
+        self.sink = sink
+    }
+
     private let order = Mutex(())
 
     func write(_ event: FlashEvent) {
@@ -171,9 +210,8 @@ final class EventWriter: Sendable {
         // Several flashes write: what is later in time comes later.
         order.withLock { _ in
             event.time = FlashEvent.seconds(ContinuousClock.now - begin)
-            let line = jsonLine(event) + "\n"
-            // A reader that went away is no reason to stop half-way.
-            queue.async { _ = try? FileDescriptor.standardOutput.writeAll(line.utf8) }
+            let line = jsonLine(event)
+            queue.async { [sink] in sink(line) }
         }
     }
 

@@ -28,7 +28,7 @@ struct RPiFlash: AsyncParsableCommand {
         version: version,
         subcommands: [
             FlashCommand.self, PlanCommand.self, ImagesCommand.self, ResetCommand.self, TargetsCommand.self,
-            GPIOCommand.self, ServeCommand.self, DoctorCommand.self,
+            GPIOCommand.self, ServeCommand.self, DoctorCommand.self, RunsCommand.self, ConsoleCommand.self,
         ])
 
     static let exitCodes = """

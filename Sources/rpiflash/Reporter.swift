@@ -2,6 +2,7 @@ import Flashing
 import Glibc
 import Synchronization
 import SystemPackage
+import TargetConsole
 
 /// Standard error: the log, and on a terminal one line that is written again and again.
 final class Console: Sendable {
@@ -14,29 +15,7 @@ final class Console: Sendable {
     private let block = Mutex(StatusBlock())
 
     /// A text that may come from a target or another server, as one line that does nothing to a terminal (law 7).
-    ///
-    /// What is no letter, number, mark, symbol, punctuation or plain blank is written as `\x1b` or `\u202e`: control
-    /// characters, line ends, escapes, marks that turn the direction of writing, characters that nothing shows.
-    static func harmless(_ text: String) -> String {
-        var result = ""
-        for scalar in text.unicodeScalars {
-            let isShown =
-                switch scalar.properties.generalCategory {
-                case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned: false
-                case .spaceSeparator: scalar == " "
-                default: true
-                }
-            if isShown {
-                result.unicodeScalars.append(scalar)
-            } else {
-                let digits = String(scalar.value, radix: 16)
-                let width = scalar.value < 0x100 ? 2 : 4
-                result +=
-                    (width == 2 ? "\\x" : "\\u") + String(repeating: "0", count: max(0, width - digits.count)) + digits
-            }
-        }
-        return result
-    }
+    static func harmless(_ text: String) -> String { TargetConsole.harmless(text) }
 
     /// Writes a line of the log.
     func line(_ text: String) {
@@ -157,6 +136,7 @@ final class Reporter: Sendable {
                 state.repeated += repeated
                 state.window = window
             }
+        case .prepared, .wrote, .reported, .recording: break
         case .note, .warning, .serving, .resetting, .asked, .proven:
             if let line = progress.logLine { Console.shared.line(prefix + line) }
         case .staging(let bytes, let total):

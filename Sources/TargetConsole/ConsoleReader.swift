@@ -1,0 +1,108 @@
+internal import Dispatch
+internal import Glibc
+
+/// Reads a target's console from now on, without ever sending anything to it.
+public final class ConsoleReader: Sendable {
+    /// Dispatch's objects may be used from anywhere; only their protocols do not say so.
+    private nonisolated(unsafe) let source: any DispatchSourceRead
+    private let queue: DispatchQueue
+
+    /// Opens it.
+    ///
+    /// Several programs can listen for netconsole at the same time, each for other targets: the socket takes what comes
+    /// from the target's address and port only. Of two that listen for the same target the one that began later hears it.
+    ///
+    /// - Parameters:
+    ///   - console: where it comes from.
+    ///   - take: called in order with what comes, and with an empty array when nothing can come any more.
+    /// - Throws: ``ConsoleError``.
+    public init(_ console: ConsoleSource, take: @escaping @Sendable ([UInt8]) -> Void) throws(ConsoleError) {
+        let descriptor: Int32
+        let isStream: Bool
+        switch console {
+        case .network(let address): (descriptor, isStream) = (try openNetworkConsole(console, address), false)
+        case .serial(let device, let baud): (descriptor, isStream) = (try openSerialPort(console, device, baud), true)
+        }
+        queue = DispatchQueue(label: "console")
+        let source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: queue)
+        source.setEventHandler {
+            var code: Int32 = 0
+            let bytes = unsafe [UInt8](unsafeUninitializedCapacity: 65536) { buffer, count in
+                let result = unsafe read(descriptor, buffer.baseAddress, buffer.count)
+                code = result < 0 ? errno : 0
+                count = max(0, result)
+            }
+            if !bytes.isEmpty {
+                take(bytes)
+            } else if isStream, code != EAGAIN, code != EINTR {
+                // A port that was pulled out; an empty datagram is nothing.
+                source.cancel()
+                take([])
+            }
+        }
+        source.setCancelHandler { close(descriptor) }
+        source.activate()
+        unsafe self.source = source
+    }
+
+    /// Ends it: nothing is taken after this.
+    public func stop() { queue.sync { unsafe source.cancel() } }
+
+    deinit { unsafe source.cancel() }
+}
+
+private func openNetworkConsole(_ console: ConsoleSource, _ address: String) throws(ConsoleError) -> Int32 {
+    let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
+    func check(_ call: String, _ result: Int32) throws(ConsoleError) {
+        guard result < 0 else { return }
+        let code = errno
+        if descriptor >= 0 { close(descriptor) }
+        throw .system(console, call: call, code: code)
+    }
+    try check("socket", descriptor)
+    var yes: Int32 = 1
+    try check("setsockopt", unsafe setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &yes, socklen_t(MemoryLayout<Int32>.size)))
+    func name(_ address: in_addr_t) -> sockaddr_in {
+        var name = sockaddr_in()
+        name.sin_family = sa_family_t(AF_INET)
+        name.sin_port = ConsoleSource.networkPort.bigEndian
+        name.sin_addr.s_addr = address
+        return name
+    }
+    func withName(_ name: sockaddr_in, _ call: (Int32, UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
+        unsafe withUnsafePointer(to: name) { name in
+            unsafe name.withMemoryRebound(to: sockaddr.self, capacity: 1) { name in
+                unsafe call(descriptor, name, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+    }
+    try check("bind", unsafe withName(name(INADDR_ANY)) { unsafe bind($0, $1, $2) })
+    try check("connect", unsafe withName(name(unsafe inet_addr(address))) { unsafe connect($0, $1, $2) })
+    // What came from others before it was connected.
+    var byte: UInt8 = 0
+    while unsafe recv(descriptor, &byte, 1, Int32(MSG_DONTWAIT)) >= 0 {}
+    return descriptor
+}
+
+private func openSerialPort(_ console: ConsoleSource, _ device: String, _ baud: Int) throws(ConsoleError) -> Int32 {
+    guard let speed = SerialSpeed.known.first(where: { $0.baud == baud }) else { throw .speed(device: device, baud: baud) }
+    let descriptor = unsafe open(device, O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)
+    func check(_ call: String, _ result: Int32) throws(ConsoleError) {
+        guard result < 0 else { return }
+        let code = errno
+        if descriptor >= 0 { close(descriptor) }
+        if call == "lock", code == EWOULDBLOCK { throw .busy(device: device) }
+        throw .system(console, call: call, code: code)
+    }
+    try check("open", descriptor)
+    // As minicom and others do.
+    try check("lock", flock(descriptor, LOCK_EX | LOCK_NB))
+    var settings = termios()
+    try check("tcgetattr", unsafe tcgetattr(descriptor, &settings))
+    unsafe cfmakeraw(&settings)
+    settings.c_cflag |= tcflag_t(CLOCAL | CREAD)
+    settings.c_cflag &= ~tcflag_t(CRTSCTS)
+    try check("cfsetspeed", unsafe cfsetspeed(&settings, speed.value))
+    try check("tcsetattr", unsafe tcsetattr(descriptor, TCSANOW, &settings))
+    return descriptor
+}

@@ -1,0 +1,444 @@
+import ArgumentParser
+import Flashing
+import FoundationEssentials
+import RunRecords
+import SystemPackage
+
+/// `rpiflash runs`.
+struct RunsCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "runs",
+        abstract: "List, show or remove the records of flashes; see how the cards do.",
+        discussion: """
+            Every flash that reset its target leaves a record: who flashed what and when, how it ended and how long its \
+            steps took, the target's report, its console and all events. docs/runs.md has its files.
+
+            EXAMPLES
+              rpiflash runs
+              rpiflash runs show pi-left
+              rpiflash runs show 20261125-0620 --console
+              rpiflash runs cards
+              rpiflash runs prune --older-than 90d --dry-run
+            """,
+        subcommands: [ListCommand.self, ShowCommand.self, CardsCommand.self, PruneCommand.self],
+        defaultSubcommand: ListCommand.self)
+
+    struct ListCommand: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "List them, the last one at the end.",
+            discussion: """
+                RATE is at what the card wrote, with reading back; OUTCOME the exit status of the target's flash and why.
+
+                EXAMPLES
+                  rpiflash runs list
+                  rpiflash runs list --target pi-left --last 5
+                  rpiflash runs list --json
+                """)
+
+        @OptionGroup var runs: RunsOptions
+
+        @Option(help: ArgumentHelp("Only runs of this target: a name, IP address or MAC address.", valueName: "target"))
+        var target: String?
+
+        @Option(help: ArgumentHelp("Only the last ones, this many.", valueName: "n"))
+        var last: Int?
+
+        @Flag(help: "One JSON object, for programs, as docs/json.md describes it.")
+        var json = false
+
+        func validate() throws {
+            if let last, last < 1 { throw ValidationError("--last is \(last); must be at least 1") }
+        }
+
+        func run() throws {
+            var stored = try inRuns { () throws(RunStoreError) in try runs.store.list() }
+            if let target { stored = stored.filter { $0.record?.target.answers(to: target) == true } }
+            if let last { stored = stored.suffix(last) }
+            if json {
+                print(jsonLine(RunList(stored)))
+                return
+            }
+            let rows = stored.map { run in
+                guard let record = run.record else { return [run.id, "-", "-", "-", "-", "-", "(damaged)"] }
+                return [
+                    run.id, Console.harmless(record.target.displayName), Console.harmless(record.imageName),
+                    record.proven.map { Reporter.mebibytes($0.written) } ?? "-",
+                    record.timings.flash.map { Reporter.seconds(.seconds($0)) } ?? "-",
+                    record.card?.writeRate.map { Reporter.mebibytes(UInt64($0)) + "/s" } ?? "-", run.outcome(record),
+                ]
+            }
+            print(
+                columns([["RUN", "TARGET", "IMAGE", "WRITTEN", "TIME", "RATE", "OUTCOME"]] + rows), terminator: "")
+        }
+    }
+
+    struct ShowCommand: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "show", abstract: "Show one: who, what, when, how it ended.",
+            discussion: """
+                EXAMPLES
+                  rpiflash runs show last
+                  rpiflash runs show pi-left
+                  rpiflash runs show 20261125-062038-b827eb3d60b9 --console
+                  rpiflash runs show last --json
+                """)
+
+        @Argument(
+            help: ArgumentHelp(
+                "Its name or as much of the beginning as no other has; a target, whose last run is meant; or last.",
+                valueName: "run"))
+        var id: String
+
+        @OptionGroup var runs: RunsOptions
+
+        @Flag(help: "Print the target's console instead.")
+        var console = false
+
+        @Flag(help: "Print the events instead, one JSON object a line, as docs/json.md describes them.")
+        var events = false
+
+        @Flag(help: "One JSON object, for programs, as docs/json.md describes it.")
+        var json = false
+
+        func validate() throws {
+            if [console, events, json].count(where: { $0 }) > 1 {
+                throw ValidationError("--console, --events and --json exclude each other")
+            }
+        }
+
+        func run() throws {
+            let stored = try find()
+            if console || events {
+                let file = console ? stored.console : stored.events
+                for line in try lines(of: file) { print(events ? String(line) : Console.harmless(String(line))) }
+                return
+            }
+            guard let record = stored.record else {
+                throw FlashError.server("\(stored.folder) is damaged; remove the folder")
+            }
+            if json {
+                print(jsonLine(RunList.Run(stored, record)))
+                return
+            }
+            let trend = CardTrend.all(
+                try inRuns { () throws(RunStoreError) in try runs.store.list() }.compactMap(\.record)
+            ).first { $0.runs.contains { $0.id == stored.id } }
+            print(columns(Self.facts(of: record, stored, trend)), terminator: "")
+        }
+
+        private func find() throws -> StoredRun {
+            let all = try inRuns { () throws(RunStoreError) in try runs.store.list() }
+            if id == "last", let last = all.last { return last }
+            let named = all.filter { $0.id.hasPrefix(id) }
+            if named.count == 1 || named.first?.id == id { return named[0] }
+            if named.count > 1 {
+                throw FlashError.server(
+                    "\(named.count) runs of \(runs.runs) have names that start with '\(id)'; must be one: give more of it"
+                )
+            }
+            if let last = all.last(where: { $0.record?.target.answers(to: id) == true }) { return last }
+            throw FlashError.server("\(runs.runs) has no run \(id), and none of a target of that name; see rpiflash runs")
+        }
+
+        private func lines(of file: FilePath) throws -> [Substring] {
+            guard let content = readFile(file, limit: 32 << 20) else {
+                throw FlashError.server("cannot read \(file)")
+            }
+            return String(decoding: content, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
+                .dropLast()
+        }
+
+        private static func facts(of record: RunRecord, _ stored: StoredRun, _ trend: CardTrend?) -> [[String]] {
+            func seconds(_ value: Double?) -> String? { value.map { Reporter.seconds(.seconds($0)) } }
+            let by = record.by
+            let facts: [(String, String?)] = [
+                ("run", record.id), ("outcome", stored.outcome(record)),
+                ("target", "\(record.target.displayName) (\(record.target.mac), \(record.target.ip))"),
+                ("image", record.image.path), ("content", record.image.id.map { "SHA-256 \($0)" }),
+                ("how", record.delivery + (record.mode.map { ", \($0)" } ?? "")),
+                (
+                    "proven",
+                    record.proven.map {
+                        "\($0.bytes) bytes, \($0.written) written, \($0.loaded) loaded, \($0.retries) retries"
+                    }
+                ),
+                (
+                    "times",
+                    [
+                        seconds(record.timings.asked).map { "asked after \($0)" },
+                        seconds(record.timings.flash).map { "proven after \($0)" },
+                        seconds(record.timings.up).map { "up \($0) later" },
+                    ].compactMap(\.self).joined(separator: ", ")
+                ), ("card", record.card.map { $0.text }), ("trend", trend.map { $0.text }),
+                (
+                    "board",
+                    record.board.map {
+                        [
+                            $0.board, $0.uboot, "boot script \($0.script.map { "\($0)" } ?? "without a number")",
+                            $0.serial.map { "serial number \($0)" },
+                        ].compactMap(\.self).joined(separator: ", ")
+                    }
+                ),
+                (
+                    "by",
+                    "\(by.user) on \(by.host)" + (by.from.map { " from \($0)" } ?? "") + ", rpiflash \(record.program)"
+                ), ("command", by.command.joined(separator: " ")),
+                (
+                    "began",
+                    record.started.formatted(.iso8601) + (record.ended.map { ", ended \($0.formatted(.iso8601))" } ?? "")
+                ), ("files", "\(stored.folder)"),
+            ]
+            return facts.compactMap { name, value in
+                value.flatMap { $0.isEmpty ? nil : [name, Console.harmless($0)] }
+            }
+        }
+    }
+
+    struct CardsCommand: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "cards", abstract: "Show how the cards do: slower writes and more retries announce a card's end.",
+            discussion: """
+                NOW is at what the last run wrote, with unpacking and reading back; USUAL the median of up to 10 runs \
+                before, of which it takes 3. A card is told from others by its target, its partition table's signature and, \
+                where the console was heard, its maker, product and size.
+
+                EXAMPLES
+                  rpiflash runs cards
+                  rpiflash runs cards --json
+                """)
+
+        @OptionGroup var runs: RunsOptions
+
+        @Flag(help: "One JSON object, for programs, as docs/json.md describes it.")
+        var json = false
+
+        func run() throws {
+            let cards = CardTrend.all(
+                try inRuns { () throws(RunStoreError) in try runs.store.list() }.compactMap(\.record))
+            if json {
+                print(jsonLine(CardList(cards)))
+                return
+            }
+            let rows = cards.map { card in
+                [
+                    Console.harmless(card.runs.last?.target.displayName ?? "-"),
+                    Console.harmless(card.key.model ?? card.key.partuuid ?? "-"), "\(card.runs.count)",
+                    card.rate.map { Reporter.mebibytes(UInt64($0)) + "/s" } ?? "-",
+                    card.usualRate.map { Reporter.mebibytes(UInt64($0)) + "/s" } ?? "-",
+                    "\(card.runs.last?.card?.retries ?? 0)", card.text,
+                ]
+            }
+            print(
+                columns([["TARGET", "CARD", "RUNS", "NOW", "USUAL", "RETRIES", "TREND"]] + rows), terminator: "")
+        }
+    }
+
+    struct PruneCommand: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "prune", abstract: "Remove old ones.",
+            discussion: """
+                A run that goes on is left alone.
+
+                EXAMPLES
+                  rpiflash runs prune --older-than 90d
+                  rpiflash runs prune --keep 1000 --dry-run
+                """)
+
+        @OptionGroup var runs: RunsOptions
+
+        @Option(help: ArgumentHelp("Remove all but the last ones, this many of each target.", valueName: "n"))
+        var keep: Int?
+
+        @Option(help: ArgumentHelp("Remove what is older: 90d, 12h.", valueName: "time"))
+        var olderThan: AgeOption?
+
+        @Flag(help: "Only say what would be removed.")
+        var dryRun = false
+
+        func validate() throws {
+            if keep == nil, olderThan == nil {
+                throw ValidationError("give --keep or --older-than; without either everything would go")
+            }
+            if let keep, keep < 0 { throw ValidationError("--keep is \(keep); must be at least 0") }
+        }
+
+        func run() throws {
+            let all = try inRuns { () throws(RunStoreError) in try runs.store.list() }
+            var kept: [Substring: Int] = [:]
+            var (count, bytes) = (0, UInt64(0))
+            for run in all.reversed() {
+                // A damaged one has no time but that in its name.
+                let target = run.id.dropFirst(16).prefix(12)
+                kept[target, default: 0] += 1
+                let isOld = olderThan.map { age in
+                    run.record.map { Date.now.timeIntervalSince($0.started) > age.seconds } ?? true
+                }
+                let isSurplus = keep.map { (kept[target] ?? 0) > $0 }
+                guard isOld ?? true, isSurplus ?? true, !run.isRunning else { continue }
+                let size = run.bytes
+                if !dryRun {
+                    guard try inRuns({ () throws(RunStoreError) in try runs.store.remove(run) }) else { continue }
+                }
+                print((dryRun ? "would remove " : "removed ") + run.id)
+                (count, bytes) = (count + 1, bytes + size)
+            }
+            print("\(count) run\(count == 1 ? "" : "s"), \(Reporter.mebibytes(bytes))")
+        }
+    }
+}
+
+private func inRuns<Value>(_ body: () throws(RunStoreError) -> Value) throws(FlashError) -> Value {
+    do throws(RunStoreError) { return try body() } catch { throw .server("run records: \(error)") }
+}
+
+/// A length of time in days, hours or minutes.
+struct AgeOption: ExpressibleByArgument {
+    let seconds: Double
+
+    init?(argument: String) {
+        let digits = argument.prefix { $0.isASCII && $0.isNumber }
+        guard let number = Int64(digits), number <= 1_000_000 else { return nil }
+        switch argument[digits.endIndex...] {
+        case "d": seconds = Double(number) * 86400
+        case "h": seconds = Double(number) * 3600
+        case "m", "min": seconds = Double(number) * 60
+        default: return nil
+        }
+    }
+}
+
+extension RunRecord.TargetEntry {
+    /// Whether a user who writes this means it.
+    func answers(to text: String) -> Bool {
+        let text = text.lowercased()
+        return text == name?.lowercased() || text == ip || text.replacing("-", with: ":") == mac
+    }
+}
+
+extension RunRecord {
+    /// The image without its folder.
+    var imageName: String { image.path.split(separator: "/").last.map(String.init) ?? image.path }
+}
+
+extension RunRecord.CardEntry {
+    /// What is known of it.
+    var text: String {
+        [
+            model, partuuid.map { "PARTUUID \($0)" },
+            writeRate.map { "\(Reporter.mebibytes(UInt64($0)))/s written and read back" },
+            "\(retries) \(retries == 1 ? "retry" : "retries")",
+        ].compactMap(\.self).joined(separator: ", ")
+    }
+}
+
+extension StoredRun {
+    /// How it ended, for people.
+    func outcome(_ record: RunRecord) -> String {
+        guard let status = record.status else { return isRunning ? "running" : "killed" }
+        let how = record.proven == nil ? "not proven" : record.mode == "verify" ? "verified" : "proven"
+        return status == 0 ? how : "\(status): \(Console.harmless(record.error ?? how))"
+    }
+}
+
+extension CardTrend {
+    /// What the numbers say of the card.
+    var text: String {
+        switch verdict {
+        case .tooFewRuns: "too few runs to compare"
+        case .steady: "as usual"
+        case .slower(let percent): "slow: \(percent) % of the usual rate; it is wearing out, replace it"
+        case .retries(let now, let before):
+            "\(now) retries, never more than \(before) before; the card or its network is getting bad"
+        case .lostWrites: "it did not hold what was written; replace it"
+        }
+    }
+
+    /// One sentence where something is wrong.
+    var warning: String? {
+        let name = runs.last?.target.displayName ?? key.mac
+        switch verdict {
+        case .tooFewRuns, .steady: return nil
+        case .slower(let percent):
+            return "the card of target \(name) wrote \(percent) % of its usual rate "
+                + "(\(Self.rate(rate)) instead of \(Self.rate(usualRate))); it is wearing out, replace it"
+        case .retries(let now, let before):
+            return "target \(name) needed \(now) \(now == 1 ? "retry" : "retries"), and never more than \(before) before; "
+                + "its card or network is getting bad"
+        case .lostWrites: return "the card of target \(name) did not hold what was written; replace it"
+        }
+    }
+
+    private static func rate(_ rate: Double?) -> String {
+        rate.map { Reporter.mebibytes(UInt64($0)) + "/s" } ?? "unknown"
+    }
+}
+
+/// `rpiflash runs list --json`.
+struct RunList: Encodable {
+    /// A run, and where its files are.
+    struct Run: Encodable {
+        let record: RunRecord?
+        let id: String
+        let folder: String
+        let running: Bool
+
+        init(_ stored: StoredRun, _ record: RunRecord?) {
+            self.record = record
+            id = stored.id
+            folder = stored.folder.string
+            running = stored.isRunning
+        }
+    }
+
+    /// Grows when a field changes its meaning or goes.
+    let version = 1
+    let runs: [Run]
+
+    init(_ stored: [StoredRun]) { runs = stored.map { Run($0, $0.record) } }
+}
+
+/// `rpiflash runs cards --json`.
+struct CardList: Encodable {
+    struct Card: Encodable {
+        let mac: String
+        let name: String?
+        let partuuid: String?
+        let model: String?
+        let runCount: Int
+        let writeRate: UInt64?
+        let usualRate: UInt64?
+        let retries: UInt64
+        let lastRun: String?
+        let trend: String
+
+        enum CodingKeys: String, CodingKey {
+            case mac, name, partuuid, model, retries, trend
+            case runCount = "run_count"
+            case writeRate = "write_rate"
+            case usualRate = "usual_rate"
+            case lastRun = "last_run"
+        }
+    }
+
+    /// Grows when a field changes its meaning or goes.
+    let version = 1
+    let cards: [Card]
+
+    init(_ cards: [CardTrend]) {
+        self.cards = cards.map { card in
+            let trend =
+                switch card.verdict {
+                case .tooFewRuns: "unknown"
+                case .steady: "steady"
+                case .slower: "slower"
+                case .retries: "retries"
+                case .lostWrites: "lost_writes"
+                }
+            return Card(
+                mac: card.key.mac, name: card.runs.last?.target.name, partuuid: card.key.partuuid,
+                model: card.key.model, runCount: card.runs.count, writeRate: card.rate.map { UInt64($0) },
+                usualRate: card.usualRate.map { UInt64($0) }, retries: card.runs.last?.card?.retries ?? 0,
+                lastRun: card.runs.last?.id, trend: trend)
+        }
+    }
+}
