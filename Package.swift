@@ -94,7 +94,8 @@ let package = Package(
             name: "rpiflash",
             dependencies: [
                 "BootFiles", "BootScript", "DiskLayout", "FlashPlan", "Flashing", "GPIO", "HostTools", "ImageStore",
-                "Inventory", "OSImage", "RunRecords", "TFTPServer", "TFTPService", "TargetConsole", argumentParser, logging,
+                "Inventory", "OSImage", "RunRecords", "TFTPServer", "TFTPService", "TargetConsole", argumentParser,
+                logging,
                 system,
             ],
             swiftSettings: strict),

@@ -405,7 +405,9 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
             report(.completed(file: file, packets: packets, repeated: repeated, window: window))
         }
         if let progress = follower.take(event, at: now) { report(progress) }
-        if let write = follower.takeWrite() { report(.wrote(number: write.step + 1, bytes: write.bytes, took: write.took)) }
+        if let write = follower.takeWrite() {
+            report(.wrote(number: write.step + 1, bytes: write.bytes, took: write.took))
+        }
         if case .uploaded(Report.fileName, let content) = event { report(.reported(content)) }
         guard let step = follower.currentStep else { return }
         switch event {

@@ -126,6 +126,7 @@ struct Follower<Plan: Assignment> {
 
     private mutating func openEntry() -> FlashProgress? {
         defer { (said.hasAsked, openedSinceEntry, hasAsked) = (true, false, true) }
+        loaded = nil
         // A report from before the target began belongs to another try.
         said.report = nil
         guard said.hasAsked else { return .asked }
@@ -134,7 +135,6 @@ struct Follower<Plan: Assignment> {
         restarts += 1
         said.fetched = []
         fileBytes = [:]
-        loaded = nil
         currentStep = nil
         return .warning("the target started over")
     }

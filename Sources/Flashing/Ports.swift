@@ -284,7 +284,9 @@ public enum FlashProgress: Hashable, Sendable {
         case .proven(let proven, _):
             "the target reported OK with \(proven.bytes.bytes) bytes, exactly what was to be on its card"
         // Of a further reset a warning has told.
-        case .resetting, .completed, .prepared, .wrote, .reported, .recording, .unpacking, .preparing, .staging, .transfer, .chunk, .waiting: nil
+        case .resetting, .completed, .prepared, .wrote, .reported, .recording, .unpacking, .preparing, .staging,
+            .transfer, .chunk, .waiting:
+            nil
         }
     }
 }

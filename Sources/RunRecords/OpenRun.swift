@@ -84,7 +84,9 @@ public final class OpenRun: Sendable {
             if isFull, state.console.count <= state.console.limit {
                 state.problem =
                     state.problem
-                    ?? Self.add("(more than \(state.console.limit) bytes: the rest is not kept)\n", to: &state.console, force: true)
+                    ?? Self.add(
+                        "(more than \(state.console.limit) bytes: the rest is not kept)\n", to: &state.console,
+                        force: true)
                 state.console.count = state.console.limit + 1
             } else {
                 state.problem = state.problem ?? Self.add(text, to: &state.console)

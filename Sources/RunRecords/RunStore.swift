@@ -156,7 +156,9 @@ public struct StoredRun: Sendable {
     public var report: FilePath { folder.appending(RunStore.reportName) }
 
     static func read(_ path: FilePath, limit: Int) -> [UInt8]? {
-        guard let file = try? FileDescriptor.open(path, .readOnly, options: [.closeOnExec, .noFollow]) else { return nil }
+        guard let file = try? FileDescriptor.open(path, .readOnly, options: [.closeOnExec, .noFollow]) else {
+            return nil
+        }
         defer { try? file.close() }
         var bytes: [UInt8] = []
         var part = [UInt8](repeating: 0, count: 65536)

@@ -52,7 +52,8 @@ public final class ConsoleReader: Sendable {
 }
 
 private func openNetworkConsole(_ console: ConsoleSource, _ address: String) throws(ConsoleError) -> Int32 {
-    let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
+    let descriptor = socket(
+        AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
     func check(_ call: String, _ result: Int32) throws(ConsoleError) {
         guard result < 0 else { return }
         let code = errno
@@ -61,7 +62,9 @@ private func openNetworkConsole(_ console: ConsoleSource, _ address: String) thr
     }
     try check("socket", descriptor)
     var yes: Int32 = 1
-    try check("setsockopt", unsafe setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &yes, socklen_t(MemoryLayout<Int32>.size)))
+    try check(
+        "setsockopt", unsafe setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &yes, socklen_t(MemoryLayout<Int32>.size))
+    )
     func name(_ address: in_addr_t) -> sockaddr_in {
         var name = sockaddr_in()
         name.sin_family = sa_family_t(AF_INET)
@@ -85,7 +88,9 @@ private func openNetworkConsole(_ console: ConsoleSource, _ address: String) thr
 }
 
 private func openSerialPort(_ console: ConsoleSource, _ device: String, _ baud: Int) throws(ConsoleError) -> Int32 {
-    guard let speed = SerialSpeed.known.first(where: { $0.baud == baud }) else { throw .speed(device: device, baud: baud) }
+    guard let speed = SerialSpeed.known.first(where: { $0.baud == baud }) else {
+        throw .speed(device: device, baud: baud)
+    }
     let descriptor = unsafe open(device, O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)
     func check(_ call: String, _ result: Int32) throws(ConsoleError) {
         guard result < 0 else { return }

@@ -18,7 +18,8 @@ public func harmless(_ text: String) -> String {
         } else {
             let digits = String(scalar.value, radix: 16)
             let width = scalar.value < 0x100 ? 2 : 4
-            result += (width == 2 ? "\\x" : "\\u") + String(repeating: "0", count: max(0, width - digits.count)) + digits
+            result +=
+                (width == 2 ? "\\x" : "\\u") + String(repeating: "0", count: max(0, width - digits.count)) + digits
         }
     }
     return result

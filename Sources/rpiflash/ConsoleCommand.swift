@@ -131,7 +131,8 @@ private struct Watch {
             row.console == nil
                 ? "nothing so far: U-Boot is heard where rpiflash.env on the card's partition 1 has netconsole= with this "
                     + "server's address, and during every flash; Linux is not heard over the network"
-                : "nothing so far: look whether TX, RX and GND are wired, and whether the system has console=serial0,115200")
+                : "nothing so far: look whether TX, RX and GND are wired, and whether the system has console=serial0,115200"
+        )
     }
 
     mutating func finish() {

@@ -27,6 +27,9 @@ final class RunRecorder: Sendable {
         var warnings: [String] = []
     }
 
+    /// Smaller writes say nothing of the card: to start the network again takes a target a second or two for each.
+    private static let leastTimed: UInt64 = 4 << 20
+
     private let store: RunStore
     private let console: ConsoleSource?
     private let state: Mutex<State>
@@ -78,7 +81,7 @@ final class RunRecorder: Sendable {
             switch progress {
             case .prepared(let id): state.record.image.id = id
             case .asked: state.record.timings.asked = seconds()
-            case .wrote(_, let bytes, let took) where bytes >= 1 << 20:
+            case .wrote(_, let bytes, let took) where bytes >= Self.leastTimed:
                 var card = state.record.card ?? RunRecord.CardEntry()
                 card.writeBytes += bytes
                 card.writeSeconds += Reporter.number(took)

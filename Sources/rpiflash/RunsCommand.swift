@@ -137,7 +137,8 @@ struct RunsCommand: AsyncParsableCommand {
                 )
             }
             if let last = all.last(where: { $0.record?.target.answers(to: id) == true }) { return last }
-            throw FlashError.server("\(runs.runs) has no run \(id), and none of a target of that name; see rpiflash runs")
+            throw FlashError.server(
+                "\(runs.runs) has no run \(id), and none of a target of that name; see rpiflash runs")
         }
 
         private func lines(of file: FilePath) throws -> [Substring] {
@@ -185,7 +186,8 @@ struct RunsCommand: AsyncParsableCommand {
                 ), ("command", by.command.joined(separator: " ")),
                 (
                     "began",
-                    record.started.formatted(.iso8601) + (record.ended.map { ", ended \($0.formatted(.iso8601))" } ?? "")
+                    record.started.formatted(.iso8601)
+                        + (record.ended.map { ", ended \($0.formatted(.iso8601))" } ?? "")
                 ), ("files", "\(stored.folder)"),
             ]
             return facts.compactMap { name, value in
@@ -196,7 +198,8 @@ struct RunsCommand: AsyncParsableCommand {
 
     struct CardsCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "cards", abstract: "Show how the cards do: slower writes and more retries announce a card's end.",
+            commandName: "cards",
+            abstract: "Show how the cards do: slower writes and more retries announce a card's end.",
             discussion: """
                 NOW is at what the last run wrote, with unpacking and reading back; USUAL the median of up to 10 runs \
                 before, of which it takes 3. A card is told from others by its target, its partition table's signature and, \
@@ -362,7 +365,8 @@ extension CardTrend {
             return "the card of target \(name) wrote \(percent) % of its usual rate "
                 + "(\(Self.rate(rate)) instead of \(Self.rate(usualRate))); it is wearing out, replace it"
         case .retries(let now, let before):
-            return "target \(name) needed \(now) \(now == 1 ? "retry" : "retries"), and never more than \(before) before; "
+            return
+                "target \(name) needed \(now) \(now == 1 ? "retry" : "retries"), and never more than \(before) before; "
                 + "its card or network is getting bad"
         case .lostWrites: return "the card of target \(name) did not hold what was written; replace it"
         }

@@ -59,10 +59,10 @@ final class Place: Sendable {
     static let mac = "52:54:00:12:34:56"
     /// Bytes that the target has to write: the image, less its first 4 MiB.
     static let written = 5 << 20
-    /// No service of this host, and no store of it, is ever used.
+    /// No service, store or record of this host is ever used.
     static let flash =
         "$RPIFLASH flash --inventory $D/targets.csv --card $D/card.yaml --tftp-root $TFTP --listen 127.0.0.1:$PORT"
-        + " --store $D/store --service $D/none.sock"
+        + " --store $D/store --runs $D/runs --service $D/none.sock"
 
     let folder: FilePath
     private let variables: [String: String]

@@ -17,7 +17,7 @@ struct ServeTests {
         try place.write("targets.csv", place.text("targets.csv") + row)
         let result = try await place.run(
             """
-            FLASH="$RPIFLASH flash --no-wait --inventory $D/targets.csv --card $D/card.yaml --tftp-root $TFTP"
+            FLASH="$RPIFLASH flash --no-wait --inventory $D/targets.csv --card $D/card.yaml --tftp-root $TFTP --runs $D/runs"
             FLASH+=" --store $D/store --service $D/serve.sock"
             # start [PORT [LOG]]: a service; $serve is its process.
             start() {

@@ -56,7 +56,7 @@ struct SeveralTests {
             trap 'kill $serve' EXIT
             until [ -S $D/serve.sock ]; do kill -0 $serve; sleep 0.02; done
             $RPIFLASH flash --inventory $D/targets.csv --card $D/card.yaml --tftp-root $TFTP --store $D/store \\
-              --service $D/serve.sock
+              --runs $D/runs --service $D/serve.sock
             """ : "$FLASH"
         let result = try await place.run("\(flash) --no-wait $IMG cam 127.0.0.3 dog CAM", exits: 0)
         let (rows, last) = Self.summary(result)

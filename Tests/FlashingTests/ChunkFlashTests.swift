@@ -32,7 +32,8 @@ import Testing
                 pieces: ByteCount(UInt64(index * 256)))
         }
         return ChunkedImage(
-            layout: world.layout, chunks: chunks, table: ("pieces", ByteCount(1024)), raw: raw ? world.image : nil
+            id: String(repeating: "a", count: 64), layout: world.layout, chunks: chunks,
+            table: ("pieces", ByteCount(1024)), raw: raw ? world.image : nil
         ) { file, path in
             try FileManager.default.linkItem(atPath: "\(store)/\(file)", toPath: path.string)
         }

@@ -226,6 +226,34 @@ import Testing
         ) { try follower.outcome(at: .seconds(90)) }
     }
 
+    @Test func `how long the card took is from a file's last packet to what comes next, where that is the next step`()
+        throws
+    {
+        let plan = try Self.plan()
+        var follower = Self.follower(plan)
+        var writes: [String] = []
+        func take(_ event: ServeEvent, at second: Int) {
+            _ = follower.take(event, at: .seconds(second))
+            if let write = follower.takeWrite() { writes.append("\(write.step) \(write.bytes) \(write.took)") }
+        }
+        func load(_ part: UInt64, at second: Int) {
+            take(.opened(file: PartsPlan.partName(part)), at: second)
+            take(.sent(file: PartsPlan.partName(part)), at: second + 1)
+            take(.completed(file: PartsPlan.partName(part), packets: 1, repeated: 0), at: second + 1)
+        }
+        load(0, at: 10)
+        load(1, at: 20)
+        take(.ok(1), at: 34)
+        // Of part 0 the first 4 MiB are not written.
+        #expect(writes == ["0 1048576 9.0 seconds", "1 4194304 13.0 seconds"])
+        // Loaded again, or from the beginning: not the card's time.
+        load(0, at: 40)
+        load(0, at: 50)
+        take(.opened(file: PartsPlan.manifestName), at: 60)
+        load(1, at: 70)
+        #expect(writes.count == 2)
+    }
+
     @Test func `a network that loses a tenth is worth a warning, one that loses less is not`() throws {
         var follower = Self.follower(try Self.plan())
         #expect(follower.take(.completed(file: "rpi_image_part_0", packets: 10000, repeated: 999), at: .zero) == nil)

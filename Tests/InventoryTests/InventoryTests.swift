@@ -83,6 +83,18 @@ struct InventoryTests {
                 == "target 10.0.0.1 belongs to the server 'Lab1'; run rpiflash there")
     }
 
+    @Test(arguments: [
+        ("/dev/ttyUSB0", "/dev/ttyUSB0", 115_200),
+        ("/dev/serial/by-id/usb-FTDI_x-if00@9600", "/dev/serial/by-id/usb-FTDI_x-if00", 9600),
+    ])
+    func `a row may name the serial port of the console`(text: String, device: String, baud: Int) throws {
+        let csv = "console,\(Self.header)\(text),b8:27:eb:00:00:01,10.0.0.1,lab,4\n,b8:27:eb:00:00:02,10.0.0.2,lab,5\n"
+        let inventory = try Inventory(csv: Array(csv.utf8), file: "targets.csv")
+        #expect(inventory.targets[0].console?.device == device)
+        #expect(inventory.targets[0].console?.baud == baud)
+        #expect(inventory.targets[1].console == nil)
+    }
+
     @Test func `tags choose targets, any of several, in the file's order, and without regard to case`() throws {
         let csv =
             Self.header.replacing("gpio", with: "gpio,name,tags")
@@ -158,7 +170,7 @@ struct InventoryTests {
         Mistake("mac,ip,server,gpio,ip\n", "targets.csv:1:20: column ip is there twice"),
         Mistake(
             "mac,ip,server,gpio,colour\n",
-            "targets.csv:1:20: unknown column 'colour'; must be one of mac, ip, server, gpio, name, reset_hold_ms, reset_command, tags"
+            "targets.csv:1:20: unknown column 'colour'; must be one of mac, ip, server, gpio, name, reset_hold_ms, reset_command, tags, console"
         ),
         Mistake(
             "\(header)b8:27:eb:00:00,10.0.0.1,lab,4\n",
@@ -203,6 +215,14 @@ struct InventoryTests {
         Mistake(
             "reset_hold_ms,\(header)0,b8:27:eb:00:00:01,10.0.0.1,lab,4\n",
             "targets.csv:2:1: '0' is no reset_hold_ms; must be 1 to 60000 milliseconds"),
+        Mistake(
+            "console,\(header)ttyUSB0,b8:27:eb:00:00:01,10.0.0.1,lab,4\n",
+            "targets.csv:2:1: 'ttyUSB0' is no console; must be a serial port's path, with its speed where that is not 115200: /dev/ttyUSB0, /dev/serial/by-id/usb-x@9600"
+        ),
+        Mistake(
+            "console,\(header)/dev/ttyUSB0@fast,b8:27:eb:00:00:01,10.0.0.1,lab,4\n",
+            "targets.csv:2:1: '/dev/ttyUSB0@fast' is no console; must be a serial port's path, with its speed where that is not 115200: /dev/ttyUSB0, /dev/serial/by-id/usb-x@9600"
+        ),
         Mistake(
             "tags,\(header)rack-1 a/b,b8:27:eb:00:00:01,10.0.0.1,lab,4\n",
             "targets.csv:2:1: 'a/b' is no tag; must be at most 63 letters, digits, '.', '_' or '-', the next one behind a blank or ';'"

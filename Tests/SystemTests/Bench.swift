@@ -111,6 +111,7 @@ struct VirtualTarget: Sendable {
                 "FLASH": """
                 \(Bench.binaries.appending("rpiflash").string) flash --inventory \(directory.string)/targets.csv \
                 --card \(cardFile.string) --tftp-root \(directory.string)/tftp --store \(Bench.scratch.string)/store \
+                --runs \(directory.string)/runs \
                 --service \(directory.string)/no-service
                 """,
             ],
