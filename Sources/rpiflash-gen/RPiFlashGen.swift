@@ -57,7 +57,7 @@ struct RPiFlashGen: AsyncParsableCommand {
         }
     }
 
-    private static func report(_ message: String) {
+    static func report(_ message: String) {
         // A closed standard error is no reason for another status.
         _ = try? FileDescriptor.standardError.writeAll("rpiflash-gen: \(message)\n".utf8)
     }
