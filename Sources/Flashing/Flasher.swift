@@ -18,7 +18,7 @@ public struct FlashRequest: Sendable {
     /// From a reset to the first request; then the target is reset once more, in every way that its row has.
     public var requestTimeout: Duration
     /// Without a sign of life after that; nil: two minutes and the time that a slow card needs in between: a second for
-    /// each MiB of a part, 5 s for each chunk of a plan.
+    /// each MiB of a part, 5 s for each chunk of a plan. 90 s where its console is heard, and that is shorter.
     public var outcomeTimeout: Duration?
     /// The TCP port that shows that the target is up; nil: not waited for.
     public var waitPort: UInt16?
@@ -331,7 +331,8 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         let early = events.take().filter { if case .uploaded = $0 { false } else { true } }
         var follower = Follower(
             plan: plan, target: target.displayName, requestTimeout: request.requestTimeout,
-            silenceTimeout: request.outcomeTimeout ?? plan.patience, start: resetAt)
+            silenceTimeout: request.outcomeTimeout ?? plan.patience,
+            consoleTimeout: request.outcomeTimeout ?? Follower<PartsPlan>.usualConsoleTimeout, start: resetAt)
         for event in early { follow(event, &follower, since: resetAt) }
         let proven: Proven
         do {
@@ -375,6 +376,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         var attempt = 0
         while true {
             for event in events.take() { follow(event, &follower, since: start) }
+            if ports.heardConsole() { follower.heardConsole(at: now) }
             if follower.isOverdue(at: now) {
                 attempt += 1
                 guard attempt < attempts.count else {

@@ -9,10 +9,14 @@ struct Follower<Plan: Assignment> {
     static var settling: Duration { .seconds(1) }
     /// How often a target may start from the beginning: a power cut is forgiven, a loop is not.
     static var restartLimit: Int { 5 }
+    /// A target whose console is heard says something for every few MiB: a longer silence is its end.
+    static var usualConsoleTimeout: Duration { .seconds(90) }
 
     let plan: Plan
     let requestTimeout: Duration
     let silenceTimeout: Duration
+    let consoleTimeout: Duration
+    private var hasHeardConsole = false
     private(set) var lastActivity: Duration
     private var resetAt: Duration
     private(set) var hasAsked = false
@@ -39,12 +43,17 @@ struct Follower<Plan: Assignment> {
     ///   - target: its name, for messages.
     ///   - requestTimeout: from a reset to the first request.
     ///   - silenceTimeout: without a sign of life after that.
+    ///   - consoleTimeout: the same where the console was heard.
     ///   - start: when the reset was done.
-    init(plan: Plan, target: String, requestTimeout: Duration, silenceTimeout: Duration, start: Duration) {
+    init(
+        plan: Plan, target: String, requestTimeout: Duration, silenceTimeout: Duration,
+        consoleTimeout: Duration = usualConsoleTimeout, start: Duration
+    ) {
         self.plan = plan
         said = Said(target: target)
         self.requestTimeout = requestTimeout
         self.silenceTimeout = silenceTimeout
+        self.consoleTimeout = consoleTimeout
         lastActivity = start
         resetAt = start
     }
@@ -54,6 +63,12 @@ struct Follower<Plan: Assignment> {
 
     /// The target was reset once more.
     mutating func wasReset(at now: Duration) { resetAt = now }
+
+    /// The target's console said something. That is a sign of life, and no more than that (law 7).
+    mutating func heardConsole(at now: Duration) {
+        hasHeardConsole = true
+        lastActivity = now
+    }
 
     /// Bytes of the steps' files that the target has, as far as the server knows.
     var bytes: UInt64 { fileBytes.values.reduce(0, +) }
@@ -151,9 +166,10 @@ struct Follower<Plan: Assignment> {
             throw .noOutcome(
                 "target \(said.target) started over \(restarts) times without an outcome; its console says why")
         }
-        if hasAsked, now - lastActivity >= silenceTimeout {
+        let patience = hasHeardConsole ? min(silenceTimeout, consoleTimeout) : silenceTimeout
+        if hasAsked, now - lastActivity >= patience {
             throw .noOutcome(
-                "target \(said.target) asked for its image, but sent no outcome and no sign of life for \(silenceTimeout.text)"
+                "target \(said.target) asked for its image, but sent no outcome and no sign of life for \(patience.text)"
             )
         }
         return nil

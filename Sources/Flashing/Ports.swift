@@ -211,6 +211,8 @@ public struct FlashPorts: Sendable {
     public var claimServer: @Sendable (_ root: FilePath, _ target: Target) async throws -> ClaimedServer
     /// Whether a connection to this TCP port of the target is accepted; takes at most some seconds.
     public var answers: @Sendable (_ target: Target, _ port: UInt16) async throws -> Bool
+    /// Whether the target's console said something since this was asked last.
+    public var heardConsole: @Sendable () -> Bool
 
     /// The ports as given.
     public init(
@@ -221,7 +223,8 @@ public struct FlashPorts: Sendable {
         checkReset: @escaping @Sendable (Target) throws -> Void,
         reset: @escaping @Sendable (Target, ResetMethod) async throws -> Void,
         claimServer: @escaping @Sendable (FilePath, Target) async throws -> ClaimedServer,
-        answers: @escaping @Sendable (Target, UInt16) async throws -> Bool
+        answers: @escaping @Sendable (Target, UInt16) async throws -> Bool,
+        heardConsole: @escaping @Sendable () -> Bool = { false }
     ) {
         self.inspectImage = inspectImage
         self.prepareImage = prepareImage
@@ -230,6 +233,7 @@ public struct FlashPorts: Sendable {
         self.reset = reset
         self.claimServer = claimServer
         self.answers = answers
+        self.heardConsole = heardConsole
     }
 }
 

@@ -21,7 +21,8 @@ extension FlashPorts {
     /// - Parameter share: what the flashes of several targets have in common; nil for one alone.
     static func real(
         listen: ListenOption?, service: FilePath, store: FilePath, relocation: RelocationRequest?,
-        settings: FirstBootSettings?, templates: FilePath, share: FlashShare? = nil
+        settings: FirstBootSettings?, templates: FilePath, share: FlashShare? = nil,
+        heardConsole: @escaping @Sendable () -> Bool
     ) -> FlashPorts {
         FlashPorts(
             inspectImage: { try inspectOSImage(at: $0) },
@@ -46,7 +47,8 @@ extension FlashPorts {
             checkReset: { try checkResetLine(of: $0) },
             reset: { try await resetTarget($0, by: $1, hold: nil) },
             claimServer: { try await claim(root: $0, target: $1, listen: listen, service: service, share: share) },
-            answers: { try await TCPPort(address: $0.ip.description, port: $1).answers(within: .seconds(2)) })
+            answers: { try await TCPPort(address: $0.ip.description, port: $1).answers(within: .seconds(2)) },
+            heardConsole: heardConsole)
     }
 }
 

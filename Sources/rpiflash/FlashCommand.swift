@@ -114,8 +114,8 @@ struct FlashCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "How long the target may show no sign of life after that (default: 2m, and 5s for each chunk or 1s for each "
-                + "MiB of a part).",
+            "How long the target may show no sign of life after that (default: 90s where its console is heard, else 2m and "
+                + "5s for each chunk or 1s for each MiB of a part).",
             valueName: "time"))
     var outcomeTimeout: TimeOption?
 
@@ -220,7 +220,8 @@ struct FlashCommand: AsyncParsableCommand {
             [listen, service, store, settings, templates] row in
             .real(
                 listen: listen, service: FilePath(service), store: store.path, relocation: relocation,
-                settings: settings[row], templates: FilePath(templates), share: share)
+                settings: settings[row], templates: FilePath(templates), share: share,
+                heardConsole: { rows.firstIndex(of: row).map { recorders[$0].takeHeard() } ?? false })
         } report: { index, event in
             for (place, recorder) in recorders.enumerated() where index == nil || index == place {
                 switch event {
@@ -304,7 +305,8 @@ struct FlashCommand: AsyncParsableCommand {
         let flasher = Flasher(
             ports: .real(
                 listen: listen, service: FilePath(service), store: store.path,
-                relocation: relocation.request, settings: settings, templates: FilePath(templates)),
+                relocation: relocation.request, settings: settings, templates: FilePath(templates),
+                heardConsole: { recorder.takeHeard() }),
             clock: ContinuousClock()
         ) { progress in
             let remarks = recorder.report(progress)

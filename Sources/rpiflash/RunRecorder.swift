@@ -23,6 +23,7 @@ final class RunRecorder: Sendable {
         var reader: ConsoleReader?
         var text = ConsoleText()
         var model = CardModel()
+        var hasHeard = false
         var report: Report?
         var warnings: [String] = []
     }
@@ -170,11 +171,20 @@ final class RunRecorder: Sendable {
     private func hear(_ bytes: [UInt8]) {
         state.withLock { state in
             guard let run = state.run, let begin = state.begin else { return }
+            state.hasHeard = state.hasHeard || !bytes.isEmpty
             let seconds = FlashEvent.seconds(ContinuousClock.now - begin)
             for line in state.text.take(bytes) {
                 state.model.take(line)
                 run.addConsole(line, seconds: seconds)
             }
+        }
+    }
+
+    /// Whether the console said something since the last call.
+    func takeHeard() -> Bool {
+        state.withLock { state in
+            defer { state.hasHeard = false }
+            return state.hasHeard
         }
     }
 

@@ -226,6 +226,38 @@ import Testing
         ) { try follower.outcome(at: .seconds(90)) }
     }
 
+    @Test func `a target whose console was heard is given up sooner, and its console keeps it waited for`() throws {
+        let plan = try Self.plan()
+        func follower() -> Follower<PartsPlan> {
+            Follower(
+                plan: plan, target: "camera", requestTimeout: .seconds(45), silenceTimeout: .seconds(600), start: .zero)
+        }
+        var silent = follower()
+        var heard = follower()
+        for event in fetching(plan) {
+            _ = silent.take(event, at: .seconds(10))
+            _ = heard.take(event, at: .seconds(10))
+        }
+        heard.heardConsole(at: .seconds(95))
+        #expect(try heard.outcome(at: .seconds(184)) == nil)
+        #expect(
+            throws: FlashError.noOutcome(
+                "target camera asked for its image, but sent no outcome and no sign of life for 90 s")
+        ) { try heard.outcome(at: .seconds(185)) }
+        #expect(try silent.outcome(at: .seconds(609)) == nil)
+        // Who says how long has the last word.
+        var patient = Follower(
+            plan: plan, target: "camera", requestTimeout: .seconds(45), silenceTimeout: .seconds(600),
+            consoleTimeout: .seconds(600), start: .zero)
+        for event in fetching(plan) { _ = patient.take(event, at: .seconds(10)) }
+        patient.heardConsole(at: .seconds(10))
+        #expect(try patient.outcome(at: .seconds(609)) == nil)
+        // A console proves nothing, not even that it asked.
+        var mute = follower()
+        mute.heardConsole(at: .seconds(10))
+        #expect(mute.isOverdue(at: .seconds(45)))
+    }
+
     @Test func `how long the card took is from a file's last packet to what comes next, where that is the next step`()
         throws
     {
