@@ -157,6 +157,8 @@ struct SeveralTests {
                 case "J":
                     lines[row].removeSubrange(min(column, lines[row].count)...)
                     lines.removeSubrange((row + 1)...)
+                // Colours.
+                case "m": break
                 default: Issue.record("\(match.0.debugDescription)")
                 }
                 rest = rest[match.range.upperBound...]
