@@ -154,7 +154,7 @@ deb: deps firmware ## Debian packages of this machine's architecture, into build
 	packaging/debian/build $(if $(DEB_VERSION),--version $(DEB_VERSION)) $(DEB_BOARDS)
 	packaging/debian/check
 
-deb-test: deb ## the packages installed, used, upgraded and purged, on a copy of this system's files that is thrown away
+deb-test: deb demo-image ## the packages installed, used (a new user's whole way), upgraded and purged, on a copy of this system's files
 	packaging/debian/test $(DEB_BOARDS)
 
 clean: ## remove all that was made or fetched

@@ -137,10 +137,7 @@ public final class OpenRun: Sendable {
             let file = try FileDescriptor.open(
                 new, .writeOnly, options: [.create, .truncate, .closeOnExec, .noFollow],
                 permissions: FilePermissions(rawValue: 0o644))
-            try file.closeAfter {
-                _ = try file.writeAll(text.utf8)
-                if fsync(file.rawValue) != 0 { throw Errno(rawValue: errno) }
-            }
+            _ = try file.closeAfter { try file.writeAll(text.utf8) }
             if rename(new.string, path.string) != 0 { code = errno }
         } catch {
             code = (error as? Errno)?.rawValue ?? EIO

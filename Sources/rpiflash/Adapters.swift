@@ -108,6 +108,13 @@ func planTemplates(in folder: FilePath) throws -> PlanTemplates {
     return PlanTemplates(plan: try template("plan.cmd"), chunk: try template("plan-chunk.cmd"))
 }
 
+/// The number of the boot script that this version's cards get; nil where the template is not there or has none.
+func bootScriptNumber(in folder: FilePath) -> UInt64? {
+    guard let content = readFile(folder.appending("boot.cmd"), limit: 1 << 20) else { return nil }
+    let text = String(decoding: content, as: UTF8.self)
+    return text.firstMatch(of: /(?m)^setenv l_script ([0-9a-f]+)$/).flatMap { UInt64($0.output.1, radix: 16) }
+}
+
 /// Has the store prepare an image, or finds it there, and says it in the flash's terms.
 func prepare(
     _ image: FilePath, _ relocation: RelocationRequest?, in store: ImageStore,

@@ -6,9 +6,11 @@ import Glibc
 import HostTools
 import ImageStore
 import Inventory
+import RunRecords
 import SystemPackage
 import TFTPServer
 import TFTPService
+import TargetConsole
 
 /// `rpiflash doctor`.
 struct DoctorCommand: AsyncParsableCommand {
@@ -17,7 +19,8 @@ struct DoctorCommand: AsyncParsableCommand {
         abstract: "Look whether this server can flash, and say how to mend what is wrong.",
         discussion: """
             Looks at the inventory, the card's layout, the templates, the programs that change images, the TFTP port and \
-            who has it, the TFTP root, the store, the RESET lines, the firewall and the clock. Nothing is changed, no \
+            who has it, the TFTP root, the store, the run records, the RESET lines, the consoles, the cards that were seen \
+            in earlier runs (their U-Boot and boot script, and how fast they write), the firewall and the clock. Nothing is changed, no \
             target is touched. Each line begins with ok, note (a flash works without it) or bad (a flash fails). Exit \
             status 9 where something is bad, else 0.
 
@@ -53,6 +56,8 @@ struct DoctorCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The Unix socket of the rpiflash service.", valueName: "path"))
     var service = defaultServiceSocket.string
 
+    @OptionGroup var runs: RunsOptions
+
     @Flag(help: "One JSON object, for programs, as docs/json.md describes it.")
     var json = false
 
@@ -63,6 +68,8 @@ struct DoctorCommand: AsyncParsableCommand {
         await lookAtServer(&findings)
         lookAtFolders(&findings)
         lookAtLines(targets, &findings)
+        lookAtConsoles(targets, &findings)
+        lookAtCards(targets, &findings)
         await lookAtHost(&findings)
         if json {
             print(jsonLine(DoctorReport(findings: findings)))
@@ -185,11 +192,7 @@ struct DoctorCommand: AsyncParsableCommand {
             try checkRoot(root)
             return "\(root), \(Self.free(at: root)) free"
         }
-        // The store is made with the first image; until then its parent counts.
-        var folder = store.path
-        while access(folder.string, F_OK) != 0, !folder.removingLastComponent().isEmpty, folder != "/" {
-            folder = folder.removingLastComponent()
-        }
+        let folder = Self.existing(store.path)
         guard access(folder.string, W_OK) == 0 else {
             findings.add(.bad, "store", "\(folder) cannot be written; run as root, or give a --store of your own")
             return
@@ -208,6 +211,91 @@ struct DoctorCommand: AsyncParsableCommand {
                 .note, "store",
                 "\(store.path) and \(root) are on different file systems; each flash copies the image's chunks, "
                     + "a store on the same one needs none")
+        }
+    }
+
+    /// A folder that is made when it is needed first; until then its parent counts.
+    private static func existing(_ path: FilePath) -> FilePath {
+        var folder = path
+        while access(folder.string, F_OK) != 0, !folder.removingLastComponent().isEmpty, folder != "/" {
+            folder = folder.removingLastComponent()
+        }
+        return folder
+    }
+
+    private func lookAtConsoles(_ targets: [Target], _ findings: inout [Finding]) {
+        var good = 0
+        for target in targets {
+            guard let port = target.console else { continue }
+            if !SerialSpeed.known.contains(where: { $0.baud == port.baud }) {
+                findings.add(
+                    .note, "console",
+                    "target \(target.displayName): \(ConsoleError.speed(device: port.device, baud: port.baud))")
+            } else if access(port.device, R_OK) == 0 {
+                good += 1
+            } else {
+                findings.add(
+                    .note, "console",
+                    "target \(target.displayName): \(port.device): \(Errno(rawValue: errno)); "
+                        + "its console is not kept: plug it in, or run as root or in the group dialout")
+            }
+        }
+        if good > 0 {
+            findings.add(.ok, "console", "\(good) serial port\(good == 1 ? " is" : "s are") there")
+        }
+        guard targets.contains(where: { $0.console == nil }) else { return }
+        do throws(ConsoleError) {
+            try ConsoleReader(.network(address: "127.0.0.1")) { _ in }.stop()
+            findings.add(.ok, "console", "netconsole is heard on UDP port \(ConsoleSource.networkPort)")
+        } catch {
+            findings.add(.note, "console", "\(error)")
+        }
+    }
+
+    /// What runs on the cards, and how they do, as far as earlier runs tell.
+    private func lookAtCards(_ targets: [Target], _ findings: inout [Finding]) {
+        let folder = Self.existing(runs.store.path)
+        guard access(folder.string, W_OK) == 0 else {
+            findings.add(
+                .note, "records",
+                "\(folder) cannot be written, so no records of runs are kept; run as root, or give --runs")
+            return
+        }
+        let stored: [StoredRun]
+        do throws(RunStoreError) {
+            stored = try runs.store.list()
+        } catch {
+            findings.add(.note, "records", "\(error)")
+            return
+        }
+        let bytes = stored.reduce(0) { $0 + $1.bytes }
+        findings.add(
+            .ok, "records",
+            "\(runs.store.path), \(stored.count) run\(stored.count == 1 ? "" : "s"), \(Reporter.mebibytes(bytes))"
+                + (stored.count > 1000 ? "; rpiflash runs prune --older-than 90d removes old ones" : ""))
+        let trends = CardTrend.all(stored.compactMap(\.record))
+        let current = bootScriptNumber(in: FilePath(templates))
+        var seen: [String: Int] = [:]
+        for target in targets {
+            // The card that it was seen with last.
+            let trend = trends.last { $0.key.mac == target.mac.description }
+            guard let trend, let board = trend.runs.last(where: { $0.board != nil })?.board else { continue }
+            let uboot = board.uboot.map { $0.split(separator: " ").prefix(2).joined(separator: " ") } ?? "U-Boot"
+            let script = board.script.map { "boot script \($0)" } ?? "a boot script without a number"
+            seen["\(uboot) with \(script)", default: 0] += 1
+            if let current, board.script ?? 0 < current {
+                findings.add(
+                    .note, "cards",
+                    "target \(target.displayName) has \(script), this version's is \(current); its card can be brought "
+                        + "up to date from its running Linux: rpiflash-upgrade-card")
+            }
+            if let warning = trend.warning { findings.add(.note, "cards", warning) }
+        }
+        if seen.isEmpty {
+            findings.add(.ok, "cards", "none was seen by a flash so far")
+        } else {
+            let texts = seen.sorted { $0.key < $1.key }.map { "\($0.key) (\($0.value))" }
+            findings.add(.ok, "cards", "seen in earlier runs: \(texts.joined(separator: ", "))")
         }
     }
 

@@ -132,7 +132,7 @@ struct RelocationOptions: ParsableArguments {
 /// mtools and the like. What they make must not depend on the day.
 func hostTools() -> ToolRunner { ToolRunner(path: environmentValue("PATH"), sourceDate: .standard) }
 
-/// A length of time: `45`, `45s`, `500ms`, `2m`, `1h`.
+/// A length of time: `45`, `45s`, `500ms`, `2m`, `1h`, `90d`.
 struct TimeOption: ExpressibleByArgument {
     let duration: Duration
 
@@ -146,6 +146,7 @@ struct TimeOption: ExpressibleByArgument {
         case "ms": duration = .milliseconds(number)
         case "m", "min": duration = .seconds(number * 60)
         case "h": duration = .seconds(number * 3600)
+        case "d": duration = .seconds(number * 86400)
         default: return nil
         }
     }

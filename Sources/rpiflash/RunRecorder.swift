@@ -120,7 +120,11 @@ final class RunRecorder: Sendable {
     private func begin() {
         let run: OpenRun?
         do {
-            run = try store.begin(state.withLock { $0.record })
+            run = try store.begin(
+                state.withLock { state in
+                    state.record.started = .now
+                    return state.record
+                })
         } catch {
             run = nil
             state.withLock {

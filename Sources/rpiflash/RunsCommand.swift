@@ -253,7 +253,7 @@ struct RunsCommand: AsyncParsableCommand {
         var keep: Int?
 
         @Option(help: ArgumentHelp("Remove what is older: 90d, 12h.", valueName: "time"))
-        var olderThan: AgeOption?
+        var olderThan: TimeOption?
 
         @Flag(help: "Only say what would be removed.")
         var dryRun = false
@@ -274,7 +274,7 @@ struct RunsCommand: AsyncParsableCommand {
                 let target = run.id.dropFirst(16).prefix(12)
                 kept[target, default: 0] += 1
                 let isOld = olderThan.map { age in
-                    run.record.map { Date.now.timeIntervalSince($0.started) > age.seconds } ?? true
+                    run.record.map { Date.now.timeIntervalSince($0.started) > Reporter.number(age.duration) } ?? true
                 }
                 let isSurplus = keep.map { (kept[target] ?? 0) > $0 }
                 guard isOld ?? true, isSurplus ?? true, !run.isRunning else { continue }
@@ -292,22 +292,6 @@ struct RunsCommand: AsyncParsableCommand {
 
 private func inRuns<Value>(_ body: () throws(RunStoreError) -> Value) throws(FlashError) -> Value {
     do throws(RunStoreError) { return try body() } catch { throw .server("run records: \(error)") }
-}
-
-/// A length of time in days, hours or minutes.
-struct AgeOption: ExpressibleByArgument {
-    let seconds: Double
-
-    init?(argument: String) {
-        let digits = argument.prefix { $0.isASCII && $0.isNumber }
-        guard let number = Int64(digits), number <= 1_000_000 else { return nil }
-        switch argument[digits.endIndex...] {
-        case "d": seconds = Double(number) * 86400
-        case "h": seconds = Double(number) * 3600
-        case "m", "min": seconds = Double(number) * 60
-        default: return nil
-        }
-    }
 }
 
 extension RunRecord.TargetEntry {

@@ -27,6 +27,15 @@ struct BootScriptTests {
             serverAddress: server)
     }
 
+    @Test func `a boot script that changes gets a new number, by which a card with an older one is known`() throws {
+        let template = try text("templates/boot.cmd")
+        let number = try #require(template.firstMatch(of: /(?m)^setenv l_script ([0-9a-f]+)$/)).output.1
+        // FNV-1a of all but that line. Changed the template? Then change its number, and this pair.
+        let hash = template.split(separator: "\n").filter { !$0.hasPrefix("setenv l_script ") && !$0.hasPrefix("#") }
+            .joined(separator: "\n").utf8.reduce(UInt64(0xcbf2_9ce4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+        #expect([String(number), String(hash, radix: 16)] == ["2", "36a6c45b4869eb17"])
+    }
+
     @Test(arguments: boards)
     func `every board has a profile that renders`(board: String) throws {
         #expect(try profile(board).name == board)

@@ -7,7 +7,7 @@ import Testing
 struct DoctorTests {
     private static let doctor =
         "$RPIFLASH doctor --inventory $D/targets.csv --card $D/card.yaml --tftp-root $TFTP --listen 127.0.0.1:$PORT"
-        + " --store $D/store --service $D/none.sock"
+        + " --store $D/store --runs $D/runs --service $D/none.sock"
 
     /// - Returns: the lines, each as level, topic and text.
     private static func lines(_ result: CommandResult) -> [[String]] {
@@ -24,14 +24,52 @@ struct DoctorTests {
         #expect(lines.allSatisfy { $0[0] != "bad" }, result.all)
         #expect(
             lines.map { $0[1] } == [
-                "inventory", "card", "templates", "programs", "server", "TFTP root", "store", "reset", "firewall",
-                "clock",
+                "inventory", "card", "templates", "programs", "server", "TFTP root", "store", "reset", "console",
+                "records",
+                "cards", "firewall", "clock",
             ], result.all)
         #expect(place.stable(result.stdout).contains("D/targets.csv: 1 target, 1 of this host"), result.all)
         #expect(result.stdout.contains("1 target has a command only"), result.all)
         let after = try await place.bash("cd $D; find . | sort; cat targets.csv card.yaml")
         #expect(after.stdout == before.stdout)
         #expect(place.resets == 0)
+    }
+
+    @Test func `what runs on the cards is told as far as runs tell, and an old boot script is named`() async throws {
+        let place = try await Place(
+            """
+            flash() {
+                plan
+                for file in $files; do get $file; done
+                report $sectors 0 rpi_state=ok rpi_card=52504946-01 rpi_script=1 'ver=U-Boot 2023.01 (Jun 22 2026)'
+                put OK $((sectors * 512))
+            }
+            flash
+            """)
+        try await place.run("$FLASH --no-wait $IMG cam", exits: 0)
+        let result = try await place.run(Self.doctor, exits: 0)
+        let lines = Self.lines(result)
+        #expect(
+            lines.contains([
+                "note", "cards",
+                "target cam has boot script 1, this version's is 2; its card can be brought up to date from its running Linux: rpiflash-upgrade-card",
+            ]), result.all)
+        #expect(
+            lines.contains(["ok", "cards", "seen in earlier runs: U-Boot 2023.01 with boot script 1 (1)"]), result.all)
+        #expect(
+            lines.contains {
+                $0[1] == "records" && $0[2].contains("D/runs, 1 run, ") || $0[2].contains("/runs, 1 run, ")
+            }, result.all)
+        let serial = try await place.bash(
+            """
+            sed -i '1s/$/,console/; 2s#$#,/dev/no-such-port#' $D/targets.csv
+            \(Self.doctor)
+            """)
+        #expect(
+            Self.lines(serial).contains([
+                "note", "console",
+                "target cam: /dev/no-such-port: No such file or directory; its console is not kept: plug it in, or run as root or in the group dialout",
+            ]), serial.all)
     }
 
     @Test(

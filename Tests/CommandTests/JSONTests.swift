@@ -112,6 +112,8 @@ struct JSONTests {
         let slow = [
             FlashProgress.chunk(number: 2, chunks: 10, bytes: 5, total: 50, elapsed: .seconds(5)),
             .transfer(part: 1, parts: 2, bytes: 5, total: 50, elapsed: .seconds(5)),
+            // A target that tells everything, and one that tells nothing.
+            .reported(Array(Self.report.utf8)), .reported([0]),
         ]
         emitted.formUnion(try Self.names(slow.map { jsonLine(FlashEvent($0, rate: 2)) }))
 
@@ -123,6 +125,24 @@ struct JSONTests {
         #expect(emitted.subtracting(documented) == [], "printed, but not documented")
         #expect(Set(documented.map(\.event)) == Set(FlashEvent.Kind.allCases.map(\.rawValue)))
     }
+
+    private static let report = """
+        rpi_report=1
+        rpi_job=0000000000000001
+        rpi_state=ok
+        rpi_chunks=1
+        rpi_written=1
+        rpi_same=0
+        rpi_fetched=1
+        rpi_retries=0
+        rpi_bad_count=0
+        rpi_card=52504946-01
+        rpi_script=2
+        rpi_board=rpi_arm64
+        ver=U-Boot 2023.01
+        serial#=10000000abcdef
+
+        """
 
     @Test func `flash - an error before a target is known ends the events too`() async throws {
         let place = try await Place()

@@ -291,7 +291,8 @@ struct SeveralTests {
         let general = Set(events.compactMap { $0["target"] == nil ? $0["event"] : nil }.map { "\($0)" })
         #expect(
             general.isSubset(
-                of: Set(["start", "summary", "preparing", "note", "serving"].map { "\(JSON.string($0))" })), result.all)
+                of: Set(["start", "summary", "preparing", "prepared", "note", "serving"].map { "\(JSON.string($0))" })),
+            result.all)
         for (name, status) in [("cam", 0), ("dog", 0), ("elk", 2), ("fox", 0)] {
             let own = events.filter { $0["target"] == .string(name) }
             let results = own.filter { $0["event"] == .string("result") }
