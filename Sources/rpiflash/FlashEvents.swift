@@ -176,6 +176,8 @@ extension FlashEvent {
 func jsonLine(_ value: some Encodable) -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    // As in a run's record, docs/runs.md.
+    encoder.dateEncodingStrategy = .iso8601
     // Numbers here are finite and texts are valid: what cannot fail, but must not end a flash.
     guard let data = try? encoder.encode(value) else { return "{}" }
     var line = ""
