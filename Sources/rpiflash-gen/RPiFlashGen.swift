@@ -58,7 +58,7 @@ struct RPiFlashGen: AsyncParsableCommand {
         }
     }
 
-    private static func report(_ message: String) {
+    static func report(_ message: String) {
         // A closed standard error is no reason for another status.
         let line = "rpiflash-gen: \(Palette.standardError.paint(message, .bad))\n"
         _ = try? FileDescriptor.standardError.writeAll(line.utf8)

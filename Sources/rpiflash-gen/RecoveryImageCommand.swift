@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import HostTools
 import BootScript
 import DiskLayout
@@ -95,6 +96,8 @@ struct RecoveryImageCommand: AsyncParsableCommand {
         )
         print("\(result.blockMap): \(result.mapped.bytes) bytes to write")
         if let compressed = result.compressed { print("\(compressed): the same, compressed") }
+        // A person at a terminal wants it on a card.
+        if isatty(STDERR_FILENO) != 0 { RPiFlashGen.report("next: sudo bmaptool copy \(result.image) /dev/sdX") }
     }
 }
 

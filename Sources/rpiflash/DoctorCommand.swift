@@ -82,6 +82,7 @@ struct DoctorCommand: AsyncParsableCommand {
             }
         }
         let bad = findings.count { $0.level == .bad }
+        if bad == 0, !json { suggest("rpiflash flash IMAGE \(targets.first?.displayName ?? "TARGET")") }
         guard bad == 0 else {
             throw FlashError.server("\(bad) thing\(bad == 1 ? " is" : "s are") bad, as listed; a flash would fail")
         }
@@ -292,7 +293,7 @@ struct DoctorCommand: AsyncParsableCommand {
             if let warning = trend.warning { findings.add(.note, "cards", warning) }
         }
         if seen.isEmpty {
-            findings.add(.ok, "cards", "none was seen by a flash so far")
+            findings.add(.ok, "cards", "none was seen by a flash so far; rpiflash-gen recovery-image makes one")
         } else {
             let texts = seen.sorted { $0.key < $1.key }.map { "\($0.key) (\($0.value))" }
             findings.add(.ok, "cards", "seen in earlier runs: \(texts.joined(separator: ", "))")

@@ -284,6 +284,7 @@ struct FlashCommand: AsyncParsableCommand {
         print(
             "\(row.displayName) (\(row.mac), \(row.ip)): \(done), \(proven.bytes.bytes) bytes\(how) "
                 + "in \(Reporter.seconds(result.flashTime))\(up)")
+        suggest("rpiflash runs show \(row.displayName)")
     }
 
     private func flash(_ events: EventWriter, _ reporter: EventReporter) async throws -> FlashResult {

@@ -75,6 +75,7 @@ struct PlanCommand: AsyncParsableCommand {
             }
         }
         print(json ? jsonLine(report) + "\n" : report.text, terminator: "")
+        if !json { suggest("rpiflash flash \(image) TARGET") }
         if let misfit { throw misfit }
         if let obstacle = record?.obstacles.first { throw FlashError.image("\(image): \(obstacle)") }
     }

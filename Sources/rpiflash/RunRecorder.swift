@@ -215,6 +215,9 @@ final class RunRecorder: Sendable {
         guard let run else { return [] }
         run.write(record)
         var told: [FlashProgress] = []
+        if let error, !(error is CancellationError) {
+            told.append(.note("what the target said: rpiflash runs show \(record.id) --console"))
+        }
         if let problem = run.problem { told.append(.warning("the record of this run is not complete: \(problem)")) }
         if record.card != nil, let trend = Self.trend(of: record, in: store), let text = trend.warning {
             told.append(.warning(text))

@@ -124,6 +124,7 @@ struct RunsCommand: AsyncParsableCommand {
                 try inRuns { () throws(RunStoreError) in try runs.store.list() }.compactMap(\.record)
             ).first { $0.runs.contains { $0.id == stored.id } }
             print(columns(Self.facts(of: record, stored, trend)), terminator: "")
+            suggest("rpiflash runs show \(stored.id) --console")
         }
 
         private func find() throws -> StoredRun {

@@ -32,5 +32,6 @@ struct TargetsCommand: ParsableCommand {
         }
         let header = ["NAME", "IP", "MAC", "SERVER", "GPIO", "RESET"] + (hasTags ? ["TAGS"] : []) + ["COMMAND"]
         print(columns([header] + rows), terminator: "")
+        suggest("rpiflash doctor")
     }
 }
