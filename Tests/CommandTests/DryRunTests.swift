@@ -1,5 +1,6 @@
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 /// `--dry-run`: what cannot work is refused as it would be for real, and nothing is touched, not even for a moment.

@@ -1,5 +1,6 @@
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 /// Each documented exit status of each program, brought about for real. One that is documented and not here, or here and

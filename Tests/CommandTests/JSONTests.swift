@@ -2,6 +2,7 @@ import FlashPlan
 import Flashing
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import rpiflash

@@ -1,5 +1,6 @@
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 /// What goes where: results to standard output, the log to standard error, colours and lines that are taken back to a

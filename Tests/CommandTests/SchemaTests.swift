@@ -1,5 +1,6 @@
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 /// Checks what a command printed against its schema, strictly: nothing that the schema does not name.

@@ -1,5 +1,6 @@
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 /// Flashes of several targets at once: cam at 127.0.0.1, dog, elk and fox at 127.0.0.2 to 4, and hen, which is another
