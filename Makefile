@@ -133,11 +133,12 @@ power-cuts: build demo-image firmware ## 20 power cuts in flashes by plan, at ra
 install: deps ## the programs, templates, boards and systemd units, below DESTDIR/PREFIX; they run without Swift
 	swift build $(STATIC) --product rpiflash
 	swift build $(STATIC) --product rpiflash-gen
-	install -d "$(DESTDIR)$(PREFIX)"/{bin,share/rpiflash/{templates,uboot/boards,recovery_image,virtual_target}}
+	install -d "$(DESTDIR)$(PREFIX)"/{bin,share/rpiflash/{templates,uboot/boards,recovery_image,schema,virtual_target}}
 	install -s .build/release/rpiflash .build/release/rpiflash-gen "$(DESTDIR)$(PREFIX)/bin/"
 	install -m 644 templates/* "$(DESTDIR)$(PREFIX)/share/rpiflash/templates/"
 	install -m 644 uboot/boards/*.yaml "$(DESTDIR)$(PREFIX)/share/rpiflash/uboot/boards/"
 	install -m 644 recovery_image/* "$(DESTDIR)$(PREFIX)/share/rpiflash/recovery_image/"
+	install -m 644 docs/schema/*.json "$(DESTDIR)$(PREFIX)/share/rpiflash/schema/"
 	install -m 755 virtual_target/virtual-target "$(DESTDIR)$(PREFIX)/share/rpiflash/virtual_target/"
 	install -m 644 virtual_target/card.yaml "$(DESTDIR)$(PREFIX)/share/rpiflash/virtual_target/"
 	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system"

@@ -110,6 +110,9 @@ let package = Package(
         // Images made with mkfs and the like, for the tests of what reads them.
         .target(
             name: "TestImages", dependencies: ["DiskLayout", "FDisk"], path: "Tests/TestImages", swiftSettings: strict),
+        // Scripts that tests run, and where what was built lies.
+        .target(
+            name: "TestSupport", dependencies: [subprocess, system], path: "Tests/TestSupport", swiftSettings: strict),
         .testTarget(
             name: "OSImageTests",
             dependencies: ["BootFiles", "DiskLayout", "HostTools", "OSImage", "TestImages", system],
@@ -137,10 +140,11 @@ let package = Package(
             swiftSettings: strict),
         // The built programs: help, exit statuses, messages, signals, and a flash with TFTP clients as the target.
         .testTarget(
-            name: "CommandTests", dependencies: ["TestImages", "rpiflash", subprocess, system], swiftSettings: strict),
+            name: "CommandTests", dependencies: ["TestImages", "TestSupport", "rpiflash", system],
+            swiftSettings: strict),
         // The built program and the shim on recorded GPIO lines, in QEMU.
         .testTarget(
-            name: "GPIOTests", dependencies: ["GPIO", subprocess, system], exclude: ["vm"], swiftSettings: strict),
+            name: "GPIOTests", dependencies: ["GPIO", "TestSupport", system], exclude: ["vm"], swiftSettings: strict),
         // rpiflash's TFTP server alone, for tests in the virtual target's network.
         .executableTarget(
             name: "rpiflash-test-server", dependencies: ["TFTPServer"], path: "Tests/TestServer",
@@ -148,7 +152,9 @@ let package = Package(
         // The whole system: the built binaries, real U-Boot in QEMU, a real kernel.
         .testTarget(
             name: "SystemTests",
-            dependencies: ["BootScript", "DiskLayout", "FlashPlan", "rpiflash-test-server", subprocess, system],
+            dependencies: [
+                "BootScript", "DiskLayout", "FlashPlan", "TestSupport", "rpiflash-test-server", system,
+            ],
             swiftSettings: strict),
     ]
 )

@@ -1,4 +1,6 @@
 public import DiskLayout
+internal import FlashPlan
+internal import SystemPackage
 
 /// Why a flash ended without proof. Each has an exit code, as `rpiflash --help` lists them.
 public enum FlashError: Error, Hashable, Sendable {
@@ -36,6 +38,32 @@ public enum FlashError: Error, Hashable, Sendable {
         case .target: 8
         case .server: 9
         }
+    }
+}
+
+/// Sentences that a flash and a dry run share.
+extension FlashError {
+    /// A flash plan of someone else is in a target's folder.
+    static func foreignPlan(in folder: FilePath) -> FlashError {
+        .server("\(folder)/\(ChunkPlan.scriptName) is there, and not rpiflash's: remove it")
+    }
+
+    /// The same where another server would hand it out.
+    static func foreignPlan(insteadOfImageIn folder: FilePath) -> FlashError {
+        .server("\(folder)/flash.scr is there; the target would run it instead of taking the image: remove it")
+    }
+
+    /// The plan's script cannot be rendered.
+    static func cannotMakePlan(_ reason: any Error) -> FlashError { .server("cannot make the flash plan: \(reason)") }
+
+    /// Nothing in its row resets a target.
+    static func noReset(_ target: String) -> FlashError {
+        .server("target \(target) has neither a gpio nor a reset_command")
+    }
+
+    /// What has the TFTP port is no TFTP server.
+    static func mute(_ address: String) -> FlashError {
+        .server("another program has UDP \(address) and does not answer TFTP; end it or use --listen")
     }
 }
 

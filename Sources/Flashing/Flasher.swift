@@ -66,7 +66,7 @@ public struct FlashResult: Hashable, Sendable {
 
 /// Puts an image on a target's card and proves it: validate, lock, stage, serve, reset, follow, compare, wait, clean up.
 public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
-    private let ports: FlashPorts
+    let ports: FlashPorts
     private let clock: C
     private let start: C.Instant
     private let beforeReset: @Sendable () async throws -> Void
@@ -251,7 +251,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         }
     }
 
-    private func claim(_ request: FlashRequest) async throws -> ClaimedServer {
+    func claim(_ request: FlashRequest) async throws -> ClaimedServer {
         do {
             return try await ports.claimServer(request.root, request.target)
         } catch let error as FlashError {
@@ -265,10 +265,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
 
     /// Tests with files that mean nothing to a target that another server hands out this folder and takes outcomes.
     private func probe(_ server: any ForeignServer, _ folder: borrowing TargetFolder, root: FilePath) async throws {
-        guard !folder.hasForeignPlan else {
-            throw FlashError.server(
-                "\(folder.path)/flash.scr is there; the target would run it instead of taking the image: remove it")
-        }
+        guard !folder.hasForeignPlan else { throw FlashError.foreignPlan(insteadOfImageIn: folder.path) }
         let nonce = Array("rpiflash \(UInt64.random(in: 0...UInt64.max))\n".utf8)
         try folder.write(nonce, to: TargetFolder.probeName)
         defer { folder.delete(TargetFolder.probeName) }
@@ -276,9 +273,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         try Task.checkCancellation()
         switch answer {
         case .content(nonce): break
-        case .silence:
-            throw FlashError.server(
-                "another program has UDP \(server.address) and does not answer TFTP; end it or use --listen")
+        case .silence: throw FlashError.mute(server.address)
         case .refused(let reason):
             throw FlashError.server(
                 "the TFTP server on \(server.address) does not serve \(root) (it says: \(reason)); "
@@ -320,7 +315,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         try Task.checkCancellation()
         let attempts = target.resetAttempts
         guard let first = attempts.first else {
-            throw FlashError.server("target \(target.displayName) has neither a gpio nor a reset_command")
+            throw FlashError.noReset(target.displayName)
         }
         try await beforeReset()
         let events = try serve()

@@ -11,7 +11,7 @@ struct FolderLock: ~Copyable {
     ///   - root: the TFTP root; the lock file lies there while the job runs.
     ///   - target: who is flashed.
     init(root: FilePath, target: Target) throws(FlashError) {
-        let path = root.appending(".rpiflash-\(target.mac).lock")
+        let path = Self.path(root: root, target: target)
         while true {
             // Without O_CLOEXEC a program that the reset command leaves running would keep the lock.
             let descriptor = path.withPlatformString {
@@ -24,8 +24,7 @@ struct FolderLock: ~Copyable {
                 let code = errno
                 defer { close(descriptor) }
                 guard code == EWOULDBLOCK else { throw .server("cannot lock \(path): \(Errno(rawValue: code))") }
-                throw .server(
-                    "target \(target.displayName) is being flashed by process \(Self.holder(descriptor)); wait for it")
+                throw Self.busy(target, descriptor)
             }
             // The last job may have removed the file between our open and our lock.
             var (opened, there) = (stat(), stat())
@@ -41,6 +40,29 @@ struct FolderLock: ~Copyable {
             self.path = path
             return
         }
+    }
+
+    private static func path(root: FilePath, target: Target) -> FilePath {
+        root.appending(".rpiflash-\(target.mac).lock")
+    }
+
+    private static func busy(_ target: Target, _ descriptor: Int32) -> FlashError {
+        .server("target \(target.displayName) is being flashed by process \(holder(descriptor)); wait for it")
+    }
+
+    /// Checks that no job has the target, and makes nothing: without a lock file there is no job.
+    static func checkFree(root: FilePath, target: Target) throws(FlashError) {
+        let path = path(root: root, target: target)
+        let descriptor = path.withPlatformString { open($0, O_RDWR | O_CLOEXEC | O_NOFOLLOW) }
+        guard descriptor >= 0 else {
+            if errno == ENOENT { return }
+            throw .server("cannot make the lock file \(path): \(Errno(rawValue: errno))")
+        }
+        defer { close(descriptor) }
+        guard flock(descriptor, LOCK_SH | LOCK_NB) != 0 else { return }
+        let code = errno
+        guard code == EWOULDBLOCK else { throw .server("cannot lock \(path): \(Errno(rawValue: code))") }
+        throw busy(target, descriptor)
     }
 
     private static func holder(_ descriptor: Int32) -> String {

@@ -57,25 +57,48 @@ struct ChunkStaging: Staging {
     ) async throws -> (ChunkPlan, JobFiles) {
         try Self.checkNoForeignPlan(in: folder)
         try folder.markPlan()
-        var files = JobFiles(folder: folder.name, names: [ChunkPlan.scriptName], entry: ChunkPlan.scriptName)
+        let assignment = try assignment(folder: folder.name, byOwnServer: byOwnServer)
+        for (file, name) in assignment.links {
+            try link(file, name, folder)
+            try Task.checkCancellation()
+        }
+        try folder.publish(assignment.script, as: ChunkPlan.scriptName)
+        return (assignment.plan, assignment.files)
+    }
+
+    /// What a target has to do, and what its folder holds then.
+    struct ChunkAssignment {
+        let plan: ChunkPlan
+        /// The plan as the target runs it.
+        let script: [UInt8]
+        let files: JobFiles
+        /// Files of the store, and their names in the folder.
+        let links: [(file: String, name: String)]
+    }
+
+    /// Works out everything and makes nothing.
+    ///
+    /// - Parameter folder: the target's folder, by its name.
+    func assignment(folder: String, byOwnServer: Bool) throws(FlashError) -> ChunkAssignment {
+        var files = JobFiles(folder: folder, names: [ChunkPlan.scriptName], entry: ChunkPlan.scriptName)
+        var links: [(file: String, name: String)] = []
         var names: [String: String] = [:]
         var chunks: [ChunkPlan.Chunk] = []
         for (index, chunk) in image.chunks.enumerated() {
             let name = names[chunk.file] ?? TargetFolder.chunkName(index + 1, chunk.encoding)
             if names.updateValue(name, forKey: chunk.file) == nil {
-                try link(chunk.file, name, folder)
+                links.append((chunk.file, name))
                 files.names.insert(name)
             }
             chunks.append(
                 ChunkPlan.Chunk(
                     place: chunk.place, digest: chunk.digest,
                     file: .init(name: name, encoding: chunk.encoding, size: chunk.encodedSize), pieces: chunk.pieces))
-            try Task.checkCancellation()
         }
         var pieces: ChunkPlan.Pieces?
         // Other servers serve no ranges of files.
         if byOwnServer, mode == .normal, let raw = image.raw {
-            try link(image.table.file, TargetFolder.piecesName, folder)
+            links.append((image.table.file, TargetFolder.piecesName))
             files.names.insert(TargetFolder.piecesName)
             files.ranged = .init(name: TargetFolder.imageName, path: raw)
             pieces = ChunkPlan.Pieces(
@@ -89,17 +112,14 @@ struct ChunkStaging: Staging {
                 chunks: chunks, pieces: pieces, sendsConsole: sendsConsole)
             script = try render(plan)
         } catch {
-            throw FlashError.server("cannot make the flash plan: \(error)")
+            throw FlashError.cannotMakePlan(error)
         }
-        try folder.publish(script, as: ChunkPlan.scriptName)
-        return (plan, files)
+        return ChunkAssignment(plan: plan, script: script, files: files, links: links)
     }
 
     /// A plan of someone else is never touched.
     static func checkNoForeignPlan(in folder: borrowing TargetFolder) throws(FlashError) {
-        guard !folder.hasForeignPlan else {
-            throw .server("\(folder.path)/\(ChunkPlan.scriptName) is there, and not rpiflash's: remove it")
-        }
+        guard !folder.hasForeignPlan else { throw .foreignPlan(in: folder.path) }
     }
 
     private func link(_ file: String, _ name: String, _ folder: borrowing TargetFolder) throws {

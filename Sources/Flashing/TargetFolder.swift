@@ -35,10 +35,24 @@ struct TargetFolder: ~Copyable {
             guard code == EEXIST else { throw .server("cannot make the folder \(path): \(Errno(rawValue: code))") }
             var status = stat()
             guard path.withPlatformString({ lstat($0, &status) }) == 0, status.st_mode & S_IFMT == S_IFDIR else {
-                throw .server("\(path) is not a folder; remove it")
+                throw Self.notAFolder(path)
             }
             isOurs = false
         }
+    }
+
+    private static func notAFolder(_ path: FilePath) -> FlashError { .server("\(path) is not a folder; remove it") }
+
+    /// Looks at a target's folder and makes nothing.
+    ///
+    /// - Returns: its path, and whether a flash plan of someone else is in it.
+    static func look(root: FilePath, target: Target) throws(FlashError) -> (path: FilePath, hasForeignPlan: Bool) {
+        let path = root.appending(target.mac.description)
+        var status = stat()
+        guard path.withPlatformString({ lstat($0, &status) }) == 0 else { return (path, false) }
+        guard status.st_mode & S_IFMT == S_IFDIR else { throw notAFolder(path) }
+        func has(_ name: String) -> Bool { path.appending(name).withPlatformString { access($0, F_OK) } == 0 }
+        return (path, has(ChunkPlan.scriptName) && !has(planMarkName))
     }
 
     /// Removes what a job stages and what targets upload; other files stay.

@@ -13,20 +13,40 @@ public import SystemPackage
 public func inspectOSImage(at path: FilePath) throws(OSImageError) -> OSImageLayout {
     let size = try imageSize(of: path)
     if let compression = try Compression(of: path) { throw .compressed(path: path, by: compression) }
-    let table: PartitionTable
+    let table = try partitionTable(of: path)
     do {
-        table = try readPartitionTable(of: path.string)
+        return try OSImageLayout(table: table, size: size)
+    } catch {
+        throw .layout(path: path, error)
+    }
+}
+
+/// Looks at the start of an OS image, of which the rest is not there: what its partition table says. Whether the image is
+/// as long as that is not known.
+///
+/// - Parameter path: a file with the image's first bytes, raw.
+/// - Returns: its two partitions; as its length, where the last one ends.
+/// - Throws: ``OSImageError``.
+package func inspectStartOfOSImage(at path: FilePath) throws(OSImageError) -> OSImageLayout {
+    _ = try imageSize(of: path)
+    let table = try partitionTable(of: path)
+    let end = table.partitions.map { ($0.start + $0.size).byteOffset }.max() ?? ByteCount(0)
+    do {
+        return try OSImageLayout(table: table, size: end)
+    } catch {
+        throw .layout(path: path, error)
+    }
+}
+
+private func partitionTable(of path: FilePath) throws(OSImageError) -> PartitionTable {
+    do {
+        return try readPartitionTable(of: path.string)
     } catch .gpt {
         throw .gpt(path: path)
     } catch .noLabel {
         throw .noPartitionTable(path: path)
     } catch {
         throw .unreadableTable(path: path, reason: "\(error)")
-    }
-    do {
-        return try OSImageLayout(table: table, size: size)
-    } catch {
-        throw .layout(path: path, error)
     }
 }
 

@@ -24,10 +24,12 @@ public struct UnpackProgress: Hashable, Sendable {
 ///   - source: the compressed file.
 ///   - target: does not exist yet. What was written stays there after an error.
 ///   - limit: bytes of the raw image at most.
+///   - start: ends once this much is unpacked, where nothing of the rest is looked at; nil: unpacks all.
 ///   - progress: called about every MiB of the raw image.
 /// - Throws: ``OSImageError``, `CancellationError`.
 public func unpackOSImage(
-    _ source: ImageReader, to target: FilePath, limit: ByteCount, progress: (UnpackProgress) -> Void
+    _ source: ImageReader, to target: FilePath, limit: ByteCount, start: ByteCount? = nil,
+    progress: (UnpackProgress) -> Void
 ) async throws {
     guard let compression = try Compression(of: source.path) else {
         throw OSImageError.cannotUnpack(path: source.path, by: nil, reason: "is not compressed")
@@ -43,6 +45,11 @@ public func unpackOSImage(
         found = entry.name
         var reported: UInt64 = 0
         while try archive.copyBlock(to: file) {
+            if let start, file.length >= start.bytes {
+                // What a zip archive holds else is known without unpacking it.
+                if compression != .zip { return try file.finish() }
+                break
+            }
             guard file.length - reported >= 1 << 20 else { continue }
             reported = file.length
             progress(
@@ -52,7 +59,7 @@ public func unpackOSImage(
         }
     }
     guard found != nil else { throw OSImageError.otherEntries(path: source.path, names: []) }
-    try archive.checkTrailer()
+    if start == nil { try archive.checkTrailer() }
     try file.finish()
     try source.checkUnchanged()
     progress(.init(read: source.size, total: source.size, unpacked: ByteCount(file.length)))

@@ -34,6 +34,28 @@ struct OutputFolder {
         if let status = try? Stat(output), status.type != .regular { throw .outputNotAFile(path: output) }
     }
 
+    /// Checks that a file can be put at `output`, as ``init(for:)`` and ``publish(_:as:)`` would find out; makes nothing.
+    static func checkWritable(_ output: FilePath) throws(RecoveryImageError) {
+        try check(output)
+        guard output.lastComponent != nil else { throw .outputNotAFile(path: output) }
+        var folder = output.removingLastComponent()
+        if folder.isEmpty { folder = "." }
+        // What would be the first folder to make.
+        var missing: FilePath?
+        while (try? Stat(folder)) == nil {
+            missing = folder
+            let parent = folder.removingLastComponent()
+            if parent == folder { break }
+            folder = parent.isEmpty ? "." : parent
+        }
+        guard let status = try? Stat(folder), status.type == .directory else {
+            throw .unwritable(path: folder, errno: .notDirectory)
+        }
+        guard access(folder.string, W_OK | X_OK) == 0 else {
+            throw .unwritable(path: missing ?? folder, errno: Errno(rawValue: errno))
+        }
+    }
+
     private static func makeFolders(_ path: FilePath) throws(RecoveryImageError) {
         if let status = try? Stat(path) {
             guard status.type == .directory else { throw .unwritable(path: path, errno: .notDirectory) }

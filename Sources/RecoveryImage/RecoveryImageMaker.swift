@@ -57,11 +57,57 @@ public struct RecoveryImageMaker: Sendable {
         }
     }
 
+    /// Checks what ``make(card:contents:board:output:compress:)`` would make, and where; makes nothing there.
+    ///
+    /// The table, the scripts and an empty partition 1 are made in a folder that goes again, so that what cannot work is
+    /// found.
+    ///
+    /// - Parameter scratch: where that folder is, as /tmp.
+    /// - Returns: what would be made, without what only the finished files tell.
+    /// - Throws: as making it does.
+    public func rehearse(
+        card: CardLayout, contents: [CardFile], board: BoardProfile, output: FilePath, compress: Bool,
+        scratch: FilePath
+    ) async throws -> Forecast {
+        for path in [output.blockMap, output.compressed] { try OutputFolder.check(path) }
+        try OutputFolder.checkWritable(output)
+        let folder = try OutputFolder(for: scratch.appending("rpiflash-dry-run"))
+        defer { folder.remove() }
+        return try await folder.namingFullDisk {
+            let size = imageSize(of: card)
+            try makeTable(card, size: size, in: folder)
+            let files = try await stage(contents, board: board, in: folder)
+            try await makeFAT(card.uboot, label: "U-BOOT", diskID: card.diskID, in: folder)
+            try checkRoom(for: files, in: card.uboot, of: folder)
+            return Forecast(
+                image: output, size: size, blockMap: output.blockMap, compressed: compress ? output.compressed : nil,
+                files: files.map { $0.lastComponent?.string ?? "" })
+        }
+    }
+
+    /// What would be made.
+    public struct Forecast: Hashable, Sendable {
+        /// The image.
+        public let image: FilePath
+        /// Its length in bytes.
+        public let size: ByteCount
+        /// Its block map.
+        public let blockMap: FilePath
+        /// The image compressed, if asked for.
+        public let compressed: FilePath?
+        /// The files on partition 1, by their names.
+        public let files: [String]
+    }
+
+    private func imageSize(of card: CardLayout) -> ByteCount {
+        card.rootfs.start.byteOffset + min(Self.rootfsCleared, card.rootfs.size.byteCount)
+    }
+
     private func make(
         card: CardLayout, contents: [CardFile], board: BoardProfile, output: FilePath, compress: Bool,
         in folder: OutputFolder
     ) async throws -> Result {
-        let size = card.rootfs.start.byteOffset + min(Self.rootfsCleared, card.rootfs.size.byteCount)
+        let size = imageSize(of: card)
         try makeTable(card, size: size, in: folder)
 
         let files = try await stage(contents, board: board, in: folder)
@@ -231,6 +277,24 @@ public struct RecoveryImageMaker: Sendable {
                 try await makeScriptImage(script, name: "boot.scr", board: board, in: folder)
             }
             try folder.publish("boot.scr", as: output)
+        }
+    }
+
+    /// Checks that a boot script could be made at `output`; makes nothing there.
+    ///
+    /// - Parameter scratch: where a folder is made that goes again, as /tmp.
+    /// - Returns: its length in bytes.
+    /// - Throws: as making it does.
+    public func rehearseBootScript(
+        _ script: String, board: BoardProfile, output: FilePath, asText: Bool, scratch: FilePath
+    ) async throws -> ByteCount {
+        try OutputFolder.checkWritable(output)
+        let folder = try OutputFolder(for: scratch.appending("rpiflash-dry-run"))
+        defer { folder.remove() }
+        return try await folder.namingFullDisk {
+            if asText { return ByteCount(UInt64(script.utf8.count)) }
+            try await makeScriptImage(script, name: "boot.scr", board: board, in: folder)
+            return ByteCount(UInt64(try Stat(folder.path.appending("boot.scr")).size))
         }
     }
 

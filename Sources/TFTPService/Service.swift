@@ -59,6 +59,24 @@ public final class Service: Sendable {
         return FileDescriptor(rawValue: descriptor)
     }
 
+    /// Looks whether ``listen(at:mode:)`` could listen at a path; makes and replaces nothing.
+    ///
+    /// - Throws: `Errno`, as it would.
+    public static func checkPlace(_ path: FilePath) throws(Errno) {
+        let other = unsafe path.withPlatformString { unsafe cunix_connect($0) }
+        guard other < 0 else {
+            close(other)
+            throw .addressInUse
+        }
+        let code = errno
+        guard code == ECONNREFUSED || code == ENOENT else { throw Errno(rawValue: code) }
+        var folder = path.removingLastComponent()
+        if folder.isEmpty { folder = "." }
+        guard unsafe folder.withPlatformString({ unsafe access($0, W_OK | X_OK) }) == 0 else {
+            throw Errno(rawValue: errno)
+        }
+    }
+
     /// Takes clients until ``stop()``. Each has a thread: there are few, and they mostly wait.
     public func start() {
         Thread.start { [self] in

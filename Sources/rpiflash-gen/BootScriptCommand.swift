@@ -11,6 +11,7 @@ struct BootScriptCommand: AsyncParsableCommand {
             EXAMPLES
               rpiflash-gen bootscr --board rpi_arm64 --server-ip 192.168.1.10 -o boot.scr
               rpiflash-gen bootscr --board rpi_arm64 --text -o -
+              rpiflash-gen bootscr --board rpi_arm64 -o boot.scr --dry-run
             """)
 
     @OptionGroup var board: BoardOptions
@@ -27,6 +28,8 @@ struct BootScriptCommand: AsyncParsableCommand {
     @Flag(help: "The script's text, not an image for U-Boot.")
     var text = false
 
+    @OptionGroup var dryRun: DryRunOptions
+
     private func network() throws -> NetworkSettings { try NetworkSettings(serverAddress: serverIp) }
 
     func validate() throws {
@@ -41,6 +44,10 @@ struct BootScriptCommand: AsyncParsableCommand {
             serverAddress: network().serverAddress)
         if output == "-" {
             print(script, terminator: "")
+        } else if dryRun.isOn {
+            let size = try await RecoveryImageMaker.onThisHost().rehearseBootScript(
+                script, board: profile, output: output, asText: text, scratch: DryRunOptions.scratch)
+            print("would write \(output): \(size.bytes) bytes")
         } else {
             try await RecoveryImageMaker.onThisHost().makeBootScript(
                 script, board: profile, output: output, asText: text)

@@ -36,8 +36,7 @@ struct LayoutCommand: ParsableCommand {
 
     func run() throws {
         let layout = try card.layout()
-        let folder = FilePath(environmentValue("TMPDIR") ?? "/tmp")
-        try RecoveryImageMaker.onThisHost().check(layout, in: folder)
+        try RecoveryImageMaker.onThisHost().check(layout, in: DryRunOptions.scratch)
         switch format {
         case .table: print(layout.summary, terminator: "")
         case .json: print(layout.json, terminator: "")

@@ -47,6 +47,17 @@ struct BoardOptions: ParsableArguments {
     func profile() throws -> BoardProfile { try readBoard(board, in: boards) }
 }
 
+/// For commands that write files.
+struct DryRunOptions: ParsableArguments {
+    @Flag(
+        name: .customLong("dry-run"),
+        help: "Check everything, and say what would be written; nothing is, but for a scratch folder in TMPDIR.")
+    var isOn = false
+
+    /// Where a scratch folder is made.
+    static var scratch: FilePath { FilePath(environmentValue("TMPDIR") ?? "/tmp") }
+}
+
 extension FilePath: @retroactive ExpressibleByArgument {
     /// Any text but an empty one.
     public init?(argument: String) {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Dispatch
 import Glibc
+import HostTools
 import SystemPackage
 
 /// The build side: layouts, boot scripts and recovery card images.
@@ -59,6 +60,7 @@ struct RPiFlashGen: AsyncParsableCommand {
 
     static func report(_ message: String) {
         // A closed standard error is no reason for another status.
-        _ = try? FileDescriptor.standardError.writeAll("rpiflash-gen: \(message)\n".utf8)
+        let line = "rpiflash-gen: \(Palette.standardError.paint(message, .bad))\n"
+        _ = try? FileDescriptor.standardError.writeAll(line.utf8)
     }
 }

@@ -17,6 +17,7 @@ struct RecoveryImageCommand: AsyncParsableCommand {
             EXAMPLES
               rpiflash-gen recovery-image --board rpi_arm64 --server-ip 192.168.1.10
               rpiflash-gen recovery-image --board qemu_arm64 --ip-address 192.168.77.2 --netmask 255.255.255.0 --no-xz
+              rpiflash-gen recovery-image --board rpi_arm64 --card-size 16GB --dry-run
               bmaptool copy build/recovery-rpi_arm64.img /dev/sdX
             """)
 
@@ -58,6 +59,8 @@ struct RecoveryImageCommand: AsyncParsableCommand {
     @Flag(inversion: .prefixedNo, help: "Make the compressed copy too.")
     var xz = true
 
+    @OptionGroup var dryRun: DryRunOptions
+
     private func network() throws -> NetworkSettings {
         try NetworkSettings(serverAddress: serverIp, address: ipAddress, netmask: netmask, gateway: gateway)
     }
@@ -73,9 +76,21 @@ struct RecoveryImageCommand: AsyncParsableCommand {
             uboot: uboot ?? Places.built("uboot/\(profile.name)"),
             firmware: firmware ?? Places.built("firmware"))
         let contents = try cardContents(board: profile, card: layout, network: network(), sources: sources)
-        let result = try await RecoveryImageMaker.onThisHost().make(
-            card: layout, contents: contents, board: profile,
-            output: output ?? Places.build.appending("recovery-\(profile.name).img"), compress: xz)
+        let maker = try RecoveryImageMaker.onThisHost()
+        let output = output ?? Places.build.appending("recovery-\(profile.name).img")
+        guard !dryRun.isOn else {
+            let forecast = try await maker.rehearse(
+                card: layout, contents: contents, board: profile, output: output, compress: xz,
+                scratch: DryRunOptions.scratch)
+            print(
+                "would write \(forecast.image): \(forecast.size.bytes) bytes, for cards of "
+                    + "\(layout.cardSize.byteCount.bytes) bytes and more")
+            for path in [forecast.blockMap, forecast.compressed].compactMap(\.self) { print("would write \(path)") }
+            print("partition 1 would have \(forecast.files.joined(separator: ", "))")
+            return
+        }
+        let result = try await maker.make(
+            card: layout, contents: contents, board: profile, output: output, compress: xz)
         print(
             "\(result.image): \(result.size.bytes) bytes, for cards of \(layout.cardSize.byteCount.bytes) bytes and more"
         )

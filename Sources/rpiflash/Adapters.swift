@@ -34,12 +34,14 @@ extension FlashPorts {
                 } else {
                     prepared = try await prepare(image, relocation, in: store, report: report)
                     await share?.keep(prepared)
+                    Console.shared.line("the image's chunks are in \(prepared.folder)", .detail)
                 }
                 let record = prepared.manifest.relocation
-                if let obstacle = record?.obstacles.first {
-                    throw FlashError.image("\(image): \(obstacle); --as-is flashes it all the same")
+                try checkObstacles(of: prepared, from: image)
+                if let settings {
+                    prepared = try await settings.applied(to: prepared, in: store)
+                    Console.shared.line("with settings they are in \(prepared.folder)", .detail)
                 }
-                if let settings { prepared = try await settings.applied(to: prepared, in: store) }
                 return try prepared.forFlashing(
                     raw: try isCompressed(image) ? nil : image, remark: record?.summary(of: image))
             },
@@ -66,10 +68,23 @@ extension GPIOLine {
 /// Checks that a target's line is there and free; a command is only known when it runs. A line that a killed program left
 /// driven is let go at once: preparing an image can take minutes (law 5).
 func checkResetLine(of target: Target) throws {
-    guard let gpio = target.gpio else { return }
+    if let line = try freeResetLine(of: target), line.isOutput { try ResetLine(line).release() }
+}
+
+/// A target's line, which is there and free, looked at only; nil where it has none.
+@discardableResult
+func freeResetLine(of target: Target) throws -> LineDescription? {
+    guard let gpio = target.gpio else { return nil }
     let line = try findLine(gpio.reference)
     guard !line.isUsed else { throw GPIOError.busy(line: line.place, consumer: line.consumer) }
-    if line.isOutput { try ResetLine(line).release() }
+    logFound(line, of: target)
+    return line
+}
+
+/// Refuses a prepared image that cannot work on a card.
+func checkObstacles(of prepared: PreparedImage, from image: FilePath) throws(FlashError) {
+    guard let obstacle = prepared.manifest.relocation?.obstacles.first else { return }
+    throw .image("\(image): \(obstacle); --as-is flashes it all the same")
 }
 
 /// Resets a target in one of the ways that its row has.
@@ -150,7 +165,7 @@ extension Manifest.RelocationRecord {
 
 extension PreparedImage {
     /// - Parameter raw: the image itself where it is not compressed.
-    fileprivate func forFlashing(raw: FilePath?, remark: String?) throws -> ChunkedImage {
+    func forFlashing(raw: FilePath?, remark: String?) throws -> ChunkedImage {
         let chunks = try manifest.chunks.map { chunk in
             guard let partition = CardPartition(rawValue: UInt64(chunk.partition)),
                 let digest = SHA256Digest(hexadecimal: chunk.sha256)
@@ -169,7 +184,8 @@ extension PreparedImage {
     }
 }
 
-private func claim(
+/// Binds the TFTP port, or finds who has it.
+func claim(
     root: FilePath, target: Target, listen: ListenOption?, service: FilePath, share: FlashShare?
 ) async throws -> ClaimedServer {
     // Who says where to serve wants to serve by himself.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import DiskLayout
 import Flashing
+import HostTools
 import Inventory
 import Synchronization
 
@@ -57,7 +58,7 @@ final class BenchReporter: Sendable {
             let name = ending.target.displayName
             switch ending.outcome {
             case .failed(is CancellationError), .notStarted: break
-            case .failed(let error): Console.shared.line("\(name): \(RPiFlash.ending(error).text)")
+            case .failed(let error): Console.shared.line("\(name): \(RPiFlash.ending(error).text)", .error)
             case .flashed(let result):
                 if let up = result.upAfter { Console.shared.line("\(name): up \(Reporter.seconds(up)) after that") }
             }
@@ -114,10 +115,25 @@ final class BenchReporter: Sendable {
             events.write(summary)
             events.finish()
         } else {
-            print(Self.table(endings) + tally.line)
+            print(Self.coloured(Self.table(endings), endings) + tally.line)
         }
         if tally.isInterrupted { throw CancellationError() }
         guard tally.status == 0 else { throw ExitCode(tally.status) }
+    }
+
+    /// What is proven is green, what failed is red.
+    private static func coloured(_ table: String, _ endings: [TargetEnding]) -> String {
+        let lines = table.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        return lines.enumerated().map { index, line in
+            guard endings.indices.contains(index - 1) else { return line }
+            let tone: Palette.Tone? =
+                switch endings[index - 1].outcome {
+                case .flashed: .good
+                case .failed: .bad
+                case .notStarted: nil
+                }
+            return Palette.standardOutput.paint(line, tone)
+        }.joined(separator: "\n")
     }
 
     /// One line a target; the sentence of a failure, which is long, comes last.

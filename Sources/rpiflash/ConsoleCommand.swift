@@ -29,6 +29,8 @@ struct ConsoleCommand: AsyncParsableCommand {
 
     @OptionGroup var runs: RunsOptions
 
+    @OptionGroup var log: LogOptions
+
     @Option(name: .customLong("for"), help: ArgumentHelp("End after this time.", valueName: "time"))
     var limit: TimeOption?
 
@@ -36,6 +38,7 @@ struct ConsoleCommand: AsyncParsableCommand {
     private static let interval = Duration.milliseconds(200)
 
     func run() async throws {
+        log.apply()
         let row = try target.find()
         let clock = ContinuousClock()
         let end = limit.map { clock.now + $0.duration }
@@ -119,7 +122,7 @@ private struct Watch {
             problem = nil
         } catch {
             // A serial port comes and goes; what is wrong is said once.
-            if problem != error { Console.shared.line("warning: \(error)") }
+            if problem != error { Console.shared.line("warning: \(error)", .warning) }
             problem = error
         }
     }

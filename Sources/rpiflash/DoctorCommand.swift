@@ -74,7 +74,12 @@ struct DoctorCommand: AsyncParsableCommand {
         if json {
             print(jsonLine(DoctorReport(findings: findings)))
         } else {
-            print(columns(findings.map { [$0.level.rawValue, $0.topic, Console.harmless($0.text)] }), terminator: "")
+            let table = columns(findings.map { [$0.level.rawValue, $0.topic, Console.harmless($0.text)] })
+            let lines = table.split(separator: "\n")
+            for (finding, line) in zip(findings, lines) {
+                let level = finding.level.rawValue
+                print(Palette.standardOutput.paint(level, finding.level.tone) + line.dropFirst(level.count))
+            }
         }
         let bad = findings.count { $0.level == .bad }
         if bad == 0, !json { suggest("rpiflash flash IMAGE \(targets.first?.displayName ?? "TARGET")") }
@@ -378,7 +383,17 @@ struct DoctorCommand: AsyncParsableCommand {
 
 /// One thing that was looked at.
 struct Finding: Encodable, Sendable {
-    enum Level: String, Encodable, Sendable { case ok, note, bad }
+    enum Level: String, Encodable, Sendable {
+        case ok, note, bad
+
+        var tone: Palette.Tone {
+            switch self {
+            case .ok: .good
+            case .note: .careful
+            case .bad: .bad
+            }
+        }
+    }
 
     let level: Level
     let topic: String

@@ -46,17 +46,23 @@ struct FirstBootSettings: Sendable {
         }
     }
 
+    /// Checks that an image takes them.
+    func check(for image: PreparedImage) throws(FlashError) { _ = try edit(of: image) }
+
+    private func edit(of image: PreparedImage) throws(FlashError) -> BootPartitionEdit {
+        do throws(ConfigurationError) {
+            return try customization.files(
+                for: image.manifest.relocation?.firstBoot ?? .none, values: values, sources: sources)
+        } catch {
+            throw .image("\(error)")
+        }
+    }
+
     /// The image with these settings, as it takes them.
     ///
     /// - Throws: `FlashError`, `CancellationError`.
     func applied(to image: PreparedImage, in store: ImageStore) async throws -> PreparedImage {
-        let edit: BootPartitionEdit
-        do throws(ConfigurationError) {
-            edit = try customization.files(
-                for: image.manifest.relocation?.firstBoot ?? .none, values: values, sources: sources)
-        } catch {
-            throw FlashError.image("\(error)")
-        }
+        let edit = try edit(of: image)
         do {
             return try await store.customize(image, edit, for: target, tools: hostTools())
         } catch let error as ImageStoreError {

@@ -32,6 +32,7 @@ struct FlashCommand: AsyncParsableCommand {
               rpiflash flash raspios.img.xz pi-left
               rpiflash flash raspios.img.xz pi-left pi-right
               rpiflash flash raspios.img.xz --tag camera --canary --jobs 4
+              rpiflash flash raspios.img.xz --all --dry-run
               rpiflash flash raspios.img.xz pi-left --customize bench.yaml
               rpiflash flash raspios.img pi-left --verify-only --no-wait
               rpiflash flash raspios.img 192.168.1.20 --protocol parts --part-size 256MiB
@@ -137,8 +138,12 @@ struct FlashCommand: AsyncParsableCommand {
                 + "row does; it is kept with the run's record."))
     var netconsole = true
 
+    @OptionGroup var dryRun: DryRunOptions
+
     @Flag(help: "Print one JSON object a line, for programs, as docs/json.md describes them; the log stays.")
     var json = false
+
+    @OptionGroup var log: LogOptions
 
     func validate() throws {
         guard waitPort > 0 else { throw ValidationError("--wait-port is 0; must be 1 to 65535") }
@@ -162,6 +167,8 @@ struct FlashCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
+        log.apply()
+        guard !dryRun.isOn else { return try await rehearse() }
         guard target.isOne else { return try await flashSeveral() }
         guard json else { return try await flash() }
         let events = EventWriter()
@@ -180,7 +187,7 @@ struct FlashCommand: AsyncParsableCommand {
     }
 
     /// The first event, without the target.
-    private var start: FlashEvent {
+    var start: FlashEvent {
         var start = FlashEvent(.start)
         start.version = FlashEvent.version
         start.image = image
@@ -196,8 +203,7 @@ struct FlashCommand: AsyncParsableCommand {
             let (rows, elsewhere) = try target.select()
             reporter.start(start, rows)
             if elsewhere > 0 {
-                reporter.report(
-                    nil, .progress(.note("\(elsewhere) target\(elsewhere == 1 ? "" : "s") of other servers left out")))
+                reporter.report(nil, .progress(.note(leftOut(elsewhere))))
             }
             endings = try await flash(rows, reporter)
         } catch {
@@ -244,7 +250,7 @@ struct FlashCommand: AsyncParsableCommand {
         return result
     }
 
-    private func request(_ row: Target, _ card: CardLayout) -> FlashRequest {
+    func request(_ row: Target, _ card: CardLayout) -> FlashRequest {
         FlashRequest(
             image: FilePath(image), target: row, card: card, root: FilePath(tftpRoot), delivery: delivery,
             requestTimeout: requestTimeout.duration, outcomeTimeout: outcomeTimeout?.duration,
@@ -269,7 +275,7 @@ struct FlashCommand: AsyncParsableCommand {
         let row = try target.find()
         let result = try await flash(row) { _ in }
         let proven = result.proven
-        let done = verifyOnly ? "verified and proven" : "flashed and proven"
+        let done = Palette.standardOutput.paint(verifyOnly ? "verified and proven" : "flashed and proven", .good)
         let how =
             protocolName == .parts
             ? ""

@@ -14,18 +14,20 @@ struct FlashEvent: Encodable {
     enum Kind: String, Encodable, CaseIterable {
         case start, target, note, warning, unpacking, preparing, staging, serving, reset, asked, chunk, part, file
         case proven, waiting, result, summary, prepared, wrote, report, recording
+        case dryRun = "dry_run"
     }
 
     enum CodingKeys: String, CodingKey, CaseIterable {
         case event, time, version, image, target, name, mac, ip, text, bytes, total, server, attempt, method, number
         case count, rate, packets, repeated, window, written, loaded, retries, port, status, error
         case flashProtocol = "protocol"
-        case mode, targets, run, uboot, script, board, serial, card, seconds
+        case mode, targets, methods, run, uboot, script, board, serial, card, seconds
         case imageID = "image_id"
         case provenCount = "proven_count"
         case failedCount = "failed_count"
         case notStartedCount = "not_started_count"
         case isOwn = "own"
+        case isDryRun = "dry_run"
         case secondsLeft = "seconds_left"
         case isProven = "proven"
         case flashSeconds = "flash_seconds"
@@ -42,6 +44,8 @@ struct FlashEvent: Encodable {
     var mode: String?
     var target: String?
     var targets: [String]?
+    var methods: [String]?
+    var isDryRun: Bool?
     var name: String?
     var mac: String?
     var ip: String?
@@ -172,6 +176,8 @@ extension FlashEvent {
 func jsonLine(_ value: some Encodable) -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    // As in a run's record, docs/runs.md.
+    encoder.dateEncodingStrategy = .iso8601
     // Numbers here are finite and texts are valid: what cannot fail, but must not end a flash.
     guard let data = try? encoder.encode(value) else { return "{}" }
     var line = ""

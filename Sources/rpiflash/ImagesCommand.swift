@@ -70,12 +70,15 @@ struct ImagesCommand: AsyncParsableCommand {
                 EXAMPLES
                   rpiflash images remove 3f9a
                   rpiflash images remove 3f9a 77b0 --store /srv/images
+                  rpiflash images remove 3f9a --dry-run
                 """)
 
         @Argument(help: "Their ids, or as much of one as no other has.")
         var id: [String]
 
         @OptionGroup var store: StoreOptions
+
+        @OptionGroup var dryRun: DryRunOptions
 
         func run() async throws {
             let images = ImageStore(at: store.path)
@@ -88,11 +91,13 @@ struct ImagesCommand: AsyncParsableCommand {
             }
             for image in chosen {
                 do {
-                    try await images.remove(image.id)
+                    if !dryRun.isOn { try await images.remove(image.id) }
                 } catch let error as ImageStoreError {
                     throw FlashError(error)
                 }
-                print("removed \(image.id)" + (image.manifest.map { " (\(Console.harmless($0.name)))" } ?? ""))
+                print(
+                    "\(dryRun.isOn ? "would remove" : "removed") \(image.id)"
+                        + (image.manifest.map { " (\(Console.harmless($0.name)))" } ?? ""))
             }
         }
 

@@ -20,9 +20,7 @@ struct TargetOptions: ParsableArguments {
         valueName: "file")
 
     /// The target's row; refused where another host resets it.
-    func find() throws -> Target {
-        try findTarget(target, in: try loadInventory(inventory.map { FilePath($0) }), hostNames: ownHostNames())
-    }
+    func find() throws -> Target { try findTarget(target, inventory: inventory) }
 }
 
 /// Which targets, out of which inventory.
@@ -55,16 +53,23 @@ struct TargetsOptions: ParsableArguments {
     }
 
     /// The only target's row; refused where another host resets it.
-    func find() throws -> Target {
-        try findTarget(targets[0], in: try loadInventory(inventory.map { FilePath($0) }), hostNames: ownHostNames())
-    }
+    func find() throws -> Target { try findTarget(targets[0], inventory: inventory) }
 
     /// The rows, each once, and how many others belong to other hosts.
     func select() throws -> (targets: [Target], elsewhere: Int) {
-        try selectTargets(
-            all ? .all : tags.isEmpty ? .named(targets) : .tagged(tags),
-            in: try loadInventory(inventory.map { FilePath($0) }), hostNames: ownHostNames())
+        let inventory = try loadInventory(inventory.map { FilePath($0) })
+        let found = try selectTargets(
+            all ? .all : tags.isEmpty ? .named(targets) : .tagged(tags), in: inventory, hostNames: ownHostNames())
+        for target in found.targets { logFound(target, in: inventory) }
+        return found
     }
+}
+
+private func findTarget(_ text: String, inventory path: String?) throws -> Target {
+    let inventory = try loadInventory(path.map { FilePath($0) })
+    let target = try findTarget(text, in: inventory, hostNames: ownHostNames())
+    logFound(target, in: inventory)
+    return target
 }
 
 /// How several targets are flashed.

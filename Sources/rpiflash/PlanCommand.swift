@@ -47,7 +47,10 @@ struct PlanCommand: AsyncParsableCommand {
     @Flag(help: "One JSON object, for programs, as docs/json.md describes it.")
     var json = false
 
+    @OptionGroup var log: LogOptions
+
     func run() async throws {
+        log.apply()
         let path = FilePath(image)
         let reporter = Reporter(target: "")
         // A card that cannot be read is found before minutes of preparation.

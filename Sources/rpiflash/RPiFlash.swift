@@ -64,18 +64,18 @@ struct RPiFlash: AsyncParsableCommand {
             }
             Glibc.exit(0)
         } catch is CancellationError {
-            Console.shared.line(interrupted)
+            Console.shared.line(interrupted, .error)
             Glibc.exit(130)
         } catch let error as FlashError {
             // Only an inventory has several mistakes; elsewhere a line end is not ours.
             if case .inventory(let text) = error {
-                for line in text.split(separator: "\n") { Console.shared.line(String(line)) }
+                for line in text.split(separator: "\n") { Console.shared.line(String(line), .error) }
             } else {
-                Console.shared.line(error.description)
+                Console.shared.line(error.description, .error)
             }
             Glibc.exit(error.exitCode)
         } catch  where isUnnamed(error) {
-            Console.shared.line("\(error)")
+            Console.shared.line("\(error)", .error)
             Glibc.exit(unnamed)
         } catch {
             Console.shared.finish()

@@ -1,5 +1,6 @@
 import Flashing
 import Glibc
+import HostTools
 import Synchronization
 import SystemPackage
 import TargetConsole
@@ -8,8 +9,10 @@ import TargetConsole
 final class Console: Sendable {
     static let shared = Console()
 
-    /// Whether standard error is a terminal.
-    let isTerminal = isatty(STDERR_FILENO) != 0
+    /// Whether standard error is a terminal that takes lines back.
+    let isTerminal = isatty(STDERR_FILENO) != 0 && environmentValue("TERM") != "dumb"
+    private let palette = Palette.standardError
+    private let shown = Mutex(Verbosity.normal)
     private let isLineOpen = Mutex(false)
     /// Only used with the lock of ``isLineOpen``.
     private let block = Mutex(StatusBlock())
@@ -17,17 +20,26 @@ final class Console: Sendable {
     /// A text that may come from a target or another server, as one line that does nothing to a terminal (law 7).
     static func harmless(_ text: String) -> String { TargetConsole.harmless(text) }
 
+    /// How much is logged.
+    var verbosity: Verbosity {
+        get { shown.withLock { $0 } }
+        set { shown.withLock { $0 = newValue } }
+    }
+
     /// Writes a line of the log.
-    func line(_ text: String) {
+    func line(_ text: String, _ level: Level = .note) {
+        guard level.isShown(at: verbosity) else { return }
         isLineOpen.withLock { isOpen in
             let (erase, draw) = block.withLock { block in (block.erase(), block.draw(in: terminalSize())) }
-            write((isOpen ? "\r\u{1b}[K" : "") + erase + "rpiflash: \(Self.harmless(text))\n" + draw)
+            let line = "rpiflash: " + palette.paint(Self.harmless(text), level.tone)
+            write((isOpen ? "\r\u{1b}[K" : "") + erase + line + "\n" + draw)
             isOpen = false
         }
     }
 
     /// Writes one of several lines, each of which the next one of its number replaces; nil takes it away.
     func status(_ text: String?, number: Int) {
+        guard verbosity != .quiet else { return }
         isLineOpen.withLock { isOpen in
             let change = block.withLock { block in
                 guard text != nil || block.has(number) else { return "" }
@@ -41,6 +53,7 @@ final class Console: Sendable {
 
     /// Writes the line that the next one replaces.
     func status(_ text: String) {
+        guard verbosity != .quiet else { return }
         isLineOpen.withLock { isOpen in
             write("\r\(Self.harmless(text))\u{1b}[K")
             isOpen = true
@@ -105,6 +118,7 @@ final class Reporter: Sendable {
         var lastKind = ""
         var rate = TransferRate()
         var (packets, repeated, window) = (UInt64(0), UInt64(0), 1)
+        var marks: [String: ContinuousClock.Instant] = [:]
 
         /// `, 1.6 % of packets again, window 32`; nothing where next to nothing was lost.
         var loss: String {
@@ -130,15 +144,22 @@ final class Reporter: Sendable {
 
     func report(_ progress: FlashProgress) {
         switch progress {
-        case .completed(_, let packets, let repeated, let window):
+        case .completed(let file, let packets, let repeated, let window):
             state.withLock { state in
                 state.packets += packets
                 state.repeated += repeated
                 state.window = window
             }
-        case .prepared, .wrote, .reported, .recording: break
+            detail("the target has \(file): \(packets) packets, \(repeated) of them again, window \(window)")
+        case .prepared(let id):
+            detail("the image's content is \(id)\(since("preparing").map { ", prepared in \($0)" } ?? "")")
+        case .wrote(let number, let bytes, let took):
+            detail("\(number): \(Self.mebibytes(bytes)) written and compared in \(Self.seconds(took))")
+        case .recording(let id): detail("this is run \(id)")
+        case .reported: break
         case .note, .warning, .serving, .resetting, .asked, .proven:
-            if let line = progress.logLine { Console.shared.line(prefix + line) }
+            if let line = progress.logLine { Console.shared.line(prefix + line, progress.level) }
+            step(progress)
         case .staging(let bytes, let total):
             show("staging", isLast: bytes == total) {
                 "\(prefix)staging: \(Self.mebibytes(bytes)) of \(Self.mebibytes(total))"
@@ -149,10 +170,12 @@ final class Reporter: Sendable {
                 Self.transfer("\(target): part \(part) of \(parts)", bytes, total, rate) + state.withLock { $0.loss }
             }
         case .unpacking(let read, let total):
+            mark("preparing")
             show("unpacking", isLast: read == total) {
                 "unpacking the image: \(Self.mebibytes(read)) of \(Self.mebibytes(total))"
             }
         case .preparing(let bytes, let total):
+            mark("preparing")
             show("preparing", isLast: bytes == total) {
                 "preparing the image: \(Self.mebibytes(bytes)) of \(Self.mebibytes(total))"
             }
@@ -167,6 +190,32 @@ final class Reporter: Sendable {
         }
     }
 
+    // MARK: How long steps take
+
+    private func detail(_ text: String) { Console.shared.line(prefix + text, .detail) }
+
+    private func mark(_ step: String, again: Bool = false) {
+        state.withLock { state in
+            if again || state.marks[step] == nil { state.marks[step] = .now }
+        }
+    }
+
+    private func since(_ step: String) -> String? {
+        state.withLock { $0.marks[step] }.map { Self.seconds(ContinuousClock.now - $0) }
+    }
+
+    private func step(_ progress: FlashProgress) {
+        switch progress {
+        case .serving: mark("staging")
+        case .resetting(_, _, let attempt):
+            if attempt == 1, let time = since("staging") { detail("staged in \(time)") }
+            mark("reset", again: true)
+        case .asked: if let time = since("reset") { detail("asked \(time) after the reset began") }
+        case .proven(_, let elapsed): detail("proven \(Self.seconds(elapsed)) after the reset")
+        default: break
+        }
+    }
+
     /// A terminal sees every change, at most five a second; a file gets a line for each new step and then every 10 s.
     private func show(_ kind: String, isLast: Bool, _ text: () -> String) {
         let interval: Duration = Console.shared.isTerminal ? .milliseconds(200) : .seconds(10)
@@ -177,6 +226,7 @@ final class Reporter: Sendable {
             return isDue
         }
         guard isDue else { return }
+        // Without a terminal a line now and then, for a log that somebody looks at while it is written.
         switch (Console.shared.isTerminal, number) {
         case (false, _): Console.shared.line(text())
         case (true, nil): Console.shared.status(text())

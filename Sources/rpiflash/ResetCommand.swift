@@ -1,5 +1,6 @@
 import ArgumentParser
 import Flashing
+import GPIO
 import Inventory
 
 /// `rpiflash reset`.
@@ -10,12 +11,17 @@ struct ResetCommand: AsyncParsableCommand {
             EXAMPLES
               rpiflash reset pi-left
               rpiflash reset 192.168.1.20 --hold 500ms
+              rpiflash reset pi-left --dry-run
             """)
 
     @OptionGroup var target: TargetOptions
 
     @Option(help: ArgumentHelp("How long RESET is held, instead of the row's time: 1ms to 60s.", valueName: "time"))
     var hold: TimeOption?
+
+    @OptionGroup var dryRun: DryRunOptions
+
+    @OptionGroup var log: LogOptions
 
     func validate() throws {
         guard let hold else { return }
@@ -25,11 +31,18 @@ struct ResetCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
+        log.apply()
         let row = try target.find()
         if hold != nil, row.gpio == nil {
             throw FlashError.server("--hold: target \(row.displayName) is reset by a command, which has its own time")
         }
         do {
+            if dryRun.isOn {
+                let line = try freeResetLine(of: row)
+                print(
+                    "\(row.displayName) (\(row.mac), \(row.ip)): would be reset \(Self.way(row, line, hold?.duration))")
+                return
+            }
             try checkResetLine(of: row)
             for method in row.resetMethods.prefix(1) {
                 try await resetTarget(row, by: method, hold: hold?.duration)
@@ -40,5 +53,14 @@ struct ResetCommand: AsyncParsableCommand {
             throw FlashError.server("cannot reset target \(row.displayName): \(error)")
         }
         print("\(row.displayName) (\(row.mac), \(row.ip)): reset")
+    }
+
+    private static func way(_ row: Target, _ line: LineDescription?, _ hold: Duration?) -> String {
+        if let line {
+            let hold = hold ?? .milliseconds(Int64(row.resetHoldMilliseconds))
+            let name = line.name.isEmpty ? "" : " (\(line.name))"
+            return "through line \(line.place)\(name), held for \(TimeOption(hold).defaultValueDescription)"
+        }
+        return "by its command: \(Console.harmless(row.resetCommand ?? ""))"
     }
 }

@@ -23,6 +23,7 @@ struct ServeCommand: AsyncParsableCommand {
 
             EXAMPLES
               rpiflash serve --root /srv/tftp
+              rpiflash serve --root /srv/tftp --dry-run
               rpiflash serve --listen 192.168.1.10 --socket /run/rpiflash/serve.sock
             """)
 
@@ -35,7 +36,13 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The Unix socket through which flashes come.", valueName: "path"))
     var socket = defaultServiceSocket.string
 
+    @OptionGroup var dryRun: DryRunOptions
+
+    @OptionGroup var log: LogOptions
+
     func run() async throws {
+        log.apply()
+        guard !dryRun.isOn else { return try await rehearse() }
         let root = FilePath(root)
         let server: TFTPServer
         let control: FileDescriptor
@@ -58,7 +65,7 @@ struct ServeCommand: AsyncParsableCommand {
         let jobs = JobCount()
         let service = Service(socket: control, path: path, server: server, root: root) { event in
             jobs.follow(event)
-            if let text = Self.line(event) { Console.shared.line(text) }
+            if let (text, level) = Self.line(event) { Console.shared.line(text, level) }
         }
         service.start()
         Console.shared.line(
@@ -79,27 +86,54 @@ struct ServeCommand: AsyncParsableCommand {
         let path = FilePath(socket)
         do throws(Errno) {
             return try Service.listen(at: path, mode: [.ownerReadWrite, .groupReadWrite])
-        } catch .addressInUse {
-            throw .server("an rpiflash service listens on \(path) already")
-        } catch .noSuchFileOrDirectory {
-            throw .server("there is no folder \(path.removingLastComponent()) for the socket; make it or give --socket")
         } catch {
-            throw .server("cannot listen on \(path): \(error)")
+            throw Self.cannotListen(at: path, error)
         }
     }
 
-    /// What a service's log should have of an event; transfers themselves are the flash's news.
-    private static func line(_ event: ServiceEvent) -> String? {
+    private static func cannotListen(at path: FilePath, _ error: Errno) -> FlashError {
+        switch error {
+        case .addressInUse: .server("an rpiflash service listens on \(path) already")
+        case .noSuchFileOrDirectory:
+            .server("there is no folder \(path.removingLastComponent()) for the socket; make it or give --socket")
+        default: .server("cannot listen on \(path): \(error)")
+        }
+    }
+
+    /// `--dry-run`: binds the port for a moment, looks at the root and at the socket's place, and makes nothing.
+    private func rehearse() async throws {
+        do throws(TFTPServerError) {
+            let server = try await TFTPServer.start(root: root, host: listen.host, port: listen.port)
+            await server.stop()
+        } catch {
+            throw FlashError.server("\(error)")
+        }
+        let path = FilePath(socket)
+        do throws(Errno) {
+            try Service.checkPlace(path)
+        } catch {
+            throw Self.cannotListen(at: path, error)
+        }
+        print("\(root) would be served on UDP \(listen.host):\(listen.port); jobs would come through \(path)")
+    }
+
+    /// What a service's log should have of an event; how far transfers are is the flash's news.
+    private static func line(_ event: ServiceEvent) -> (String, Console.Level)? {
         switch event {
         case .began(let folder, let address, let process, let user):
-            "\(folder): job for \(address), from process \(process) of user \(user)"
-        case .ended(let folder): "\(folder): job is over"
+            ("\(folder): job for \(address), from process \(process) of user \(user)", .note)
+        case .ended(let folder): ("\(folder): job is over", .note)
         case .refused(let reason, let process, let user):
-            "refused a job from process \(process) of user \(user): \(reason)"
-        case .job(let folder, .uploaded(let name, let content)): "\(folder): took \(name), \(content.count) bytes"
-        case .job(let folder, .interrupted(let file, let reason)): "\(folder): stopped reading \(file): \(reason)"
+            ("refused a job from process \(process) of user \(user): \(reason)", .warning)
+        case .job(let folder, .uploaded(let name, let content)):
+            ("\(folder): took \(name), \(content.count) bytes", .note)
+        case .job(let folder, .interrupted(let file, let reason)):
+            ("\(folder): stopped reading \(file): \(reason)", .note)
         case .job(let folder, .refused(let path, let address, let reason)):
-            path.hasSuffix("/flash.scr") ? nil : "\(folder): refused \(address) the file \(path): \(reason)"
+            path.hasSuffix("/flash.scr")
+                ? nil : ("\(folder): refused \(address) the file \(path): \(reason)", .note)
+        case .job(let folder, .completed(let file, _, let packets, let repeated, let window)):
+            ("\(folder): sent \(file): \(packets) packets, \(repeated) of them again, window \(window)", .detail)
         case .job: nil
         }
     }

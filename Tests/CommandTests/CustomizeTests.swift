@@ -1,6 +1,7 @@
 import Foundation
 import SystemPackage
 import TestImages
+import TestSupport
 import Testing
 
 /// `rpiflash flash` of images with filesystems: what a target gets of them, and settings for its first boot.

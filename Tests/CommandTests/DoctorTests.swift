@@ -1,5 +1,6 @@
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 /// `rpiflash doctor`: what is good, what is not and how to mend it; nothing is changed.

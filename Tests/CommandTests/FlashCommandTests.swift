@@ -1,5 +1,6 @@
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 /// The built program on loopback, against a target that is a script: each way that a flash can end.

@@ -2,6 +2,7 @@ import FlashPlan
 import Flashing
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import rpiflash
@@ -17,7 +18,7 @@ struct JSONTests {
     }
 
     /// The names in the tables of a section of docs/json.md: `| `event` | `field`, `field` | … |`.
-    private static func documented(_ section: String) throws -> [String: Set<String>] {
+    static func documented(_ section: String) throws -> [String: Set<String>] {
         let page = try String(
             contentsOfFile: Programs.repository.appending("docs/json.md").string, encoding: .utf8)
         let part = try #require(page.components(separatedBy: "\n## ").first { $0.hasPrefix(section) })
@@ -58,10 +59,12 @@ struct JSONTests {
 
     @Test func `flash - every event and field that is printed is documented, and the other way round`() async throws {
         var emitted: Set<Name> = []
+        var all: [Substring] = []
         func flash(_ behaviour: String, _ script: String, exits status: Int32) async throws -> [Substring] {
             let place = try await Place(behaviour)
             let result = try await place.run(script, exits: status)
             let lines = Self.lines(result)
+            all += lines
             emitted.formUnion(try Self.names(lines))
             #expect(try JSON.object(lines.first ?? "")["version"] == .number(1), result.all)
             let end = try JSON.object(lines.last ?? "")
@@ -105,6 +108,12 @@ struct JSONTests {
         // With several targets; the second is refused before it is known.
         _ = try await flash("flash", "$FLASH --json --no-wait --all $IMG", exits: 0)
         _ = try await flash("", "$FLASH --json --all --tftp-root $D/none $IMG", exits: 9)
+        // What a dry run says of an image that is not prepared, of one that is, and of parts.
+        _ = try await flash("", "$FLASH --json --dry-run $IMG cam", exits: 0)
+        _ = try await flash(
+            "", "sleep 2.1; $RPIFLASH plan -q $IMG --store $D/store >/dev/null; $FLASH --json --dry-run --all $IMG",
+            exits: 0)
+        _ = try await flash("", "$PARTS --json --dry-run $IMG cam", exits: 0)
         // Then every event about a target names it; the page says so in one sentence.
         emitted = emitted.filter { $0.field != "target" || $0.event == "start" }
 
@@ -115,7 +124,9 @@ struct JSONTests {
             // A target that tells everything, and one that tells nothing.
             .reported(Array(Self.report.utf8)), .reported([0]),
         ]
-        emitted.formUnion(try Self.names(slow.map { jsonLine(FlashEvent($0, rate: 2)) }))
+        let slowLines = slow.map { jsonLine(FlashEvent($0, rate: 2)) }
+        emitted.formUnion(try Self.names(slowLines))
+        try await checkSchema("flash", (all.map(String.init) + slowLines).joined(separator: "\n"))
 
         var documented: Set<Name> = []
         for (event, fields) in try Self.documented("`rpiflash flash --json`") {
@@ -221,5 +232,8 @@ struct JSONTests {
             }
         }
         #expect(try JSON.object(lines[1])["chunks"] == nil)
+        for (line, name) in zip(lines, ["plan", "plan", "images-list", "images-size"]) {
+            try await checkSchema(name, String(line))
+        }
     }
 }

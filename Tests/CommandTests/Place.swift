@@ -1,14 +1,13 @@
 import Foundation
-import Subprocess
 import SystemPackage
+import TestSupport
 import Testing
 
 /// The programs, and what all tests share.
 enum Programs {
-    static let repository = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
-    static let environment = ProcessInfo.processInfo.environment
-    static let folder = environment["RPIFLASH_BIN"].map { FilePath($0) } ?? repository.appending(".build/debug")
-    static let isCI = environment["CI"] != nil
+    static let repository = Parts.repository
+    static let folder = Parts.programs
+    static let isCI = Parts.isCI
 
     private static func has(_ tool: String) -> Bool {
         ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"].contains {
@@ -21,36 +20,21 @@ enum Programs {
         isCI || ["sfdisk", "atftp", "socat", "curl", "xz", "zip", "zstd", "bzip2", "python3"].allSatisfy(has)
 }
 
-/// What a command left behind.
-struct CommandResult: Sendable {
-    let status: Int32
-    let stdout: String
-    let stderr: String
-    var all: Comment { Comment(rawValue: "status \(status)\n--- stdout\n\(stdout)\n--- stderr\n\(stderr)") }
-    var errorLines: [String] { stderr.split(separator: "\n").map(String.init) }
+extension CommandResult {
+    var all: Comment { Comment(rawValue: text) }
 }
 
 /// Runs a bash script with `set -euo pipefail`, ended after `seconds`. RPIFLASH and GEN are the programs.
 func runBash(
     _ script: String, _ environment: [String: String] = [:], seconds: Int = 60, prefix: [String] = []
 ) async throws -> CommandResult {
-    var variables: [Environment.Key: String?] = [
+    let variables = [
         "RPIFLASH": Programs.folder.appending("rpiflash").string, "LC_ALL": "C.UTF-8",
         "GEN": Programs.folder.appending("rpiflash-gen").string, "REPOSITORY": Programs.repository.string,
-        "PATH": (Programs.environment["PATH"] ?? "") + ":/usr/sbin:/sbin",
+        "PATH": (Parts.environment["PATH"] ?? "") + ":/usr/sbin:/sbin",
     ]
-    for (name, value) in environment { variables[Environment.Key(stringLiteral: name)] = value }
-    let result = try await run(
-        .name("timeout"),
-        arguments: Arguments(
-            ["--kill-after=10", "\(seconds)"] + prefix + ["bash", "-c", "set -euo pipefail\n" + script]),
-        environment: .inherit.updating(variables), output: .string(limit: 16 << 20), error: .string(limit: 16 << 20))
-    let status: Int32 =
-        switch result.terminationStatus {
-        case .exited(let code): code
-        case .signaled(let signal): 128 + signal
-        }
-    return CommandResult(status: status, stdout: result.standardOutput, stderr: result.standardError)
+    return try await runScript(
+        script, variables.merging(environment) { $1 }, seconds: seconds, prefix: prefix)
 }
 
 /// A bench on this machine: an image, a card that it fits, an inventory with one target, and a TFTP root. The target is

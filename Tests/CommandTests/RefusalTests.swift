@@ -1,5 +1,6 @@
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 /// Law 6 with the built program: each bad input has its exit status and one sentence; nothing is staged, nothing reset.

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// Records of runs, and the console: the built program, with Debian's atftp and socat as the target.

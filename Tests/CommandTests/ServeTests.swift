@@ -1,5 +1,6 @@
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 /// The built program as a service, and flashes that use it. Two targets: cam at 127.0.0.1, dog at 127.0.0.2.

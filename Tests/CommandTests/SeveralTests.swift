@@ -1,5 +1,6 @@
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 /// Flashes of several targets at once: cam at 127.0.0.1, dog, elk and fox at 127.0.0.2 to 4, and hen, which is another
@@ -157,6 +158,8 @@ struct SeveralTests {
                 case "J":
                     lines[row].removeSubrange(min(column, lines[row].count)...)
                     lines.removeSubrange((row + 1)...)
+                // Colours.
+                case "m": break
                 default: Issue.record("\(match.0.debugDescription)")
                 }
                 rest = rest[match.range.upperBound...]

@@ -1,14 +1,13 @@
 import Foundation
-import Subprocess
 import SystemPackage
+import TestSupport
 import Testing
 
 /// Where programs are run with GPIO lines that are seen: `virtual_target/gpio-bench`.
 enum GPIOBench {
-    static let repository = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
-    static let environment = ProcessInfo.processInfo.environment
-    static let build = environment["RPIFLASH_BUILD"].map { FilePath($0) } ?? repository.appending("build")
-    static let binaries = environment["RPIFLASH_BIN"].map { FilePath($0) } ?? repository.appending(".build/debug")
+    static let repository = Parts.repository
+    static let build = Parts.build
+    static let binaries = Parts.programs
 
     /// What `make test` prepares.
     static let needed = [
@@ -17,46 +16,26 @@ enum GPIOBench {
     ]
 
     /// Everything is there, or this is CI, where its absence has to be seen.
-    static let isReady =
-        environment["CI"] != nil || needed.allSatisfy { FileManager.default.fileExists(atPath: $0.string) }
+    static let isReady = Parts.has(needed)
 
     /// This run's programs and records; kept for a look at a failure.
-    static let scratch: FilePath = {
-        let path = FilePath(FileManager.default.temporaryDirectory.path).appending("rpiflash-gpio-tests.\(getpid())")
-        try? FileManager.default.createDirectory(atPath: path.string, withIntermediateDirectories: true)
-        return path
-    }()
+    static let scratch = Parts.scratch("rpiflash-gpio-tests")
 }
 
-/// What a command left behind.
-struct CommandResult: Sendable {
-    let status: Int32
-    let stdout: String
-    let stderr: String
-    var all: Comment { Comment(rawValue: "status \(status)\n--- stdout\n\(stdout)\n--- stderr\n\(stderr)") }
+extension CommandResult {
+    var all: Comment { Comment(rawValue: text) }
 }
 
 /// Runs a bash script with `set -euo pipefail`, ended after `seconds`.
 ///
 /// The environment has RPIFLASH, BENCH (gpio-bench), REPOSITORY, D (the scratch folder) and what `environment` adds.
 func bash(_ script: String, _ environment: [String: String] = [:], seconds: Int) async throws -> CommandResult {
-    var variables: [Environment.Key: String?] = [
+    let variables = [
         "RPIFLASH": GPIOBench.binaries.appending("rpiflash").string,
         "BENCH": GPIOBench.repository.appending("virtual_target/gpio-bench").string,
         "REPOSITORY": GPIOBench.repository.string, "D": GPIOBench.scratch.string,
     ]
-    for (name, value) in environment { variables[Environment.Key(stringLiteral: name)] = value }
-    let result = try await run(
-        .name("timeout"),
-        arguments: ["--kill-after=10", "\(seconds)", "bash", "-c", "set -euo pipefail\n" + script],
-        environment: .inherit.updating(variables),
-        output: .string(limit: 16 << 20), error: .string(limit: 16 << 20))
-    let status: Int32 =
-        switch result.terminationStatus {
-        case .exited(let code): code
-        case .signaled(let signal): 128 + signal
-        }
-    return CommandResult(status: status, stdout: result.standardOutput, stderr: result.standardError)
+    return try await runScript(script, variables.merging(environment) { $1 }, seconds: seconds)
 }
 
 /// One line of the simulated gpiochips' record.

@@ -1,4 +1,6 @@
 import Foundation
+import SystemPackage
+import TestSupport
 import Testing
 
 extension GPIOTests {
@@ -163,6 +165,10 @@ extension GPIOTests {
         private func report(_ name: String) async throws -> Report {
             let scenario = try await Reset.scenario(name)
             #expect(scenario.status == 0, scenario.all)
+            let file = GPIOBench.scratch.appending("\(name).json")
+            try scenario.stdout.write(toFile: file.string, atomically: true, encoding: .utf8)
+            let checked = try await bash("$REPOSITORY/scripts/check-json gpio <\(file)", seconds: 20)
+            #expect(checked.status == 0, checked.all)
             return try JSONDecoder().decode(Report.self, from: Data(scenario.stdout.utf8))
         }
 

@@ -1,14 +1,14 @@
 import Foundation
-import Subprocess
 import SystemPackage
+import TestSupport
 import Testing
 
 /// Where the built parts are. `make test` builds them; in CI a missing one is a failure, locally the tests are skipped.
 enum Bench {
-    static let repository = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
-    static let environment = ProcessInfo.processInfo.environment
-    static let build = environment["RPIFLASH_BUILD"].map { FilePath($0) } ?? repository.appending("build")
-    static let binaries = environment["RPIFLASH_BIN"].map { FilePath($0) } ?? repository.appending(".build/debug")
+    static let repository = Parts.repository
+    static let environment = Parts.environment
+    static let build = Parts.build
+    static let binaries = Parts.programs
     static let virtualTarget = repository.appending("virtual_target/virtual-target")
 
     /// What the virtual target is made of, in the order in which a reader would build it.
@@ -20,23 +20,14 @@ enum Bench {
     ]
 
     /// Everything is there, or this is CI, where its absence has to be seen.
-    static let isReady =
-        environment["CI"] != nil || needed.allSatisfy { FileManager.default.fileExists(atPath: $0.string) }
+    static let isReady = Parts.has(needed)
 
     /// The folder of this run's cards, images and logs; short, since it holds Unix sockets. Kept for a look at a failure.
-    static let scratch: FilePath = {
-        let path = FilePath(FileManager.default.temporaryDirectory.path).appending("rpiflash-system-tests.\(getpid())")
-        try? FileManager.default.createDirectory(atPath: path.string, withIntermediateDirectories: true)
-        return path
-    }()
+    static let scratch = Parts.scratch("rpiflash-system-tests")
 }
 
-/// What a command left behind.
-struct CommandResult: Sendable {
-    let status: Int32
-    let stdout: String
-    let stderr: String
-    var all: Comment { Comment(rawValue: "status \(status)\n--- stdout\n\(stdout)\n--- stderr\n\(stderr)") }
+extension CommandResult {
+    var all: Comment { Comment(rawValue: text) }
 }
 
 /// Runs a bash script with `set -euo pipefail`, ended after `seconds`.
@@ -46,24 +37,13 @@ func bash(
     _ script: String, _ environment: [String: String] = [:], seconds: Int = 120,
     prefix: [String] = []
 ) async throws -> CommandResult {
-    var variables: [Environment.Key: String?] = [
+    let variables = [
         "RPIFLASH": Bench.binaries.appending("rpiflash").string,
         "RPIFLASH_GEN": Bench.binaries.appending("rpiflash-gen").string,
         "VT": Bench.virtualTarget.string, "BUILD": Bench.build.string, "REPOSITORY": Bench.repository.string,
     ]
-    for (name, value) in environment { variables[Environment.Key(stringLiteral: name)] = value }
-    let result = try await run(
-        .name("timeout"),
-        arguments: Arguments(
-            ["--kill-after=10", "\(seconds)"] + prefix + ["bash", "-c", "set -euo pipefail\n" + script]),
-        environment: .inherit.updating(variables),
-        output: .string(limit: 16 << 20), error: .string(limit: 16 << 20))
-    let status: Int32 =
-        switch result.terminationStatus {
-        case .exited(let code): code
-        case .signaled(let signal): 128 + signal
-        }
-    return CommandResult(status: status, stdout: result.standardOutput, stderr: result.standardError)
+    return try await runScript(
+        script, variables.merging(environment) { $1 }, seconds: seconds, prefix: prefix)
 }
 
 /// A console's log; what is no UTF-8 in it, and carriage returns, do not matter. Empty where there is none.

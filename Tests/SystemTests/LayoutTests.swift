@@ -1,5 +1,6 @@
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 /// Images that are laid out as those of the distributions: the same names and files, Debian's kernel in them. The boot

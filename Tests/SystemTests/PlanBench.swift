@@ -3,6 +3,7 @@ import DiskLayout
 import FlashPlan
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 /// The files of a flash plan in a target's TFTP folder.

@@ -2,6 +2,7 @@ import DiskLayout
 import FlashPlan
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 private let halfWritten = "rpiflash: cannot boot: no cmdline.txt on partition 2: the card is empty or half written"

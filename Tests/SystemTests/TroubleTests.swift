@@ -1,5 +1,6 @@
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 /// What a half-written card says when it is asked to boot, and what a whole one says (the small image has no kernel).
