@@ -13,7 +13,7 @@ import TFTPService
 import TargetConsole
 
 /// `rpiflash doctor`.
-struct DoctorCommand: AsyncParsableCommand {
+struct DoctorCommand: AsyncParsableCommand, ServerCommand {
     static let configuration = CommandConfiguration(
         commandName: "doctor",
         abstract: "Look whether this server can flash, and say how to mend what is wrong.",
@@ -39,22 +39,9 @@ struct DoctorCommand: AsyncParsableCommand {
             valueName: "file"))
     var card: String?
 
-    @Option(help: ArgumentHelp("The folder that TFTP serves.", valueName: "folder"))
-    var tftpRoot = "/srv/tftp"
-
     @OptionGroup var store: StoreOptions
 
-    @Option(help: ArgumentHelp("Folder of plan.cmd.", valueName: "folder"))
-    var templates = sharedFile("templates").string
-
-    @Option(
-        help: ArgumentHelp(
-            "Where a flash would serve by itself: an IPv4 address, or address:port. Default: 0.0.0.0:69.",
-            valueName: "addr"))
-    var listen: ListenOption?
-
-    @Option(help: ArgumentHelp("The Unix socket of the rpiflash service.", valueName: "path"))
-    var service = defaultServiceSocket.string
+    @OptionGroup var server: ServerOptions
 
     @OptionGroup var runs: RunsOptions
 

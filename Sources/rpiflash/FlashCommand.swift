@@ -10,7 +10,7 @@ import SystemPackage
 import TFTPService
 
 /// `rpiflash flash`.
-struct FlashCommand: AsyncParsableCommand {
+struct FlashCommand: AsyncParsableCommand, ServerCommand {
     static let configuration = CommandConfiguration(
         commandName: "flash",
         abstract: "Put an image on a target's card, or on many, and prove it.",
@@ -54,9 +54,6 @@ struct FlashCommand: AsyncParsableCommand {
             valueName: "file"))
     var card: String?
 
-    @Option(help: ArgumentHelp("The folder that TFTP serves.", valueName: "folder"))
-    var tftpRoot = "/srv/tftp"
-
     @Option(
         help: ArgumentHelp(
             "Length of a part: bytes, or with KiB, MiB, GiB, kB, MB, GB (default: 786432000, 750 MiB).",
@@ -94,9 +91,6 @@ struct FlashCommand: AsyncParsableCommand {
 
     @OptionGroup var store: StoreOptions
 
-    @Option(help: ArgumentHelp("Folder of plan.cmd.", valueName: "folder"))
-    var templates = sharedFile("templates").string
-
     @Option(help: ArgumentHelp("TCP port that shows that the target is up.", valueName: "port"))
     var waitPort: UInt16 = 22
 
@@ -120,14 +114,7 @@ struct FlashCommand: AsyncParsableCommand {
             valueName: "time"))
     var outcomeTimeout: TimeOption?
 
-    @Option(
-        help: ArgumentHelp(
-            "Serve by yourself, here: an IPv4 address, or address:port. Default: the service, else 0.0.0.0:69.",
-            valueName: "addr"))
-    var listen: ListenOption?
-
-    @Option(help: ArgumentHelp("The Unix socket of the rpiflash service.", valueName: "path"))
-    var service = defaultServiceSocket.string
+    @OptionGroup var server: ServerOptions
 
     @OptionGroup var runs: RunsOptions
 
