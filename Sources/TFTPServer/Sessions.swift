@@ -51,9 +51,16 @@ class SessionHandler: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // ICMP 'port unreachable' for a connected socket.
-        if let error = error as? IOError, error.errnoCode == ECONNREFUSED { gone() }
-        context.close(promise: nil)
+        guard let error = error as? IOError, error.errnoCode == ECONNREFUSED else {
+            context.close(promise: nil)
+            return
+        }
+        // ICMP 'port unreachable' for a connected socket. The kernel tells it before it hands out what came earlier: the
+        // last ACK of a client that has everything may be in there, and is read first.
+        _ = context.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(10)) {
+            self.gone()
+            self.context?.close(promise: nil)
+        }
     }
 
     func channelInactive(context: ChannelHandlerContext) { gone() }
