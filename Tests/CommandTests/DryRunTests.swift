@@ -185,7 +185,8 @@ struct DryRunTests {
     @Test func `another TFTP server is named, and what is not known of it is said`() async throws {
         let place = try await Place()
         let result = try await place.run(
-            "W=$(mktemp -d); trap 'kill $(jobs -p); wait; rm -rf $W' EXIT; \(Self.other)\n$FLASH --dry-run $IMG cam", exits: 0)
+            "W=$(mktemp -d); trap 'kill $(jobs -p); wait; rm -rf $W' EXIT; \(Self.other)\n$FLASH --dry-run $IMG cam",
+            exits: 0)
         #expect(
             place.stable(result.stdout).contains(
                 "the TFTP server that is there would be used, on 127.0.0.1:PORT; whether it serves D/tftp and takes uploads"

@@ -78,6 +78,24 @@ extension GPIOTests {
             expectPulse(scenario, milliseconds: 1000...1200, on: "pinctrl-bcm2711:17")
         }
 
+        @Test func `a dry run asks for no line, not even for one that was left driven, and says how it would be reset`()
+            async throws
+        {
+            let reset = try await scenario("dry-reset")
+            #expect(reset.status == 0 && reset.events.isEmpty, reset.all)
+            #expect(
+                reset.stdout.contains("): would be reset through line gpiochip1:17 (GPIO17), held for 500ms\n"),
+                reset.all)
+            let held = try await scenario("dry-reset-hold")
+            #expect(held.status == 0 && held.events.isEmpty, held.all)
+            #expect(held.stdout.contains(" line gpiochip1:20 (GPIO20), held for 2s\n"), held.all)
+            let flash = try await scenario("dry-flash")
+            #expect(flash.status == 7 && flash.events.isEmpty, flash.all)
+            // As for real.
+            let (busy, real) = (try await scenario("dry-busy"), try await scenario("busy"))
+            #expect(busy.status == 9 && busy.stderr == real.stderr, busy.all)
+        }
+
         @Test func `law 5 - after SIGKILL the next command releases the line first`() async throws {
             let killed = try await scenario("KILL")
             #expect(killed.status == 128 + 9, killed.all)
