@@ -24,6 +24,7 @@ final class RunRecorder: Sendable {
         var text = ConsoleText()
         var model = CardModel()
         var hasHeard = false
+        var hasEverHeard = false
         var report: Report?
         var warnings: [String] = []
     }
@@ -171,7 +172,7 @@ final class RunRecorder: Sendable {
     private func hear(_ bytes: [UInt8]) {
         state.withLock { state in
             guard let run = state.run, let begin = state.begin else { return }
-            state.hasHeard = state.hasHeard || !bytes.isEmpty
+            if !bytes.isEmpty { (state.hasHeard, state.hasEverHeard) = (true, true) }
             let seconds = FlashEvent.seconds(ContinuousClock.now - begin)
             for line in state.text.take(bytes) {
                 state.model.take(line)
@@ -225,7 +226,7 @@ final class RunRecorder: Sendable {
         guard let run else { return [] }
         run.write(record)
         var told: [FlashProgress] = []
-        if let error, !(error is CancellationError) {
+        if let error, !(error is CancellationError), state.withLock({ $0.hasEverHeard }) {
             told.append(.note("what the target said: rpiflash runs show \(record.id) --console"))
         }
         if let problem = run.problem { told.append(.warning("the record of this run is not complete: \(problem)")) }

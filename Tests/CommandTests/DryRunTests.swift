@@ -23,7 +23,7 @@ struct DryRunTests {
     private static func pair(_ place: Place, _ harm: String, _ command: String) async throws -> Pair {
         let result = try await place.bash(
             """
-            W=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf $W' EXIT
+            W=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null || true; wait || true; rm -r $W' EXIT
             export TMPDIR=$W/tmp; mkdir $TMPDIR
             \(harm)
             \(look) >$W/before
@@ -185,7 +185,7 @@ struct DryRunTests {
     @Test func `another TFTP server is named, and what is not known of it is said`() async throws {
         let place = try await Place()
         let result = try await place.run(
-            "W=$(mktemp -d); trap 'kill $(jobs -p); wait; rm -rf $W' EXIT; \(Self.other)\n$FLASH --dry-run $IMG cam",
+            "W=$(mktemp -d); trap 'kill $(jobs -p); wait || true; rm -r $W' EXIT; \(Self.other)\n$FLASH --dry-run $IMG cam",
             exits: 0)
         #expect(
             place.stable(result.stdout).contains(
