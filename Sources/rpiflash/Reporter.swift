@@ -216,7 +216,8 @@ final class Reporter: Sendable {
         }
     }
 
-    /// A terminal sees every change, at most five a second; a file gets a line for each new step and then every 10 s.
+    /// A terminal sees every change, at most five a second. Elsewhere progress is for who asks for more: a line for each
+    /// new step, and then every 10 s.
     private func show(_ kind: String, isLast: Bool, _ text: () -> String) {
         let interval: Duration = Console.shared.isTerminal ? .milliseconds(200) : .seconds(10)
         let now = ContinuousClock.now
@@ -226,9 +227,8 @@ final class Reporter: Sendable {
             return isDue
         }
         guard isDue else { return }
-        // Without a terminal a line now and then, for a log that somebody looks at while it is written.
         switch (Console.shared.isTerminal, number) {
-        case (false, _): Console.shared.line(text())
+        case (false, _): Console.shared.line(text(), .detail)
         case (true, nil): Console.shared.status(text())
         case (true, let number?): Console.shared.status(text(), number: number)
         }

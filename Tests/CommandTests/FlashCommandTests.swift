@@ -268,7 +268,7 @@ struct InterruptionTests {
             "fetch; touch fetched", ""
         ),
         (
-            "waiting until up", "until grep -q 'waiting for TCP port' $D/err; do sleep 0.02; done",
+            "waiting until up", "until grep -q 'the target reported OK' $D/err; do sleep 0.02; done",
             FlashCommandTests.good, ""
         ),
     ]

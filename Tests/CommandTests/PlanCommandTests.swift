@@ -46,7 +46,7 @@ struct PlanCommandTests {
         let result = try await place.run(
             """
             (\(pack)); sha256sum $D/os.x >$D/before
-            $FLASH --no-wait $D/os.x cam
+            $FLASH --verbose --no-wait $D/os.x cam
             sha256sum --quiet -c $D/before; RAW=$IMG
             """ + "\n" + Self.checkChunks, exits: 0)
         #expect(result.stderr.contains("rpiflash: preparing the image: "), result.all)

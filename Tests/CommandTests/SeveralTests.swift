@@ -59,7 +59,7 @@ struct SeveralTests {
             $RPIFLASH flash --inventory $D/targets.csv --card $D/card.yaml --tftp-root $TFTP --store $D/store \\
               --runs $D/runs --service $D/serve.sock
             """ : "$FLASH"
-        let result = try await place.run("\(flash) --no-wait $IMG cam 127.0.0.3 dog CAM", exits: 0)
+        let result = try await place.run("\(flash) --verbose --no-wait $IMG cam 127.0.0.3 dog CAM", exits: 0)
         let (rows, last) = Self.summary(result)
         #expect(rows == [["cam", Self.good, "proven"], ["elk", Self.good, "proven"], ["dog", Self.good, "proven"]])
         #expect(last == "3 of 3 proven", result.all)
