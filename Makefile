@@ -28,7 +28,7 @@ LAYOUTS := pios-trixie debian ubuntu ubuntu-ab
 SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot virtual_target .ci packaging)
 
 .PHONY: help deps build uboot firmware peers recovery-image demo-image layout-images userland-image debian-image \
-    gpio-bench demo debian-boot boot-32 many test check docs bench bench-tftp bench-flash power-cuts install deb deb-test clean
+    gpio-bench demo debian-boot boot-32 many test check docs recording bench bench-tftp bench-flash power-cuts install deb deb-test clean
 
 help: ## this index
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -101,6 +101,10 @@ check: build ## format and lint of Swift and shell, every board's fragments and 
 
 docs: build ## what is generated of docs: the commands in reference.md, the card's picture
 	@scripts/docs
+
+recording: build demo-image ## docs/pictures/flash.svg, a flash of the virtual target as a terminal shows it; as root
+	@uboot/build qemu_arm64
+	@scripts/recording
 
 bench: build demo-image peers ## seconds of a whole flash, rpiflash's TFTP server beside atftpd and tftpd-hpa
 	@uboot/build qemu_arm64
