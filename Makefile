@@ -25,10 +25,10 @@ BIN := .build/debug
 BOARDS := $(patsubst uboot/boards/%.yaml,%,$(wildcard uboot/boards/*.yaml))
 # demo.img is the layout pios.
 LAYOUTS := pios-trixie debian ubuntu ubuntu-ab
-SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot virtual_target .ci packaging)
+SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot recovery_image virtual_target .ci packaging)
 
 .PHONY: help deps build uboot firmware peers recovery-image demo-image layout-images userland-image debian-image \
-    gpio-bench demo debian-boot boot-32 many test check docs recording bench bench-tftp bench-flash power-cuts install deb deb-test clean
+    gpio-bench demo debian-boot boot-32 many test check docs recording bench bench-tftp bench-flash power-cuts upgrade-test install deb deb-test clean
 
 help: ## this index
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -134,6 +134,11 @@ power-cuts: build demo-image firmware ## 20 power cuts in flashes by plan, at ra
 	@uboot/build qemu_arm64
 	@virtual_target/power-cuts
 
+upgrade-test: build firmware ## partition 1 brought up to date from its Linux by ssh, with power cuts (8 of them, 10 minutes)
+	@uboot/build qemu_arm64
+	@uboot/build rpi_arm64
+	@virtual_target/upgrade-test
+
 install: deps ## the programs, templates, boards and systemd units, below DESTDIR/PREFIX; they run without Swift
 	swift build $(STATIC) --product rpiflash
 	swift build $(STATIC) --product rpiflash-gen
@@ -143,6 +148,8 @@ install: deps ## the programs, templates, boards and systemd units, below DESTDI
 	install -m 644 uboot/boards/*.yaml "$(DESTDIR)$(PREFIX)/share/rpiflash/uboot/boards/"
 	install -m 644 recovery_image/* "$(DESTDIR)$(PREFIX)/share/rpiflash/recovery_image/"
 	install -m 644 docs/schema/*.json "$(DESTDIR)$(PREFIX)/share/rpiflash/schema/"
+	install -m 755 recovery_image/upgrade-card* "$(DESTDIR)$(PREFIX)/share/rpiflash/recovery_image/"
+	ln -sf ../share/rpiflash/recovery_image/upgrade-card "$(DESTDIR)$(PREFIX)/bin/rpiflash-upgrade-card"
 	install -m 755 virtual_target/virtual-target "$(DESTDIR)$(PREFIX)/share/rpiflash/virtual_target/"
 	install -m 644 virtual_target/card.yaml "$(DESTDIR)$(PREFIX)/share/rpiflash/virtual_target/"
 	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system"
