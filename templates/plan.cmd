@@ -63,7 +63,7 @@ if run p_check_api && run p_check_names; then
         setenv p_state "partitions 2 and 3 of the card start at 0x${l_p2} and 0x${l_p3}, its boot script was made for ${l_boot_start} and ${l_rootfs_start}"
     fi
 else
-    setenv p_state "this plan is for boot scripts with l_api 1, the card has ${l_api}: make a new card with this version of rpiflash-gen"
+    setenv p_state "this plan is for boot scripts with l_api 1, the card has ${l_api}: bring it up to date with rpiflash-upgrade-card"
 fi
 
 # Where the chunk lies. Nothing outside partitions 2 and 3 is ever read or written (law 1).

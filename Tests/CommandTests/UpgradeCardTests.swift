@@ -179,6 +179,14 @@ import Testing
         ("exit 0", 1, "pi@camera: the connection ended; nothing was written"),
         ("echo rpiflash-upgrade-card 1; echo first '/dev/x;reboot' 8192; echo table", 1, "named no device"),
         ("echo rpiflash-upgrade-card 1; printf 'refuse no \\e[2Jcard\\a\\n'", 4, "pi@camera: no ?[2Jcard?\n"),
+        (
+            "echo rpiflash-upgrade-card 1; echo unlike boot.scr does not read back", 5,
+            "pi@camera: boot.scr does not read back\n"
+        ),
+        (
+            "echo rpiflash-upgrade-card 1; echo wrong boot.scr reads back otherwise; echo over", 6,
+            "pi@camera: boot.scr reads back otherwise\n"
+        ),
         ("yes noise", 1, "says other things than it should, the last is 'noise'"),
         ("echo rpiflash-upgrade-card 1; tr '\\0' x </dev/zero", 1, "instead of 'first'"),
         ("echo rpiflash-upgrade-card 1; echo first /dev/a 8192; echo table AA", 4, "has no partition table of DOS"),
