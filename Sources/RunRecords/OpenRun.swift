@@ -39,8 +39,9 @@ public final class OpenRun: Sendable {
             return File(descriptor: descriptor, path: path, limit: limit)
         }
         let events = try make(RunStore.eventsName, Self.longestEvents)
-        // Given back with the process, however that ends.
-        guard flock(events.descriptor, LOCK_EX | LOCK_NB) == 0 else {
+        // Given back with the process, however that ends. Nobody else can have it for long: who looks whether the run goes on
+        // has it for a moment.
+        guard flock(events.descriptor, LOCK_EX) == 0 else {
             let code = errno
             close(events.descriptor)
             throw RunStoreError(events.path, code)
