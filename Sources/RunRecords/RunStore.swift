@@ -70,13 +70,23 @@ public struct RunStore: Sendable {
         return names.sorted().map { StoredRun(id: $0, folder: path.appending($0)) }
     }
 
+    /// The runs of a target, the oldest first.
+    ///
+    /// - Parameter mac: the target's Ethernet address.
+    /// - Throws: ``RunStoreError``.
+    public func list(mac: String) throws(RunStoreError) -> [StoredRun] {
+        let digits = mac.filter { $0 != ":" }
+        return try list().filter { $0.targetDigits == digits }
+    }
+
     /// The run of a target that is going on now; nil where there is none.
     ///
     /// - Parameter mac: the target's Ethernet address.
     /// - Throws: ``RunStoreError``.
     public func running(mac: String) throws(RunStoreError) -> StoredRun? {
-        let suffix = mac.filter { $0 != ":" }
-        return try list().last { $0.id.dropFirst(16).hasPrefix(suffix) && $0.isRunning }
+        // A target has one flash at a time, so that only its last run can go on.
+        let last = try list(mac: mac).last
+        return last?.isRunning == true ? last : nil
     }
 
     /// Removes a run's record. One that is going on is left alone.
@@ -115,6 +125,9 @@ public struct StoredRun: Sendable {
     public let id: String
     /// Its folder.
     public let folder: FilePath
+
+    /// The digits of its target's Ethernet address, from its name; also where the record is damaged.
+    public var targetDigits: Substring { id.dropFirst(16).prefix(12) }
 
     /// Its record; nil where it cannot be read.
     public var record: RunRecord? {

@@ -237,8 +237,7 @@ final class RunRecorder: Sendable {
     }
 
     private static func trend(of record: RunRecord, in store: RunStore) -> CardTrend? {
-        let suffix = record.target.mac.filter { $0 != ":" }
-        let runs = (try? store.list())?.filter { $0.id.dropFirst(16).hasPrefix(suffix) } ?? []
+        let runs = (try? store.list(mac: record.target.mac)) ?? []
         return CardTrend.all(runs.compactMap(\.record)).last { $0.runs.last?.id == record.id }
     }
 }

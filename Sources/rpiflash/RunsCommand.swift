@@ -271,8 +271,7 @@ struct RunsCommand: AsyncParsableCommand {
             var kept: [Substring: Int] = [:]
             var (count, bytes) = (0, UInt64(0))
             for run in all.reversed() {
-                // A damaged one has no time but that in its name.
-                let target = run.id.dropFirst(16).prefix(12)
+                let target = run.targetDigits
                 kept[target, default: 0] += 1
                 let isOld = olderThan.map { age in
                     run.record.map { Date.now.timeIntervalSince($0.started) > Reporter.number(age.duration) } ?? true
