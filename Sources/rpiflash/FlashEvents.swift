@@ -238,6 +238,9 @@ final class EventWriter: Sendable {
 
     /// How a target's flash ended, with the parameters of ``end(proven:flashTime:upAfter:error:)``.
     func result(proven: Proven?, flashTime: Duration?, upAfter: Duration?, error: (any Error)?) -> FlashEvent {
+        // A FAILED that came late wins over the OK before it: then nothing is proven.
+        let isProven = RPiFlash.leavesProof(error)
+        let (proven, flashTime) = isProven ? (proven, flashTime) : (nil, nil)
         var result = FlashEvent(.result)
         result.isProven = proven != nil
         if let proven { result.add(proven) }

@@ -93,6 +93,14 @@ struct RPiFlash: AsyncParsableCommand {
 
     private static let interrupted = "interrupted; everything staged is removed, RESET is released"
 
+    /// Whether what a target has proven counts where its flash ended like this; nil: well.
+    static func leavesProof(_ error: (any Error)?) -> Bool {
+        switch error {
+        case nil, FlashError.notUp?: true
+        default: false
+        }
+    }
+
     /// The exit status for an error, and its sentence.
     static func ending(_ error: any Error) -> (status: Int32, text: String) {
         switch error {

@@ -25,7 +25,6 @@ final class RunRecorder: Sendable {
         var model = CardModel()
         var hasHeard = false
         var hasEverHeard = false
-        var report: Report?
         var warnings: [String] = []
     }
 
@@ -215,6 +214,7 @@ final class RunRecorder: Sendable {
             state.record.ended = .now
             state.record.timings.up = result?.upAfter.map { FlashEvent.seconds($0) }
             state.record.status = 0
+            if !RPiFlash.leavesProof(error) { (state.record.proven, state.record.timings.flash) = (nil, nil) }
             if let error {
                 let end = RPiFlash.ending(error)
                 (state.record.status, state.record.error) = (end.status, harmless(end.text))

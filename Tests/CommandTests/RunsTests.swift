@@ -119,6 +119,17 @@ struct RunsTests {
         #expect(cards.stdout.contains("it did not hold what was written; replace it"), cards.all)
     }
 
+    @Test func `law 2 - a FAILED that comes late takes the proof out of the record and the result too`() async throws {
+        let place = try await Self.place(79, "flash; sleep 1.5; put FAILED 0")
+        let result = try await place.run("$FLASH --json --wait-port $UP --wait-timeout 30s $IMG cam", exits: 2)
+        let end = try #require(result.stdout.split(separator: "\n").last)
+        #expect(result.stdout.contains(#""event":"proven""#), result.all)
+        #expect(end.contains(#""proven":false"#) && !end.contains("flash_seconds"), result.all)
+        let record = try await Self.record(place)
+        #expect(record["status"] as? Int == 2)
+        #expect(record["proven"] == nil)
+    }
+
     @Test func `a run that was killed is not taken for one that goes on, and one that goes on is not pruned`()
         async throws
     {
