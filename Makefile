@@ -24,7 +24,7 @@ BUILD := build
 BIN := .build/debug
 BOARDS := $(patsubst uboot/boards/%.yaml,%,$(wildcard uboot/boards/*.yaml))
 # demo.img is the layout pios.
-LAYOUTS := pios-trixie debian ubuntu ubuntu-ab
+LAYOUTS := pios-2024 pios-trixie debian ubuntu ubuntu-ab buildroot
 SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot recovery_image virtual_target .ci packaging)
 
 .PHONY: help deps build uboot firmware peers recovery-image demo-image layout-images userland-image debian-image \
@@ -57,13 +57,13 @@ recovery-image: build uboot firmware ## the card that makes a board flashable: b
 demo-image: deps # the demo's OS image, into build/demo
 	@virtual_target/demo-image $(BUILD)/demo/demo.img
 
-layout-images: deps # small images laid out as those of Debian, Ubuntu and Raspberry Pi OS, for tests, into build/layouts
+layout-images: deps # small images laid out as those of Raspberry Pi OS, Debian, Ubuntu and Buildroot, for tests, into build/layouts
 	@for layout in $(LAYOUTS); do \
-	    virtual_target/demo-image --layout "$$layout" --boot-size 48MiB --rootfs-size 12MiB $(BUILD)/layouts/"$$layout".img; \
+	    virtual_target/demo-image --layout "$$layout" --boot-size 48MiB --rootfs-size 16MiB $(BUILD)/layouts/"$$layout".img; \
 	done
 
 userland-image: deps # an OS image of 1 GiB with a Debian userland, a third in use, into build/demo
-	@virtual_target/demo-image --rootfs-size 956MiB --userland virtual_target/userland.list $(BUILD)/demo/userland.img
+	@virtual_target/demo-image --rootfs-size 952MiB --userland virtual_target/userland.list $(BUILD)/demo/userland.img
 
 debian-image: deps # an OS image of a real Debian as on a Pi: systemd, fstab with PARTUUIDs; into build/debian
 	@virtual_target/debian-image $(BUILD)/debian/debian.img
@@ -122,7 +122,7 @@ bench-flash: build userland-image peers firmware ## whole flashes side by side: 
 
 boot-32: build firmware # U-Boot and a kernel with 32 bits on QEMU's Raspberry Pi 2
 	@uboot/build rpi_3_32b
-	@virtual_target/demo-image --layout debian-armhf --boot-size 48MiB --rootfs-size 12MiB $(BUILD)/layouts/debian-armhf.img
+	@virtual_target/demo-image --layout debian-armhf --boot-size 48MiB --rootfs-size 16MiB $(BUILD)/layouts/debian-armhf.img
 	swift build --build-tests
 	RPIFLASH_BOOT_32=1 swift test --skip-build --filter SystemTests.Boot32
 

@@ -106,7 +106,8 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "BootScriptTests", dependencies: ["BootScript", "DiskLayout"], swiftSettings: strict),
         .testTarget(
-            name: "RecoveryImageTests", dependencies: ["RecoveryImage", "FDisk", "OSImage"], swiftSettings: strict),
+            name: "RecoveryImageTests", dependencies: ["RecoveryImage", "FDisk", "OSImage", "TestImages"],
+            swiftSettings: strict),
         // Images made with mkfs and the like, for the tests of what reads them.
         .target(
             name: "TestImages", dependencies: ["DiskLayout", "FDisk"], path: "Tests/TestImages", swiftSettings: strict),

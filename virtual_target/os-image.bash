@@ -1,10 +1,31 @@
 #!/usr/bin/env bash
-# What demo-image and debian-image share: the steps of making an OS image that is laid out as Raspberry Pi OS's, a FAT32
-# boot partition at 4 MiB and an ext4 rootfs right behind it. To be sourced; the caller has die, bad_usage,
-# SOURCE_DATE_EPOCH and MTOOLS_SKIP_CHECK.
+# What demo-image and debian-image share: the steps of making an OS image that is laid out as a published one, a FAT boot
+# partition and an ext4 rootfs right behind it. To be sourced; the caller has die, bad_usage, SOURCE_DATE_EPOCH and
+# MTOOLS_SKIP_CHECK.
 
-# LBA of the boot partition: 4 MiB.
-boot_start=8192
+# geometry LAYOUT: where such an image's partitions lie: boot_start is the boot partition's LBA, align_mib what both sizes
+# are a multiple of, fat_bits the kind of FAT. The starts are the published ones; so are the alignments. Sizes are not: these
+# images are made smaller, to be flashed in seconds.
+geometry() {
+    fat_bits=32
+    case "$1" in
+        # pi-gen, export-image/prerun.sh since 2025-03-12 ("Align partition start boundaries to 8M"): ALIGN is 8 MiB, for
+        # starts and sizes, BOOT_SIZE 512 MiB. Images of May 2025 on, Bookworm and Trixie. rpi-image-gen has the same start:
+        # image/mbr/simple_dual/genimage.cfg.in.ext4, align = 8M.
+        pios | pios-trixie) boot_start=16384 align_mib=8 ;;
+        # The same file before: ALIGN 4 MiB, boot 512 MiB. Images up to November 2024.
+        pios-2024) boot_start=8192 align_mib=4 ;;
+        # Debian's image-specs, raspi_master.yaml: the firmware partition from 4MiB to 512MiB, the root behind it.
+        debian | debian-armhf) boot_start=8192 align_mib=4 ;;
+        # pi-gadget, branches classic and classic-22.04, gadget.yaml.in: system-boot, type 0C, 512M (256M before October
+        # 2022), without an offset, which is 1 MiB then (snapd, gadget: NonMBRStartOffset).
+        ubuntu | ubuntu-ab) boot_start=2048 align_mib=1 ;;
+        # Buildroot, board/raspberrypi/genimage.cfg.in: boot.vfat of 32M, then rootfs.ext4, in an hdimage whose align is not
+        # given: 512 bytes (genimage, README). mkdosfs makes FAT16 of 32 MiB.
+        buildroot) boot_start=1 align_mib=4 fat_bits=16 ;;
+        *) return 1 ;;
+    esac
+}
 
 # mebibytes NAME SIZE MINIMUM: print the number of MiB in SIZE, an option's value.
 mebibytes() {
@@ -12,7 +33,7 @@ mebibytes() {
     local size=${BASH_REMATCH[1]}
     if [ "${BASH_REMATCH[2]}" = GiB ]; then size=$((size * 1024)); fi
     [ "$size" -ge "$3" ] || bad_usage "$1 size is $size MiB; must be at least $3 MiB"
-    [ $((size % 4)) -eq 0 ] || bad_usage "$1 size is $size MiB; must be a multiple of 4 MiB"
+    [ $((size % align_mib)) -eq 0 ] || bad_usage "$1 size is $size MiB; must be a multiple of $align_mib MiB"
     echo "$size"
 }
 
@@ -62,7 +83,7 @@ boot_files() {
     done
 }
 
-# partition_image IMAGE DISK_ID BOOT_MIB ROOTFS_MIB [LABEL]: make the file, its table and the empty FAT32.
+# partition_image IMAGE DISK_ID BOOT_MIB ROOTFS_MIB [LABEL]: make the file, its table and the empty FAT.
 partition_image() {
     local boot_sectors=$(($3 * 2048)) rootfs_sectors=$(($4 * 2048)) sectors_per_cluster=1
     truncate -s $(((boot_start + boot_sectors + rootfs_sectors) * 512)) "$1"
@@ -71,8 +92,10 @@ partition_image() {
         sfdisk -q --no-reread --no-tell-kernel "$1"
     # -s 1: with larger clusters a small partition has too few of them for FAT32.
     if [ "$3" -ge 260 ]; then sectors_per_cluster=8; fi
-    mkfs.vfat --invariant -F 32 -s $sectors_per_cluster -h $boot_start --offset $boot_start -i "$2" -n "${5:-bootfs}" "$1" \
-        $((boot_sectors / 2)) >"$1.log" 2>&1 || die "mkfs.vfat failed: $(cat "$1.log")"
+    # FAT16 has less than 65525 clusters.
+    if [ "$fat_bits" = 16 ]; then sectors_per_cluster=4; fi
+    mkfs.vfat --invariant -F "$fat_bits" -s $sectors_per_cluster -h "$boot_start" --offset "$boot_start" -i "$2" \
+        -n "${5:-bootfs}" "$1" $((boot_sectors / 2)) >"$1.log" 2>&1 || die "mkfs.vfat failed: $(cat "$1.log")"
     rm "$1.log"
 }
 

@@ -17,7 +17,7 @@ public func renderBootScript(
         "board": .word(board.name),
         "boot_start": .hexadecimal(card.boot.start.sector),
         "rootfs_start": .hexadecimal(card.rootfs.start.sector),
-        "image_skip": .hexadecimal(SectorCount(roundingUp: CardLayout.imageSkip).sectors),
+        "image_skip": .hexadecimal(SectorCount(roundingUp: CardLayout.partsSkip).sectors),
         "server_address": .word(serverAddress ?? ""),
         "usb_ethernet": .flag(board.usbEthernet),
         "serial0": .word(board.serialConsoles["serial0"] ?? ""),

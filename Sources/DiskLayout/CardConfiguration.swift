@@ -1,6 +1,6 @@
 /// The sizes that a card is made from: `recovery_image/card.yaml`.
 ///
-/// Keys, all optional: `card_size` (default 8 GB), `disk_id` (0x52504946), `uboot_size` (64 MiB), `boot_size` (512 MiB),
+/// Keys, all optional: `card_size` (default 7800 MB), `disk_id` (0x52504946), `uboot_size` (64 MiB), `boot_size` (512 MiB),
 /// `rootfs_size` (`rest`: to the end of the card).
 public struct CardConfiguration: Sendable {
     /// The whole card.
@@ -66,7 +66,8 @@ public struct CardConfiguration: Sendable {
     }
 
     /// Lays out a card that fits `image`: its boot size comes from the image, and its rootfs reaches to the end of
-    /// the card, or is just the image's where neither `cardSize` nor the file leaves room for it.
+    /// the card, or is just the image's where neither `cardSize` nor the file leaves room for it. See
+    /// ``CardLayout/fitting(_:cardSize:ubootSize:diskID:)`` for images that such a card takes by plan only.
     ///
     /// - Parameters:
     ///   - image: the OS image that the card must take.
@@ -83,8 +84,7 @@ public struct CardConfiguration: Sendable {
             let isOurs = error.key == "uboot_size"
             throw ConfigurationError(
                 file: isOurs ? source.name : nil, position: isOurs ? source.position(of: error.key) : nil,
-                reason: error.key == "boot_size"
-                    ? "\(error): the image's rootfs starts that far behind its boot" : "\(error)")
+                reason: "\(error)")
         }
     }
 }

@@ -1,14 +1,17 @@
 /// Where everything lies on a target's card: u-boot, boot and rootfs, back to back, each start aligned to 4 MiB.
 ///
-/// U-Boot and the Pi's firmware live on partition 1, which a flash never writes (law 1). An OS image, less its first
-/// 4 MiB, is laid down as one run from the start of partition 2.
+/// U-Boot and the Pi's firmware live on partition 1, which a flash never writes (law 1). By plan each partition of an OS
+/// image goes to one of the card's; in parts the image is laid down as one run from the start of partition 2, from its
+/// boot partition on.
 public struct CardLayout: Hashable, Sendable {
     /// Every partition starts at a multiple of this: 8192 sectors (4 MiB), the erase block of common cards.
     public static let alignment = SectorCount(8192)
-    /// How much of an image is not written: its own partition table and the gap behind it, 4 MiB.
-    public static let imageSkip = ByteCount.mebibytes(4)
-    /// The smallest common card, sold as 8 GB: 8,000,000,000 bytes.
-    public static let smallestCommonCard = ByteCount(8_000_000_000)
+    /// How much of part 0 a target skips in the parts protocol: 4 MiB, whatever an image has before its boot partition.
+    /// Source: templates/boot.cmd, `l_skip`.
+    public static let partsSkip = ByteCount.mebibytes(4)
+    /// The smallest common card: 7,800,000,000 bytes. Cards that are sold as 8 GB have less than that; 7.82e9 bytes have
+    /// been seen.
+    public static let smallestCommonCard = ByteCount(7_800_000_000)
     /// The signature of a card whose configuration names none.
     public static let defaultDiskID = DiskID(nonZero: 0x5250_4946)
 
@@ -75,14 +78,15 @@ public struct CardLayout: Hashable, Sendable {
     /// The partition table that the card carries.
     public var table: PartitionTable { PartitionTable(diskID: diskID, partitions: [uboot, boot, rootfs]) }
 
-    /// The MMC block where the image, less its first 4 MiB, goes: the start of partition 2.
+    /// The MMC block where an image's boot partition goes: the start of partition 2.
     public var writeStart: LBA { boot.start }
 
-    /// From the start of partition 2 to the start of partition 3; the image's partitions must have the same.
+    /// From the start of partition 2 to the start of partition 3. In parts the image's partitions must have the same.
     public var rootfsOffset: SectorCount { rootfs.start - boot.start }
 
-    /// The largest image that fits: its first 4 MiB and everything from partition 2 to the end of partition 3.
-    public var largestImage: ByteCount { Self.imageSkip + (rootfs.end - boot.start).byteCount }
+    /// From the start of partition 2 to the end of partition 3: what an image may have at most, from the start of its boot
+    /// partition to the end of its rootfs.
+    public var largestContent: ByteCount { (rootfs.end - boot.start).byteCount }
 }
 
 /// Why a card cannot be laid out as asked.

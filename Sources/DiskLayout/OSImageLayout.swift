@@ -2,12 +2,15 @@
 public struct OSImageLayout: Hashable, Sendable {
     /// Length of the image file in bytes, as it is.
     public let size: ByteCount
-    /// The image's first partition, at 4 MiB.
+    /// The image's first partition; it starts anywhere behind the partition table.
     public let boot: Partition
     /// The image's second partition, behind it.
     public let rootfs: Partition
 
-    /// Takes a table with two partitions, the first at 4 MiB, both within the image.
+    /// Takes a table with two partitions, one behind the other, both within the image.
+    ///
+    /// Where the first one starts plays no part: Raspberry Pi OS has it at LBA 8192 or 16384, Ubuntu at 2048, Buildroot's
+    /// genimage at 1 (docs/images.md has the sources).
     ///
     /// - Throws: ``ImageLayoutError``.
     public init(table: PartitionTable, size: ByteCount) throws(ImageLayoutError) {
@@ -17,8 +20,7 @@ public struct OSImageLayout: Hashable, Sendable {
             guard !partition.type.isExtended else { throw .extended(partition.number) }
             guard partition.size.sectors > 0 else { throw .emptyPartition(partition.number) }
         }
-        let first = LBA(0) + CardLayout.alignment
-        guard boot.start == first else { throw .bootNotAtFourMebibytes(boot.start) }
+        guard boot.start > LBA(0) else { throw .bootOnTable }
         guard boot.end <= rootfs.start else { throw .overlap(bootEnd: boot.end, rootfsStart: rootfs.start) }
         let sectors = SectorCount(roundingUp: size)
         guard rootfs.end.sector <= sectors.sectors else {
@@ -29,8 +31,9 @@ public struct OSImageLayout: Hashable, Sendable {
         self.rootfs = rootfs
     }
 
-    /// Length of the image with its last sector padded; what lies behind the rootfs is not needed and not counted.
-    public var sectors: SectorCount { SectorCount(rootfs.end.sector) }
+    /// From the start of the first partition to the end of the second: what of the image is put on a card in parts, at
+    /// least two sectors. What lies before and behind that is not needed. The file may end within the last sector.
+    public var content: SectorCount { rootfs.end - boot.start }
 
     /// From the start of the first partition to the start of the second.
     public var rootfsOffset: SectorCount { rootfs.start - boot.start }
@@ -44,8 +47,8 @@ public enum ImageLayoutError: Error, Hashable, Sendable {
     case extended(Int)
     /// The partition with this number has 0 sectors.
     case emptyPartition(Int)
-    /// The first partition starts elsewhere.
-    case bootNotAtFourMebibytes(LBA)
+    /// The first partition starts at LBA 0, where the partition table is.
+    case bootOnTable
     /// The second partition starts inside the first or before it.
     case overlap(bootEnd: LBA, rootfsStart: LBA)
     /// The file ends before its last partition does.
@@ -62,8 +65,8 @@ extension ImageLayoutError: CustomStringConvertible {
             "image's partition \(number) is an extended one; must be a primary one that holds a filesystem"
         case .emptyPartition(let number):
             "image's partition \(number) has 0 sectors; must have at least one"
-        case .bootNotAtFourMebibytes(let start):
-            "image's boot partition starts at \(start) (byte \(start.byteOffset.bytes)); must start at LBA 8192 (4 MiB)"
+        case .bootOnTable:
+            "image's boot partition starts at LBA 0, where the partition table is; must start at LBA 1 or later"
         case .overlap(let bootEnd, let rootfsStart):
             "image's rootfs starts at \(rootfsStart), before its boot partition ends at \(bootEnd); must lie behind it"
         case .truncated(let size, let needed):
@@ -95,10 +98,10 @@ extension FitError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .otherSpan(let image, let card):
-            """
-            image's rootfs starts \(image) behind its boot partition's start, the card's \(card); \
-            must be equal: make a card with rpiflash-gen recovery-image --from-image
-            """
+            "image's rootfs starts \(image) behind its boot partition's start, the card's \(card); must be equal in parts: "
+                + (image.isAligned
+                    ? "flash it by plan, or make a card with rpiflash-gen recovery-image --from-image"
+                    : "flash it by plan; no card has it, as a card's partitions start at multiples of 4 MiB")
         case .bootTooLarge(let image, let card):
             """
             image's boot partition has \(image), the card's partition 2 has \(card); must be at most that: \
@@ -111,7 +114,8 @@ extension FitError: CustomStringConvertible {
 }
 
 extension CardLayout {
-    /// Checks that the image, less its first 4 MiB, can be laid down from the start of partition 2.
+    /// Checks that the image can be laid down in parts: as one run from the start of partition 2, from the start of its
+    /// boot partition on.
     ///
     /// - Throws: ``FitError``.
     public func checkFit(_ image: OSImageLayout) throws(FitError) {
@@ -123,7 +127,7 @@ extension CardLayout {
         }
     }
 
-    /// Checks that each of the image's partitions fits the card's, wherever they start.
+    /// Checks that the image can be flashed by plan: each of its partitions fits the card's, wherever they start.
     ///
     /// - Throws: ``FitError``.
     public func checkPartitionsFit(_ image: OSImageLayout) throws(FitError) {
@@ -135,15 +139,17 @@ extension CardLayout {
         }
     }
 
-    /// A card that fits `image`: the boot partition has the image's span, the rootfs the rest of the card, or just the
-    /// image's rootfs where `cardSize` is nil.
+    /// A card that fits `image`: the rootfs has the rest of the card, or just the image's rootfs where `cardSize` is nil.
     ///
-    /// - Throws: ``LayoutError`` where the image's span is no multiple of 4 MiB, so that partition 3 cannot be aligned, or
-    ///   the card is too small for it.
+    /// The boot partition has the image's span, from the start of its boot to the start of its rootfs, so that the card
+    /// takes the image in parts too (``checkFit(_:)``). Where the span is no multiple of 4 MiB, as no card can have it,
+    /// it has the size of the image's boot partition, rounded up to 4 MiB: such a card takes the image by plan only.
+    ///
+    /// - Throws: ``LayoutError`` where the card is too small.
     public static func fitting(
         _ image: OSImageLayout, cardSize: ByteCount?, ubootSize: ByteCount, diskID: DiskID
     ) throws(LayoutError) -> CardLayout {
-        let bootSize = image.rootfsOffset.byteCount
+        let bootSize = (image.rootfsOffset.isAligned ? image.rootfsOffset : image.boot.size.roundedUp).byteCount
         let rootfsSize = image.rootfs.size.byteCount
         func layOut(_ size: ByteCount, _ rootfsSize: ByteCount?) throws(LayoutError) -> CardLayout {
             try CardLayout(
@@ -157,5 +163,16 @@ extension CardLayout {
         // To the end of the card, but for a rootfs that needs the last few sectors, which do not fill 4 MiB, too.
         if let card = try? layOut(cardSize, nil), card.rootfs.size >= image.rootfs.size { return card }
         return try layOut(cardSize, rootfsSize)
+    }
+}
+
+extension SectorCount {
+    /// Whether a card's partition behind one of this size starts where it may.
+    fileprivate var isAligned: Bool { sectors % CardLayout.alignment.sectors == 0 }
+
+    /// The next size at which that is so.
+    fileprivate var roundedUp: SectorCount {
+        let unit = CardLayout.alignment.sectors
+        return SectorCount((sectors + unit - 1) / unit * unit)
     }
 }

@@ -1,6 +1,6 @@
 extension CardLayout {
     /// The version of ``json``: it grows when a field changes its meaning or goes.
-    public static let jsonVersion = 1
+    public static let jsonVersion = 2
 
     /// The partitions with their names, as people and programs are shown them.
     var named: [(name: String, partition: Partition)] {
@@ -20,12 +20,11 @@ extension CardLayout {
         let facts = [
             ["card size", "\(cardSize.byteCount.bytes) bytes", "\(cardSize.sectors) sectors"],
             ["disk id", "\(diskID)", ""],
-            ["written from image byte", "\(Self.imageSkip.bytes)", "\(Self.imageSkip)"],
             ["written to MMC block", writeStart.hex, "\(writeStart)"],
-            ["image's boot to rootfs", "\(rootfsOffset.byteCount.bytes) bytes", "\(rootfsOffset.sectors) sectors"],
+            ["boot to rootfs", "\(rootfsOffset.byteCount.bytes) bytes", "\(rootfsOffset.sectors) sectors"],
             [
-                "largest image", "\(largestImage.bytes) bytes",
-                "\(SectorCount(roundingUp: largestImage).sectors) sectors",
+                "room for an image", "\(largestContent.bytes) bytes",
+                "\(SectorCount(roundingUp: largestContent).sectors) sectors",
             ],
         ]
         return columns(rows, rightAligned: [0, 4, 5, 6, 7, 8]) + "\n" + columns(facts, rightAligned: [])
@@ -38,9 +37,10 @@ extension CardLayout {
     /// - `card`: `bytes`, `sectors`, `disk_id` (0x and eight digits).
     /// - `partitions`: three of `number`, `name` (`u-boot`, `boot`, `rootfs`), `type` (0x and two digits), `active`,
     ///   `start_lba` and `sectors` (sectors of 512 bytes), `start_byte` and `bytes`.
-    /// - `flash`: `image_skip_bytes` (where in the image writing starts), `mmc_block` (where on the card it goes,
-    ///   hexadecimal as U-Boot's `mmc write` takes it), `rootfs_offset_sectors` (from the start of the image's first
-    ///   partition to the start of its second), `largest_image_bytes`.
+    /// - `flash`: `parts_skip_bytes` (what a target skips of part 0), `mmc_block` (where the image's first partition goes,
+    ///   hexadecimal as U-Boot's `mmc write` takes it), `rootfs_offset_sectors` (from the start of the boot partition to
+    ///   the start of the rootfs, in parts on the card and in the image), `largest_content_bytes` (from the start of the
+    ///   image's first partition to the end of its second, at most).
     public var json: String {
         let partitions = named.map { name, partition in
             """
@@ -69,10 +69,10 @@ extension CardLayout {
             \(partitions.joined(separator: ",\n"))
               ],
               "flash": {
-                "image_skip_bytes": \(Self.imageSkip.bytes),
+                "parts_skip_bytes": \(Self.partsSkip.bytes),
                 "mmc_block": "\(writeStart.hex)",
                 "rootfs_offset_sectors": \(rootfsOffset.sectors),
-                "largest_image_bytes": \(largestImage.bytes)
+                "largest_content_bytes": \(largestContent.bytes)
               }
             }
 

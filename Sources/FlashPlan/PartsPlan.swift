@@ -2,13 +2,14 @@ public import DiskLayout
 
 /// How an image is cut into parts for the parts protocol, and what the target must have written in the end.
 ///
-/// Source: docs/parts-protocol.md. The parts cover the image from its first byte to the end of its rootfs; what lies
-/// behind that is not sent. Part 0 starts with the 4 MiB that the target does not write.
+/// Source: docs/parts-protocol.md. A target skips the first 4 MiB of part 0, and writes what follows from the start of its
+/// partition 2 on. So the parts are 4 MiB of filler and then the image, from the start of its boot partition, wherever that
+/// is, to the end of its rootfs. What the image has before and behind that is not sent.
 public struct PartsPlan: Hashable, Sendable {
     /// Length of a part where none is asked for: 786,432,000 bytes (750 MiB), as the original system had it.
     public static let defaultPartSize = ByteCount(786_432_000)
-    /// The image's first sectors, which the target does not write: 4 MiB.
-    public static let skip = SectorCount(roundingUp: CardLayout.imageSkip)
+    /// The first sectors of part 0, which the target does not write: 4 MiB of filler.
+    public static let skip = SectorCount(roundingUp: CardLayout.partsSkip)
     /// The manifest's file name.
     public static let manifestName = "rpi_image_parts"
     /// What every part's file name starts with; its number in decimal follows.
@@ -19,10 +20,12 @@ public struct PartsPlan: Hashable, Sendable {
     /// Length of every part but the last; at least ``smallestPart``.
     public let partSectors: SectorCount
 
-    /// One part: a range of the image file, and zeros behind it where the file ends inside the last sector.
+    /// One part: filler, a range of the image file, and zeros behind it where the file ends inside the last sector.
     public struct Part: Hashable, Sendable {
         /// 0 for the first.
         public let number: UInt64
+        /// Zeros before the range: ``PartsPlan/skip`` in part 0, none in any other.
+        public let filler: ByteCount
         /// Bytes of the image file.
         public let source: Range<UInt64>
         /// Zeros that fill the last sector, 0 to 511.
@@ -31,7 +34,7 @@ public struct PartsPlan: Hashable, Sendable {
         /// The part's file name: `rpi_image_part_0`.
         public var name: String { PartsPlan.partName(number) }
         /// Length of the part's file in bytes, a multiple of 512.
-        public var size: ByteCount { ByteCount(UInt64(source.count) + padding) }
+        public var size: ByteCount { ByteCount(filler.bytes + UInt64(source.count) + padding) }
     }
 
     /// The file name of the part with this number.
@@ -45,7 +48,6 @@ public struct PartsPlan: Hashable, Sendable {
     /// - Throws: ``PartsPlanError``.
     public init(image: OSImageLayout, partSize: ByteCount = Self.defaultPartSize) throws(PartsPlanError) {
         let sectors = try Self.check(partSize: partSize)
-        guard image.sectors >= Self.smallestPart else { throw .nothingToWrite(image.sectors) }
         self.image = image
         self.partSectors = sectors
     }
@@ -63,13 +65,20 @@ public struct PartsPlan: Hashable, Sendable {
         return sectors
     }
 
-    /// The shortest part: the first 4 MiB, the block that is written last, and one that is written with the part.
+    /// The shortest part: the filler, the block that is written last, and one that is written with the part.
     public static let smallestPart = skip + SectorCount(2)
     /// The largest part: 3 GiB, what a 4 GiB address space has room for beside U-Boot.
     public static let largestPart = ByteCount(3 << 30)
 
-    /// Length of all parts together, the first 4 MiB included.
-    public var totalSectors: SectorCount { image.sectors }
+    /// Length of all parts together, the filler included; at least ``smallestPart``, as an image has two partitions.
+    public var totalSectors: SectorCount { Self.skip + image.content }
+
+    /// Bytes of the image file that are sent: from the start of its boot partition to the end of its rootfs, or of the file
+    /// where that ends within the last sector.
+    public var source: Range<UInt64> {
+        // The layout holds the file to at least the rootfs's end less a part of its last sector.
+        image.boot.start.byteOffset.bytes..<min(image.rootfs.end.byteOffset.bytes, image.size.bytes)
+    }
 
     /// How many parts there are, at least 1.
     public var partCount: UInt64 { (totalSectors.sectors - 1) / partSectors.sectors + 1 }
@@ -79,16 +88,19 @@ public struct PartsPlan: Hashable, Sendable {
         precondition(number < partCount, "part \(number) of \(partCount)")
         let first = number * partSectors.sectors
         let end = min(first + partSectors.sectors, totalSectors.sectors)
-        let (from, to) = (LBA(first).byteOffset.bytes, LBA(end).byteOffset.bytes)
-        // The layout holds the file to at least the rootfs's end less a part of its last sector.
-        let fileEnd = min(to, image.size.bytes)
-        return Part(number: number, source: from..<fileEnd, padding: to - fileEnd)
+        // Part 0 is longer than the filler, so that is all in it.
+        let filler = number == 0 ? Self.skip : SectorCount(0)
+        let before = image.boot.start.sector
+        let from = LBA(before + first + filler.sectors - Self.skip.sectors).byteOffset.bytes
+        let to = LBA(before + end - Self.skip.sectors).byteOffset.bytes
+        let fileEnd = min(to, source.upperBound)
+        return Part(number: number, filler: filler.byteCount, source: from..<fileEnd, padding: to - fileEnd)
     }
 
     /// All parts, in order.
     public var parts: some RandomAccessCollection<Part> { (0..<partCount).lazy.map { part($0) } }
 
-    /// What the target reports with OK: every byte from the image's 4 MiB to the end of its rootfs.
+    /// What the target reports with OK: every byte from the start of the image's boot partition to the end of its rootfs.
     public var bytesToWrite: ByteCount { (totalSectors - Self.skip).byteCount }
 
     /// The manifest's text, as U-Boot's `env import -t` takes it.
@@ -112,8 +124,6 @@ public enum PartsPlanError: Error, Hashable, Sendable {
     case partTooSmall(ByteCount)
     /// A part would not fit a target's address space.
     case partTooLarge(ByteCount)
-    /// The image ends within its first 4 MiB.
-    case nothingToWrite(SectorCount)
 }
 
 extension PartsPlanError: CustomStringConvertible {
@@ -126,8 +136,6 @@ extension PartsPlanError: CustomStringConvertible {
             "part size is \(size.bytes) bytes; must be at least 4195328 bytes (the 4 MiB that a target skips and two sectors)"
         case .partTooLarge(let size):
             "part size is \(size.bytes) bytes; must be at most \(PartsPlan.largestPart.bytes) bytes (a target's RAM)"
-        case .nothingToWrite(let sectors):
-            "image ends after \(sectors); must reach behind its first 4 MiB"
         }
     }
 }

@@ -215,7 +215,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
             throw FlashError.image("\(request.image): \(error)")
         }
         try checkServer(request)
-        let needed = try image.dataBytes(in: 0..<min(layout.size.bytes, plan.totalSectors.byteCount.bytes))
+        let needed = try image.dataBytes(in: plan.source)
         if let free = freeBytes(at: request.root), free / UInt64(copies) < needed {
             throw FlashError.server(
                 copies == 1

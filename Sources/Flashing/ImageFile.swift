@@ -87,7 +87,7 @@ final class ImageFile: Sendable {
         return UInt64(data)..<min(UInt64(hole), end)
     }
 
-    /// Copies a part to a new file, holes as holes.
+    /// Copies a part to a new file, holes and filler as holes.
     ///
     /// - Parameters:
     ///   - file: empty, open for writing.
@@ -108,7 +108,7 @@ final class ImageFile: Sendable {
                 try Task.checkCancellation()
                 let count = try copy(
                     next, min(buffer.count, Int(extent.upperBound - next)), through: buffer, to: file,
-                    at: next - part.source.lowerBound, name: name)
+                    at: part.filler.bytes + next - part.source.lowerBound, name: name)
                 next += UInt64(count)
                 copied(UInt64(count))
                 await Task.yield()

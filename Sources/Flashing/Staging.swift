@@ -18,7 +18,7 @@ protocol Staging: Sendable {
     ) async throws -> (Plan, JobFiles)
 }
 
-/// An image in parts: copies of it.
+/// An image in parts: copies of it, behind the filler, which is a hole.
 struct PartsStaging: Staging {
     let image: ImageFile
     let plan: PartsPlan
@@ -26,8 +26,7 @@ struct PartsStaging: Staging {
     func stage(
         in folder: borrowing TargetFolder, byOwnServer: Bool, report: @Sendable (FlashProgress) -> Void
     ) async throws -> (PartsPlan, JobFiles) {
-        let total = try image.dataBytes(
-            in: 0..<min(plan.image.size.bytes, plan.totalSectors.byteCount.bytes))
+        let total = try image.dataBytes(in: plan.source)
         var done: UInt64 = 0
         var files = JobFiles(folder: folder.name, names: [PartsPlan.manifestName], entry: PartsPlan.manifestName)
         for part in plan.parts {

@@ -28,7 +28,14 @@ struct CardOptions: ParsableArguments {
         let card = card ?? Places.card
         let configuration = try CardConfiguration(yaml: readText(card), file: card.string)
         guard let fromImage else { return try configuration.layout(cardSize: cardSize) }
-        return try configuration.layout(fitting: inspectOSImage(at: fromImage), cardSize: cardSize)
+        let image = try inspectOSImage(at: fromImage)
+        let layout = try configuration.layout(fitting: image, cardSize: cardSize)
+        if layout.rootfsOffset != image.rootfsOffset {
+            RPiFlashGen.note(
+                "\(fromImage): image's rootfs starts \(image.rootfsOffset) behind its boot partition's start, no multiple "
+                    + "of 4 MiB: this card takes the image by plan, not in parts")
+        }
+        return layout
     }
 }
 

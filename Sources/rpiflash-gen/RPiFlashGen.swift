@@ -58,9 +58,13 @@ struct RPiFlashGen: AsyncParsableCommand {
         }
     }
 
-    static func report(_ message: String) {
+    static func report(_ message: String) { log(Palette.standardError.paint(message, .bad)) }
+
+    /// What is good to know, and is no error.
+    static func note(_ message: String) { log("note: \(message)") }
+
+    private static func log(_ text: String) {
         // A closed standard error is no reason for another status.
-        let line = "rpiflash-gen: \(Palette.standardError.paint(message, .bad))\n"
-        _ = try? FileDescriptor.standardError.writeAll(line.utf8)
+        _ = try? FileDescriptor.standardError.writeAll("rpiflash-gen: \(text)\n".utf8)
     }
 }

@@ -66,7 +66,9 @@ struct DryRunTests {
             ("rm $IMG", "$IMG cam", "7"), (": >$IMG", "$IMG cam", "7"), ("truncate -s 9436672 $IMG", "$IMG cam", "7"),
             ("echo 'label: gpt' | sfdisk --quiet --wipe never $IMG", "$IMG cam", "7"),
             ("dd if=/dev/zero of=$IMG bs=512 count=1 conv=notrunc status=none", "$IMG cam", "7"),
-            ("sfdisk --quiet --delete $IMG 2", "$IMG cam", "7"), ("make_image 2048", "$IMG cam", "7"),
+            ("sfdisk --quiet --delete $IMG 2", "$IMG cam", "7"),
+            // The first partition's start is 0.
+            (#"printf '\0\0\0\0' | dd of=$IMG bs=1 seek=454 conv=notrunc status=none"#, "$IMG cam", "7"),
             ("make_image 8192 16384", "$IMG cam", "7"), ("make_image 8192 8192 114688", "$IMG cam", "7"),
             ("rm $IMG; mkdir $IMG", "$IMG cam", "7"), ("rm $IMG; mkfifo $IMG", "$IMG cam", "7"),
             ("rm $D/targets.csv", "$IMG cam", "6"), ("printf 'mac,ip\\nx\\ny\\n' >$D/targets.csv", "$IMG cam", "6"),

@@ -41,7 +41,7 @@ func runBash(
 /// a script: its reset_command starts it, and it talks to the real server with Debian's atftp.
 final class Place: Sendable {
     static let mac = "52:54:00:12:34:56"
-    /// Bytes that the target has to write: the image, less its first 4 MiB.
+    /// Bytes that the target has to write: the image, from its boot partition on.
     static let written = 5 << 20
     /// No service, store or record of this host is ever used.
     static let flash =
@@ -104,6 +104,8 @@ final class Place: Sendable {
             printf 'label: dos\\nstart=%d,size=%d,type=c\\nstart=%d,size=%d,type=83\\n' \
               $start $span $((start + span)) $rootfs | sfdisk --quiet --wipe never $IMG 2>/dev/null
         }
+        # from_boot [BOOT-START]: the parts of $IMG: 4 MiB of zeros, then all from its boot partition on.
+        from_boot() { head -c 4194304 /dev/zero; tail -c +$((${1:-8192} * 512 + 1)) $IMG; }
 
         """
 

@@ -34,13 +34,14 @@ struct RefusalTests {
                 "D/os.img: image has 3 partitions, 1, 2, 3; \(twoPartitions)"
             ),
             (
-                "boot elsewhere", "make_image 2048",
-                "D/os.img: image's boot partition starts at LBA 2048 (byte 1048576); must start at LBA 8192 (4 MiB)"
+                "boot on the table", #"printf '\0\0\0\0' | dd of=$IMG bs=1 seek=454 conv=notrunc status=none"#,
+                "D/os.img: image's boot partition starts at LBA 0, where the partition table is; must start at LBA 1 or later"
             ),
             (
                 "other span", "make_image 8192 16384",
                 "D/os.img: image's rootfs starts 16384 sectors (8 MiB) behind its boot partition's start, the card's 8192 "
-                    + "sectors (4 MiB); must be equal: make a card with rpiflash-gen recovery-image --from-image"
+                    + "sectors (4 MiB); must be equal in parts: flash it by plan, or make a card with rpiflash-gen "
+                    + "recovery-image --from-image"
             ),
             (
                 "large rootfs", "make_image 8192 8192 114688",
@@ -245,17 +246,17 @@ struct RefusalTests {
             "TFTP root D/tftp cannot be written to: Read-only file system", prefix: ["unshare", "-rm"])
     }
 
-    /// The image has 9 MiB in two parts, all of it data.
+    /// Of the image 5 MiB are sent in two parts, all of it data.
     @Test(
         arguments: [
             (
                 "size=4m",
-                "TFTP root D/tftp has 4194304 bytes free, the image takes 9437184 bytes; "
+                "TFTP root D/tftp has 4194304 bytes free, the image takes 5242880 bytes; "
                     + "free some space or use another --tftp-root"
             ),
             // Room for the image, but not for the lock file too: it gets full while the image is copied.
             (
-                "size=9m",
+                "size=5m",
                 "the disk with D/tftp/52:54:00:12:34:56/rpi_image_part_1 is full; "
                     + "free some space or use another --tftp-root"
             ),

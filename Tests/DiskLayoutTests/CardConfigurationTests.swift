@@ -78,7 +78,7 @@ import Testing
         ),
         (
             "boot_size: 8 GiB\n",
-            "card.yaml: card size is 8000000000 bytes; must be at least 8665432064 bytes for these partitions"
+            "card.yaml: card size is 7800000000 bytes; must be at least 8665432064 bytes for these partitions"
         ),
     ])
     func `names the size that breaks a layout rule`(yaml: String, message: String) throws {
@@ -94,5 +94,33 @@ import Testing
             "\($0)" == "card size is 1000000 bytes; must be a multiple of 512 bytes (one sector)"
         }
         #expect(try configuration.layout(cardSize: ByteCount(16_000_000_000)).cardSize.sectors == 31_250_000)
+    }
+
+    /// An image of 8 MiB and 4 MiB, its boot at LBA 63 and its rootfs right behind or one sector later.
+    private func image(gap: UInt64) throws -> OSImageLayout {
+        let table = PartitionTable(
+            diskID: nil,
+            partitions: [
+                Partition(number: 1, type: .fat32LBA, start: LBA(63), size: SectorCount(16384)),
+                Partition(number: 2, type: .linux, start: LBA(63 + 16384 + gap), size: SectorCount(8192)),
+            ])
+        return try OSImageLayout(table: table, size: SectorCount(63 + 16384 + gap + 8192).byteCount)
+    }
+
+    @Test(arguments: [UInt64(0), 1])
+    func `fits an image that starts anywhere, in parts where a card can have its span`(gap: UInt64) throws {
+        let configuration = try CardConfiguration(yaml: "boot_size: 4 MiB\n", file: "card.yaml")
+        let card = try configuration.layout(fitting: image(gap: gap), cardSize: .mebibytes(128))
+        #expect(card.boot.size.byteCount == .mebibytes(8))
+        #expect(card.rootfs.size.byteCount == .mebibytes(128 - 4 - 64 - 8))
+        #expect(throws: Never.self) { try card.checkPartitionsFit(image(gap: gap)) }
+        let inParts = (try? card.checkFit(image(gap: gap))) != nil
+        #expect(inParts == (gap == 0))
+        // What neither the option nor the file leaves room for is an error of the card's size.
+        #expect {
+            try configuration.layout(fitting: image(gap: gap), cardSize: .mebibytes(64))
+        } throws: {
+            "\($0)" == "card size is 67108864 bytes; must be at least 83886080 bytes for these partitions"
+        }
     }
 }

@@ -2,7 +2,8 @@ import DiskLayout
 import Testing
 
 private func card(
-    _ size: ByteCount = ByteCount(8_000_000_000), uboot: ByteCount = .mebibytes(64), boot: ByteCount = .mebibytes(512),
+    _ size: ByteCount = CardLayout.smallestCommonCard, uboot: ByteCount = .mebibytes(64),
+    boot: ByteCount = .mebibytes(512),
     rootfs: ByteCount? = nil
 ) throws(LayoutError) -> CardLayout {
     try CardLayout(
@@ -16,10 +17,22 @@ private func card(
             card.uboot
                 == Partition(number: 1, type: .fat32LBA, isActive: true, start: LBA(8192), size: SectorCount(131_072)))
         #expect(card.boot == Partition(number: 2, type: .fat32LBA, start: LBA(139_264), size: SectorCount(1_048_576)))
-        #expect(card.rootfs == Partition(number: 3, type: .linux, start: LBA(1_187_840), size: SectorCount(14_434_304)))
+        #expect(card.rootfs == Partition(number: 3, type: .linux, start: LBA(1_187_840), size: SectorCount(14_041_088)))
         #expect(card.writeStart.hex == "0x22000")
         #expect(card.rootfsOffset == SectorCount(1_048_576))
-        #expect(card.largestImage == ByteCount(7_931_428_864))
+        #expect(card.largestContent == ByteCount(7_725_907_968))
+        // A card that is sold as 8 GB may have no more than 7.82e9 bytes.
+        #expect(card.cardSize.byteCount == ByteCount(7_800_000_000))
+    }
+
+    @Test func `the default card takes today's Raspberry Pi OS without an option, in parts too`() throws {
+        // pi-gen, export-image/prerun.sh of 2025-03-12 (ALIGN 8 MiB, BOOT_SIZE 512 MiB): boot at LBA 16384, rootfs right
+        // behind it, every size a multiple of 8 MiB. Its rootfs of about 2.3 GB (Lite) or 5.5 GB (with a desktop).
+        for mebibytes: UInt64 in [2296, 5504] {
+            let today = try image(boot: (16384, 1_048_576), rootfs: (1_064_960, mebibytes * 2048))
+            #expect(throws: Never.self) { try card().checkPartitionsFit(today) }
+            #expect(throws: Never.self) { try card().checkFit(today) }
+        }
     }
 
     @Test(arguments: UInt64(0)..<200)
@@ -37,8 +50,7 @@ private func card(
         #expect(card.table.partitions.map(\.number) == [1, 2, 3])
         #expect(card.table.partitions.map(\.isActive) == [true, false, false])
         // The last sector of the largest image lands on the last sector of partition 3.
-        let sectors = SectorCount(roundingUp: card.largestImage).sectors - 8192
-        #expect(card.writeStart.sector + sectors == card.rootfs.end.sector)
+        #expect(card.writeStart + SectorCount(roundingUp: card.largestContent) == card.rootfs.end)
     }
 
     @Test(
@@ -126,15 +138,20 @@ private func image(
 }
 
 @Suite struct OSImageLayoutTests {
-    @Test func `takes two partitions, the first at 4 MiB`() throws {
-        let image = try image()
+    /// Published images: Buildroot's (genimage's hdimage aligns to 512 bytes if not told otherwise), hand-made ones on
+    /// fdisk's old cylinders, Ubuntu's (pi-gadget, gadget.yaml: 1 MiB, as snapd places a first partition), Raspberry Pi OS
+    /// up to 2024-11 and since (pi-gen, export-image/prerun.sh).
+    @Test(arguments: [UInt64(1), 63, 2048, 8191, 8192, 8193, 16384, 1 << 31])
+    func `takes two partitions, wherever the first one starts`(start: UInt64) throws {
+        let image = try image(boot: (start, 8192), rootfs: (start + 8192, 5000))
+        #expect(image.boot.start == LBA(start))
         #expect(image.rootfsOffset == SectorCount(8192))
-        #expect(image.sectors == SectorCount(21384))
+        #expect(image.content == SectorCount(13192))
     }
 
     @Test func `takes an image whose last sector is not whole, and one that is longer than its partitions`() throws {
-        #expect(try image(size: 21384 * 512 - 511).sectors == SectorCount(21384))
-        #expect(try image(size: 30000 * 512).sectors == SectorCount(21384))
+        #expect(try image(size: 21384 * 512 - 511).content == SectorCount(13192))
+        #expect(try image(size: 30000 * 512).content == SectorCount(13192))
     }
 
     @Test(
@@ -149,13 +166,12 @@ private func image(
         #expect { try image(numbers: numbers) } throws: { "\($0)" == message }
     }
 
-    @Test(arguments: [UInt64(1), 2048, 8191, 8193, 16384])
-    func `refuses a boot partition that is not at 4 MiB`(start: UInt64) {
+    @Test func `refuses a boot partition that lies on the partition table`() {
         #expect {
-            try image(boot: (start, 100))
+            try image(boot: (0, 100))
         } throws: {
             "\($0)"
-                == "image's boot partition starts at LBA \(start) (byte \(start * 512)); must start at LBA 8192 (4 MiB)"
+                == "image's boot partition starts at LBA 0, where the partition table is; must start at LBA 1 or later"
         }
     }
 
@@ -173,8 +189,11 @@ private func image(
         }
     }
 
-    @Test func `fits a card only if the span is the card's and the rootfs not larger than partition 3`() throws {
-        let image = try image(rootfs: (16384, 8193))
+    @Test(arguments: [UInt64(1), 63, 2048, 8192, 16384])
+    func `fits a card in parts only if the span is the card's and the rootfs not larger than partition 3`(start: UInt64)
+        throws
+    {
+        let image = try image(boot: (start, 8192), rootfs: (start + 8192, 8193))
         func card(boot: UInt64, rootfs: UInt64) throws -> CardLayout {
             try CardLayout(
                 cardSize: .mebibytes(1024), ubootSize: .mebibytes(4), bootSize: .mebibytes(boot),
@@ -184,9 +203,12 @@ private func image(
         #expect {
             try card(boot: 8, rootfs: 8193).checkFit(image)
         } throws: {
-            "\($0)".hasPrefix(
-                "image's rootfs starts 8192 sectors (4 MiB) behind its boot partition's start, the card's 16384")
+            "\($0)"
+                == "image's rootfs starts 8192 sectors (4 MiB) behind its boot partition's start, the card's 16384 sectors "
+                + "(8 MiB); must be equal in parts: flash it by plan, or make a card with rpiflash-gen recovery-image "
+                + "--from-image"
         }
+        #expect(throws: Never.self) { try card(boot: 8, rootfs: 8193).checkPartitionsFit(image) }
         #expect {
             try card(boot: 4, rootfs: 8192).checkFit(image)
         } throws: {
@@ -199,7 +221,8 @@ private func image(
         var generator = SeededGenerator(seed: seed)
         let span = UInt64.random(in: 1...512, using: &generator) * 8192
         let size = UInt64.random(in: 1...20_000_000, using: &generator)
-        let image = try image(boot: (8192, span - 100), rootfs: (8192 + span, size))
+        let start = UInt64.random(in: 1...20_000, using: &generator)
+        let image = try image(boot: (start, span - 100), rootfs: (start + span, size))
         let uboot = ByteCount.mebibytes(64)
         let least = try CardLayout.fitting(image, cardSize: nil, ubootSize: uboot, diskID: CardLayout.defaultDiskID)
         try least.checkFit(image)
@@ -216,11 +239,28 @@ private func image(
         }
     }
 
-    @Test func `refuses an image whose span no card can have`() throws {
-        let image = try image(rootfs: (16385, 5000))
-        #expect(throws: LayoutError.misaligned(what: "boot size", ByteCount(8193 * 512))) {
-            try CardLayout.fitting(
-                image, cardSize: nil, ubootSize: .mebibytes(64), diskID: CardLayout.defaultDiskID)
+    /// Spans that no card has, as its partitions start at multiples of 4 MiB: the image goes there by plan.
+    @Test(
+        arguments: [
+            // fdisk's old cylinders of 255 heads and 63 sectors: boot behind the first track, rootfs at a cylinder's start.
+            ((63, 112_392), 112_455, 14), ((8192, 8192), 16385, 1), ((8192, 8191), 16383, 1), ((1, 8193), 8194, 2),
+            ((2048, 1), 4096, 1),
+        ] as [((UInt64, UInt64), UInt64, UInt64)])
+    func `makes a card that takes an image of any other span by plan, and says so in parts`(
+        boot: (UInt64, UInt64), rootfs: UInt64, units: UInt64
+    ) throws {
+        let image = try image(boot: boot, rootfs: (rootfs, 5000))
+        let card = try CardLayout.fitting(
+            image, cardSize: nil, ubootSize: .mebibytes(64), diskID: CardLayout.defaultDiskID)
+        #expect(card.boot.size.sectors == units * 8192)
+        #expect(card.rootfs.size.sectors == 5000)
+        #expect(throws: Never.self) { try card.checkPartitionsFit(image) }
+        #expect {
+            try card.checkFit(image)
+        } throws: {
+            "\($0)".hasSuffix(
+                "must be equal in parts: flash it by plan; no card has it, as a card's partitions start at multiples of "
+                    + "4 MiB")
         }
     }
 }

@@ -5,14 +5,16 @@ import Testing
 
 private func standard() throws -> CardLayout { try CardConfiguration(yaml: "", file: "card.yaml").layout() }
 
-private func image(boot: UInt64, span: UInt64, rootfs: UInt64, behind: UInt64 = 0) throws -> OSImageLayout {
+private func image(
+    start: UInt64 = 8192, boot: UInt64, span: UInt64, rootfs: UInt64, behind: UInt64 = 0
+) throws -> OSImageLayout {
     let table = PartitionTable(
         diskID: nil,
         partitions: [
-            Partition(number: 1, type: .fat32LBA, start: LBA(8192), size: SectorCount(boot)),
-            Partition(number: 2, type: .linux, start: LBA(8192 + span), size: SectorCount(rootfs)),
+            Partition(number: 1, type: .fat32LBA, start: LBA(start), size: SectorCount(boot)),
+            Partition(number: 2, type: .linux, start: LBA(start + span), size: SectorCount(rootfs)),
         ])
-    return try OSImageLayout(table: table, size: SectorCount(8192 + span + rootfs + behind).byteCount)
+    return try OSImageLayout(table: table, size: SectorCount(start + span + rootfs + behind).byteCount)
 }
 
 /// What a reader of XML saw.
@@ -105,15 +107,18 @@ private final class Reader: NSObject, XMLParserDelegate {
         #expect(widths == widths.sorted())
     }
 
-    @Test func `an image's parts go to the card's partitions, and fill as much of them as they have`() throws {
+    @Test(arguments: [UInt64(1), 2048, 16384])
+    func `an image's parts go to the card's partitions, and fill as much of them as they have`(start: UInt64) throws {
         let card = try standard()
         // Half of partition 2, a quarter of partition 3, and something behind the rootfs.
         let half = try image(
-            boot: card.boot.size.sectors / 2, span: card.boot.size.sectors, rootfs: card.rootfs.size.sectors / 4,
+            start: start, boot: card.boot.size.sectors / 2, span: card.boot.size.sectors,
+            rootfs: card.rootfs.size.sectors / 4,
             behind: 100)
         let reader = try Reader(card.picture(of: half, named: "raspios.img"))
         #expect(reader.texts().contains { $0.hasPrefix("Image raspios.img, ") })
         #expect(reader.texts().count { $0 == "not written" } == 2)
+        #expect(reader.texts().contains("LBA \(start)") && reader.texts().contains("byte \(start * 512)"))
         #expect(reader.ways.count == 2)
         for (way, (kind, part)) in zip(reader.ways, [("boot", 2), ("rootfs", 4)]) {
             // The first is the image's, the second the card's.

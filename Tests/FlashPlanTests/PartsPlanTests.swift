@@ -2,12 +2,14 @@ import DiskLayout
 import FlashPlan
 import Testing
 
-/// A layout with the boot partition at 4 MiB, rootfs at `rootfsStart` and `rootfsSectors` long.
-func image(rootfsStart: UInt64 = 0x3000, rootfsSectors: UInt64, size: UInt64? = nil) throws -> OSImageLayout {
+/// A layout with the boot partition at 4 MiB if not elsewhere, rootfs at `rootfsStart` and `rootfsSectors` long.
+func image(
+    bootStart: UInt64 = 0x2000, rootfsStart: UInt64 = 0x3000, rootfsSectors: UInt64, size: UInt64? = nil
+) throws -> OSImageLayout {
     let table = PartitionTable(
         diskID: DiskID(1),
         partitions: [
-            Partition(number: 1, type: .fat32LBA, start: LBA(0x2000), size: SectorCount(rootfsStart - 0x2000)),
+            Partition(number: 1, type: .fat32LBA, start: LBA(bootStart), size: SectorCount(rootfsStart - bootStart)),
             Partition(number: 2, type: .linux, start: LBA(rootfsStart), size: SectorCount(rootfsSectors)),
         ])
     return try OSImageLayout(table: table, size: ByteCount(size ?? (rootfsStart + rootfsSectors) * 512))
@@ -18,7 +20,9 @@ struct PartsPlanTests {
         // 786,432,000 bytes are 0x177000 sectors.
         let plan = try PartsPlan(image: try image(rootfsSectors: 0x177000 - 0x3000))
         #expect(plan.partCount == 1)
-        #expect(plan.part(0).source == 0..<786_432_000)
+        #expect(plan.part(0).filler == .mebibytes(4))
+        #expect(plan.part(0).source == 4_194_304..<786_432_000)
+        #expect(plan.part(0).size.bytes == 786_432_000)
         #expect(plan.part(0).padding == 0)
         #expect(plan.part(0).name == "rpi_image_part_0")
     }
@@ -48,7 +52,7 @@ struct PartsPlanTests {
         // Original defect: sizes that are no multiple of 512 were cut short.
         let whole: UInt64 = (0x3000 + 9) * 512
         let plan = try PartsPlan(image: try image(rootfsSectors: 9, size: whole - 511))
-        #expect(plan.part(0).source == 0..<(whole - 511))
+        #expect(plan.part(0).source == 4 << 20..<(whole - 511))
         #expect(plan.part(0).padding == 511)
         #expect(plan.part(0).size.bytes == whole)
         #expect(plan.bytesToWrite.bytes == whole - 4 << 20)
@@ -68,15 +72,23 @@ struct PartsPlanTests {
         #expect(plan.manifest.contains("rpi_parts=0xe\n"))
     }
 
-    @Test(arguments: [UInt64(0x2002), 0x2fff, 0x3000, 0x4000, 0x177000])
-    func `parts cover the image once, in order, and all but the last are full`(sectors: UInt64) throws {
+    /// Also where the image has less than 4 MiB before its boot partition, or more.
+    @Test(arguments: [UInt64(0x2002), 0x2fff, 0x3000, 0x4000, 0x177000], [UInt64(1), 63, 2048, 8192, 8193, 16384])
+    func `parts cover the image from its boot partition on, once, in order, and all but the last are full`(
+        sectors: UInt64, start: UInt64
+    ) throws {
         for rootfs in [UInt64(1), 0x1000, 0xfff, 0x5001] {
             for missing in [UInt64(0), 1, 511] {
-                let size = (0x3000 + rootfs) * 512 - missing
-                let plan = try PartsPlan(
-                    image: try image(rootfsSectors: rootfs, size: size), partSize: ByteCount(sectors * 512))
-                var next: UInt64 = 0
+                let size = (start + 0x1000 + rootfs) * 512 - missing
+                let image = try image(
+                    bootStart: start, rootfsStart: start + 0x1000, rootfsSectors: rootfs, size: size)
+                let plan = try PartsPlan(image: image, partSize: ByteCount(sectors * 512))
+                #expect(plan.totalSectors.sectors == 0x2000 + 0x1000 + rootfs)
+                #expect(plan.source == start * 512..<size)
+                #expect(plan.manifest.contains("rpi_rootfs_offset=0x1000\n"))
+                var next = start * 512
                 for part in plan.parts {
+                    #expect(part.filler.bytes == (part.number == 0 ? 4 << 20 : 0))
                     #expect(part.source.lowerBound == next)
                     next = part.source.upperBound
                     #expect(part.size.bytes % 512 == 0)
@@ -89,6 +101,17 @@ struct PartsPlanTests {
                 #expect(plan.parts.reduce(0) { $0 + $1.size.bytes } == plan.totalSectors.byteCount.bytes)
                 #expect(plan.bytesToWrite.bytes == plan.totalSectors.byteCount.bytes - 4 << 20)
             }
+        }
+    }
+
+    @Test func `the smallest image there is has enough for the smallest part`() throws {
+        // A sector each: what is kept back, and what is written with the part.
+        for start in [UInt64(1), 8192, 16384] {
+            let image = try image(bootStart: start, rootfsStart: start + 1, rootfsSectors: 1)
+            let plan = try PartsPlan(image: image, partSize: PartsPlan.smallestPart.byteCount)
+            #expect(plan.partCount == 1)
+            #expect(plan.totalSectors == PartsPlan.smallestPart)
+            #expect(plan.bytesToWrite.bytes == 1024)
         }
     }
 

@@ -196,7 +196,7 @@ import Testing
                     #expect(truncate(world.image.string, cut ? 3 << 20 : 10 << 20) == 0)
                 }
             }
-            let error = try #require(try await world.fails())
+            let error = try #require(try await world.fails(world.request(partSize: .mebibytes(9))))
             #expect(
                 error
                     == .image(

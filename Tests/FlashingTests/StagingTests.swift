@@ -25,23 +25,50 @@ import Testing
 
     private func joined(_ parts: [Data]) -> Data { parts.reduce(into: Data()) { $0.append($1) } }
 
+    /// What a target writes of the parts, from the start of its partition 2 on; what it skips is zeros.
+    private func written(_ parts: [Data]) -> Data {
+        let all = joined(parts)
+        #expect(all.prefix(4 << 20) == Data(count: 4 << 20))
+        return all.dropFirst(4 << 20)
+    }
+
+    /// What it must be: the image from its boot partition on.
+    private func content(of world: World) throws -> Data {
+        try data(world.image).dropFirst(Int(world.layout.boot.start.byteOffset.bytes))
+    }
+
     @Test(
         arguments: [
             (5_242_880, [5_242_880, 4_194_304]), (9_437_184, [9_437_184]), (9_436_672, [9_436_672, 512]),
             (3_221_225_472, [9_437_184]),
         ] as [(UInt64, [Int])])
-    func `parts together are the image, byte for byte`(partSize: UInt64, sizes: [Int]) async throws {
+    func `parts together are 4 MiB to skip and the image, byte for byte`(partSize: UInt64, sizes: [Int]) async throws {
         let world = try World()
         let parts = try await staged(world, partSize: ByteCount(partSize))
         #expect(parts.map(\.count) == sizes)
-        #expect(joined(parts) == (try data(world.image)))
+        #expect(try written(parts) == content(of: world))
+    }
+
+    @Test(arguments: [UInt64(1), 63, 2048, 8191, 8193, 16384], [UInt64(0), 511])
+    func `wherever the image's boot partition starts, a target gets the image from there on`(
+        start: UInt64, cut: UInt64
+    ) async throws {
+        let world = try World(cut: cut, bootStart: start)
+        let parts = try await staged(world, partSize: .mebibytes(5))
+        #expect(parts.map(\.count) == [5 << 20, 4 << 20])
+        #expect(try written(parts) == content(of: world) + Data(count: Int(cut)))
+        // How far it is counts what is copied, which the filler is not.
+        let staging = world.progress.compactMap { progress -> [UInt64]? in
+            if case .staging(let bytes, let total) = progress { [bytes, total] } else { nil }
+        }
+        #expect(staging.last == [5 << 20 - cut, 5 << 20 - cut])
     }
 
     @Test func `more than 10 parts are staged - the original stopped at 10`() async throws {
         let world = try World(rootfsSectors: 81920)
         let parts = try await staged(world, partSize: PartsPlan.smallestPart.byteCount)
         #expect(parts.count == 12)
-        #expect(joined(parts) == (try data(world.image)))
+        #expect(try written(parts) == content(of: world))
     }
 
     @Test(arguments: [1, 100, 511] as [UInt64])
@@ -49,7 +76,7 @@ import Testing
         let world = try World(cut: cut)
         let parts = try await staged(world, partSize: .mebibytes(5))
         #expect(parts.map(\.count) == [5 << 20, 4 << 20])
-        #expect(joined(parts) == (try data(world.image)) + Data(count: Int(cut)))
+        #expect(try written(parts) == content(of: world) + Data(count: Int(cut)))
     }
 
     @Test func `what lies behind the rootfs is not staged`() async throws {
@@ -59,7 +86,7 @@ import Testing
         try handle.write(contentsOf: Data(repeating: 7, count: 1 << 20))
         try handle.close()
         let parts = try await staged(world, partSize: .mebibytes(5))
-        #expect(joined(parts) == (try data(world.image)).dropLast(1 << 20))
+        #expect(try written(parts) == content(of: world).dropLast(1 << 20))
     }
 
     @Test func `holes stay holes`() async throws {
@@ -69,7 +96,7 @@ import Testing
         let handle = try FileHandle(forWritingTo: URL(filePath: world.image.string))
         try handle.truncate(atOffset: 0)
         try handle.truncate(atOffset: large.size.bytes)
-        for offset in [0, 600 << 20, large.size.bytes - 5] {
+        for offset in [4 << 20, 600 << 20, large.size.bytes - 5] {
             try handle.seek(toOffset: offset)
             try handle.write(contentsOf: Data("abcde".utf8))
         }

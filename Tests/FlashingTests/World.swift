@@ -38,7 +38,7 @@ func names(in folder: FilePath) throws -> [String] {
     try FileManager.default.contentsOfDirectory(atPath: folder.string).sorted()
 }
 
-/// Boot at 4 MiB and 4 MiB long, then a rootfs.
+/// Boot at 4 MiB if not elsewhere and 4 MiB long, then a rootfs.
 func layout(rootfsSectors: UInt64, bootStart: UInt64 = 8192, span: UInt64 = 8192, size: UInt64? = nil) throws
     -> OSImageLayout
 {
@@ -87,13 +87,13 @@ final class World: Sendable {
     let state: Mutex<State>
 
     /// An image of 9 MiB with other bytes everywhere, in 2 parts of 5 MiB, and a card that it fits.
-    init(rootfsSectors: UInt64 = 2048, cut: UInt64 = 0) throws {
+    init(rootfsSectors: UInt64 = 2048, cut: UInt64 = 0, bootStart: UInt64 = 8192) throws {
         home = try TemporaryFolder()
         root = home.path.appending("tftp")
         image = home.path.appending("os image.img")
         try FileManager.default.createDirectory(atPath: root.string, withIntermediateDirectories: true)
-        let size = (16384 + rootfsSectors) * 512 - cut
-        let layout = try sizedLayout(rootfsSectors, size)
+        let size = (bootStart + 8192 + rootfsSectors) * 512 - cut
+        let layout = try sizedLayout(rootfsSectors, size, bootStart)
         self.layout = layout
         // A number in every sector, so that no two are equal.
         var content = Data(repeating: 0x5a, count: Int(size))
@@ -250,8 +250,8 @@ final class World: Sendable {
 }
 
 // Members of World hide the functions of the same name.
-private func sizedLayout(_ rootfsSectors: UInt64, _ size: UInt64) throws -> OSImageLayout {
-    try layout(rootfsSectors: rootfsSectors, size: size)
+private func sizedLayout(_ rootfsSectors: UInt64, _ size: UInt64, _ bootStart: UInt64) throws -> OSImageLayout {
+    try layout(rootfsSectors: rootfsSectors, bootStart: bootStart, size: size)
 }
 private func usualTarget() throws -> Target { try target() }
 private func fetchAll(_ plan: PartsPlan) -> [ServeEvent] { fetching(plan) }

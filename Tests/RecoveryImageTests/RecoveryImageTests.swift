@@ -2,6 +2,7 @@ import DiskLayout
 import FDisk
 import Foundation
 import SystemPackage
+import TestImages
 import Testing
 
 @testable import RecoveryImage
@@ -330,11 +331,28 @@ struct RecoveryImageTests {
         #expect(ran.status == 0, "\(ran.errors)")
         #expect(ran.output.contains("\"rootfs_offset_sectors\": 16384,"))
         #expect(try folder.data("os.img") == before)
+        #expect(ran.errors == "")
         let small = try generate(["layout", "--from-image", "os.img", "--card-size", "64 MiB"], in: folder)
         #expect(small.status == 1)
         #expect(
             small.errors
                 == "rpiflash-gen: card size is 67108864 bytes; must be at least 75497472 bytes for these partitions\n")
+        // fdisk's old cylinders: a span that no card has.
+        try writeDOSTable(
+            [
+                Partition(number: 1, type: .fat32LBA, start: LBA(63), size: SectorCount(16002)),
+                Partition(number: 2, type: .linux, start: LBA(16065), size: SectorCount(80325)),
+            ], diskID: 1, to: image.path)
+        for command in [["layout"], ["bootscr", "--board", "rpi_arm64", "-o", "-", "--text"]] {
+            let byPlan = try generate(command + ["--from-image", "os.img", "--card-size", "128 MiB"], in: folder)
+            #expect(byPlan.status == 0, "\(byPlan.errors)")
+            #expect(
+                byPlan.errors
+                    == "rpiflash-gen: note: os.img: image's rootfs starts 16002 sectors (8001 KiB) behind its boot partition's "
+                    + "start, no multiple of 4 MiB: this card takes the image by plan, not in parts\n")
+            #expect(
+                byPlan.output.contains(command == ["layout"] ? " 8 MiB\n" : "setenv l_rootfs_start 0xa000\n"), "\(byPlan.output)")
+        }
         try run("xz", ["os.img"], in: folder.url)
         let compressed = try generate(["layout", "--from-image", "os.img.xz"], in: folder)
         #expect(compressed.status == 1)

@@ -1,5 +1,4 @@
 package import DiskLayout
-internal import FDisk
 internal import Foundation
 
 /// Makes an OS image with two partitions and puts filesystems into it, without root.
@@ -11,12 +10,15 @@ package final class TestImage: Sendable {
     package let rootfs: Partition
 
     /// - Parameters:
-    ///   - bootMiB, rootMiB: the partitions' sizes; the first one starts at 4 MiB.
+    ///   - bootStart: the first partition's; the second is right behind it.
+    ///   - bootMiB, rootMiB: the partitions' sizes.
     ///   - filled: all of it holds noise, so that what nobody wrote is no zeros. Else it is one hole.
-    package init(bootMiB: UInt64, rootMiB: UInt64, filled: Bool, in folder: TemporaryFolder? = nil) throws {
+    package init(
+        bootStart: LBA = LBA(8192), bootMiB: UInt64, rootMiB: UInt64, filled: Bool, in folder: TemporaryFolder? = nil
+    ) throws {
         self.folder = try folder ?? TemporaryFolder()
         path = self.folder.path("os.img")
-        boot = Partition(number: 1, type: .fat32LBA, start: LBA(8192), size: SectorCount(bootMiB * 2048))
+        boot = Partition(number: 1, type: .fat32LBA, start: bootStart, size: SectorCount(bootMiB * 2048))
         rootfs = Partition(number: 2, type: .linux, start: boot.end, size: SectorCount(rootMiB * 2048))
         try Data().write(to: URL(fileURLWithPath: path))
         let handle = try FileHandle(forUpdating: URL(fileURLWithPath: path))
@@ -25,13 +27,30 @@ package final class TestImage: Sendable {
             let block = noise(rootMiB, count: 1 << 20)
             // truncate went to the end.
             try handle.seek(toOffset: 0)
-            for _ in 0..<(4 + bootMiB + rootMiB) { try handle.write(contentsOf: block) }
+            for _ in 0..<(bootStart.sector / 2048 + 1 + bootMiB + rootMiB) { try handle.write(contentsOf: block) }
+            try handle.truncate(atOffset: rootfs.end.byteOffset.bytes)
         }
         // Or libfdisk finds a table in the noise.
         try handle.seek(toOffset: 0)
         try handle.write(contentsOf: Data(count: 1 << 20))
         try handle.close()
-        try writePartitionTable(PartitionTable(diskID: DiskID(0x1234_5678), partitions: [boot, rootfs]), to: path)
+        try writeDOSTable([boot, rootfs], diskID: 0x1234_5678, to: path)
+    }
+
+    /// Another image, with the same bytes in both partitions, and the first of them elsewhere.
+    package func moved(to start: LBA) throws -> TestImage {
+        let other = try TestImage(
+            bootStart: start, bootMiB: boot.size.sectors / 2048, rootMiB: rootfs.size.sectors / 2048, filled: true)
+        for (from, to) in [(boot, other.boot), (rootfs, other.rootfs)] {
+            try run(
+                "dd",
+                [
+                    "if=\(path)", "of=\(other.path)", "bs=1M", "iflag=skip_bytes,count_bytes", "oflag=seek_bytes",
+                    "conv=notrunc", "status=none", "skip=\(from.start.byteOffset.bytes)",
+                    "seek=\(to.start.byteOffset.bytes)", "count=\(from.size.byteCount.bytes)",
+                ])
+        }
+        return other
     }
 
     /// A partition as e2fsprogs name it.
@@ -78,6 +97,25 @@ package final class TestImage: Sendable {
         try handle.write(contentsOf: Data(bytes))
         try handle.close()
     }
+}
+
+/// Writes a DOS partition table by its bytes: libfdisk makes none with a partition before LBA 2048, images have them.
+///
+/// Source: the layout of a PC's master boot record, as fdisk's manual and util-linux, include/pt-mbr.h, have it.
+package func writeDOSTable(_ partitions: [Partition], diskID: UInt32, to path: String) throws {
+    func little(_ value: UInt64) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: value >> ($0 * 8)) } }
+    // The disk's signature is at byte 440, then come two bytes of no meaning, four entries of 16 bytes, and 55 aa.
+    var bytes = little(UInt64(diskID)) + [0, 0]
+    for partition in partitions {
+        // Status, first sector by cylinder, head and sector (as one that these cannot name), type, last sector likewise.
+        bytes += [partition.isActive ? 0x80 : 0, 0xfe, 0xff, 0xff, partition.type.code, 0xfe, 0xff, 0xff]
+        bytes += little(partition.start.sector) + little(partition.size.sectors)
+    }
+    bytes += [UInt8](repeating: 0, count: 16 * (4 - partitions.count)) + [0x55, 0xaa]
+    let handle = try FileHandle(forUpdating: URL(fileURLWithPath: path))
+    try handle.seek(toOffset: 440)
+    try handle.write(contentsOf: Data(bytes))
+    try handle.close()
 }
 
 /// A tree of files of many sizes, some in folders, some that compress.
