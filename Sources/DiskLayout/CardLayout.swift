@@ -9,8 +9,7 @@ public struct CardLayout: Hashable, Sendable {
     /// How much of part 0 a target skips in the parts protocol: 4 MiB, whatever an image has before its boot partition.
     /// Source: templates/boot.cmd, `l_skip`.
     public static let partsSkip = ByteCount.mebibytes(4)
-    /// The smallest common card: 7,800,000,000 bytes. Cards that are sold as 8 GB have less than that; 7.82e9 bytes have
-    /// been seen.
+    /// The smallest common card: 7,800,000,000 bytes. Cards that are sold as 8 GB have been seen with 7.82e9 bytes.
     public static let smallestCommonCard = ByteCount(7_800_000_000)
     /// The signature of a card whose configuration names none.
     public static let defaultDiskID = DiskID(nonZero: 0x5250_4946)

@@ -351,7 +351,8 @@ struct RecoveryImageTests {
                     == "rpiflash-gen: note: os.img: image's rootfs starts 16002 sectors (8001 KiB) behind its boot partition's "
                     + "start, no multiple of 4 MiB: this card takes the image by plan, not in parts\n")
             #expect(
-                byPlan.output.contains(command == ["layout"] ? " 8 MiB\n" : "setenv l_rootfs_start 0xa000\n"), "\(byPlan.output)")
+                byPlan.output.contains(command == ["layout"] ? " 8 MiB\n" : "setenv l_rootfs_start 0xa000\n"),
+                "\(byPlan.output)")
         }
         try run("xz", ["os.img"], in: folder.url)
         let compressed = try generate(["layout", "--from-image", "os.img.xz"], in: folder)

@@ -106,10 +106,13 @@ struct VirtualTarget: Sendable {
         return result
     }
 
-    /// Whether the card holds the image from partition 2 on, byte for byte.
+    /// Whether the card holds the image, from its boot partition on, from partition 2 on, byte for byte.
     func holdsImage(_ image: FilePath? = nil) async throws -> Bool {
         try await compare(
-            "cmp -n $(($(stat -Lc %s $IMAGE) - 4194304)) -i 4194304:$((P2 * 512)) $IMAGE $D/card.img", image: image)
+            """
+            START=$(($(sfdisk --dump $IMAGE | sed -n 's/.*1 : start= *\\([0-9]*\\).*/\\1/p') * 512))
+            cmp -n $(($(stat -Lc %s $IMAGE) - START)) -i $START:$((P2 * 512)) $IMAGE $D/card.img
+            """, image: image)
     }
 
     /// Whether the card's first 4 MiB and partition 1 are the recovery image's (law 1).
@@ -135,34 +138,38 @@ struct OSImageFixture: Sendable {
 
     /// A FAT boot partition with a command line and no kernel, and random data for a rootfs: flashes in seconds.
     static let small = Task { try await OSImageFixture(name: "small", bootMiB: 8, rootfsMiB: 12) }
-    /// Enough for 12 parts of 5 MiB.
-    static let long = Task { try await OSImageFixture(name: "long", bootMiB: 8, rootfsMiB: 44) }
+    /// Enough for 12 parts of 5 MiB; it starts where fdisk had the first partition of old.
+    static let long = Task { try await OSImageFixture(name: "long", bootStart: 63, bootMiB: 8, rootfsMiB: 44) }
 
-    init(name: String, bootMiB: Int, rootfsMiB: Int, cardSize: String? = nil) async throws {
+    init(name: String, bootStart: Int = 8192, bootMiB: Int, rootfsMiB: Int, cardSize: String? = nil) async throws {
         image = Bench.scratch.appending("\(name).img")
         cardFile = Bench.scratch.appending("\(name).yaml")
         let made = try await bash(
             """
-            truncate -s $((4 + BOOT + ROOT))M $IMAGE
-            printf 'label: dos\\nlabel-id: 0x0badcafe\\nstart=8192,size=%d,type=c\\nstart=%d,size=%d,type=83\\n' \
-              $((BOOT * 2048)) $((8192 + BOOT * 2048)) $((ROOT * 2048)) | sfdisk -q $IMAGE
-            mkfs.vfat -h 8192 --offset 8192 $IMAGE $((BOOT * 1024)) >/dev/null
+            ROOTFS=$((START + BOOT * 2048))
+            truncate -s $(((ROOTFS + ROOT * 2048) * 512)) $IMAGE
+            printf 'label: dos\\nlabel-id: 0x0badcafe\\nstart=%d,size=%d,type=c\\nstart=%d,size=%d,type=83\\n' \
+              $START $((BOOT * 2048)) $ROOTFS $((ROOT * 2048)) | sfdisk -q $IMAGE
+            mkfs.vfat -h $START --offset $START $IMAGE $((BOOT * 1024)) >/dev/null
             printf 'console=serial0,115200 root=PARTUUID=0badcafe-02 rootfstype=ext4 rootwait quiet\\n' >$IMAGE.cmdline
-            MTOOLS_SKIP_CHECK=1 mcopy -i $IMAGE@@4194304 $IMAGE.cmdline ::cmdline.txt
-            dd if=/dev/urandom of=$IMAGE bs=1M seek=$((4 + BOOT)) count=$ROOT conv=notrunc status=none
+            MTOOLS_SKIP_CHECK=1 mcopy -i $IMAGE@@$((START * 512)) $IMAGE.cmdline ::cmdline.txt
+            dd if=/dev/urandom of=$IMAGE bs=1M oflag=seek_bytes seek=$((ROOTFS * 512)) count=$ROOT conv=notrunc status=none
             printf 'card_size: %s\\ndisk_id: 0x52504946\\nuboot_size: 64 MiB\\nboot_size: %d MiB\\nrootfs_size: %s\\n' \
               "\(cardSize ?? "128 MiB")" $BOOT rest >$CARD
             """,
-            ["IMAGE": image.string, "CARD": cardFile.string, "BOOT": "\(bootMiB)", "ROOT": "\(rootfsMiB)"])
+            [
+                "IMAGE": image.string, "CARD": cardFile.string, "START": "\(bootStart)", "BOOT": "\(bootMiB)",
+                "ROOT": "\(rootfsMiB)",
+            ])
         try #require(made.status == 0, made.all)
     }
 
-    /// An image that is there, whose boot partition has `bootMiB`, and a card of 128 MiB for it.
+    /// An image that is there, whose boot partition has `bootMiB`, and a card of 256 MiB for it.
     init(layout image: FilePath, bootMiB: Int) throws {
         self.image = image
         cardFile = Bench.scratch.appending("layout.yaml")
         try """
-        card_size: 128 MiB
+        card_size: 256 MiB
         disk_id: 0x52504946
         uboot_size: 64 MiB
         boot_size: \(bootMiB) MiB
