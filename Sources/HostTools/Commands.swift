@@ -36,79 +36,50 @@ extension ToolRunner {
         try await run(.mcopy, ["-i", "\(image)@@\(byteOffset)"] + files.map(\.string) + ["::/"], in: folder)
     }
 
-    /// The paths of all files of a FAT filesystem, sorted, without a slash in front.
+    /// Repairs what fsck.vfat repairs in a FAT filesystem without asking, its dirty bit among it.
     ///
     /// - Parameter image: a file that begins with the filesystem.
-    /// - Throws: ``HostToolError``; `CancellationError`.
-    public func filesOfFAT(_ image: FilePath) async throws -> [String] {
-        try await run(.mdir, ["-/", "-b", "-a", "-i", image.string, "::/"])
-            .split(whereSeparator: \.isNewline)
-            .compactMap { $0.hasPrefix("::/") && !$0.hasSuffix("/") ? String($0.dropFirst(3)) : nil }
-            .sorted()
+    /// - Returns: whether it is sound now.
+    /// - Throws: ``HostToolError/missing(_:)``, ``HostToolError/notStarted(_:reason:)``; `CancellationError`.
+    public func repairFAT(_ image: FilePath) async throws -> Bool {
+        // Status 1: something was repaired, or cannot be.
+        _ = try await status(of: .fsckVFAT, ["-a", image.string])
+        return try await isSoundFAT(image)
     }
 
-    /// Copies a file out of a FAT filesystem.
+    /// Whether fsck.vfat finds nothing wrong with a FAT filesystem.
     ///
-    /// - Parameters:
-    ///   - name: its path in the filesystem, without a slash in front.
-    ///   - path: does not exist yet.
-    /// - Throws: ``HostToolError``; `CancellationError`.
-    public func copyOutOfFAT(_ image: FilePath, name: String, to path: FilePath) async throws {
-        try await run(.mcopy, ["-n", "-i", image.string, "::/\(name)", path.string])
+    /// - Parameter image: a file that begins with the filesystem; it is only read.
+    /// - Throws: ``HostToolError/missing(_:)``, ``HostToolError/notStarted(_:reason:)``; `CancellationError`.
+    public func isSoundFAT(_ image: FilePath) async throws -> Bool {
+        try await status(of: .fsckVFAT, ["-n", image.string]) == 0
     }
 
-    /// Copies a file into a FAT filesystem, in place of what has that name.
-    ///
-    /// - Throws: ``HostToolError``; `CancellationError`.
-    public func copyIntoFAT(_ image: FilePath, from path: FilePath, as name: String) async throws {
-        try await run(.mcopy, ["-o", "-i", image.string, path.string, "::/\(name)"])
-    }
-
-    /// Makes a folder in a FAT filesystem.
-    ///
-    /// - Throws: ``HostToolError``; `CancellationError`.
-    public func makeFolderInFAT(_ image: FilePath, _ name: String) async throws {
-        try await run(.mmd, ["-i", image.string, "::/\(name)"])
-    }
-
-    /// Mends what can be mended of a FAT filesystem by itself, its dirty bit among it, and looks whether it is sound then.
-    ///
-    /// - Returns: nil where it is sound now, else what fsck.vfat says.
-    /// - Throws: ``HostToolError``; `CancellationError`.
-    public func mendFAT(_ image: FilePath) async throws -> String? {
-        // Status 1: something was mended, or cannot be.
-        do { try await run(.fsckVFAT, ["-a", image.string]) } catch HostToolError.failed(_, "exit status 1", _) {}
-        do {
-            try await run(.fsckVFAT, ["-n", image.string])
-            return nil
-        } catch HostToolError.failed(_, let status, let errors) {
-            return errors.isEmpty ? status : errors
-        }
-    }
-
-    /// Replays the journal of an ext filesystem and mends what can be mended without asking.
+    /// Replays the journal of an ext filesystem and repairs what e2fsck repairs without asking.
     ///
     /// - Parameter image: a file that begins with the filesystem.
-    /// - Returns: nil where it is sound now, else what e2fsck says.
-    /// - Throws: ``HostToolError``; `CancellationError`.
-    public func mendExt(_ image: FilePath) async throws -> String? {
-        do {
-            try await run(.e2fsck, ["-f", "-p", image.string])
-            return nil
-        } catch HostToolError.failed(_, "exit status 1", _), HostToolError.failed(_, "exit status 2", _) {
-            // It was mended.
-            return nil
-        } catch HostToolError.failed(_, let status, let errors) {
-            return errors.isEmpty ? status : errors
-        }
+    /// - Returns: whether it is sound now.
+    /// - Throws: ``HostToolError/missing(_:)``, ``HostToolError/notStarted(_:reason:)``; `CancellationError`.
+    public func repairExt(_ image: FilePath) async throws -> Bool {
+        // 1 and 2: it was repaired.
+        try await (0...2).contains(status(of: .e2fsck, ["-f", "-p", image.string]) ?? -1)
+    }
+
+    /// Whether e2fsck finds nothing wrong with an ext filesystem.
+    ///
+    /// - Parameter image: a file that begins with the filesystem; it is only read.
+    /// - Throws: ``HostToolError/missing(_:)``, ``HostToolError/notStarted(_:reason:)``; `CancellationError`.
+    public func isSoundExt(_ image: FilePath) async throws -> Bool {
+        try await status(of: .e2fsck, ["-f", "-n", image.string]) == 0
     }
 
     /// Applies an overlay to a device tree.
     ///
     /// - Parameter result: does not exist yet.
-    /// - Throws: ``HostToolError``; `CancellationError`.
-    public func applyOverlay(_ overlay: FilePath, to tree: FilePath, into result: FilePath) async throws {
-        try await run(.fdtoverlay, ["-i", tree.string, "-o", result.string, overlay.string])
+    /// - Returns: false where the overlay does not fit the tree, or one of them is damaged.
+    /// - Throws: ``HostToolError/missing(_:)``, ``HostToolError/notStarted(_:reason:)``; `CancellationError`.
+    public func applyOverlay(_ overlay: FilePath, to tree: FilePath, into result: FilePath) async throws -> Bool {
+        try await status(of: .fdtoverlay, ["-i", tree.string, "-o", result.string, overlay.string]) == 0
     }
 
     /// A node's properties as text; nil where there is no such node.
@@ -123,8 +94,13 @@ extension ToolRunner {
         }
         var properties: [String: String] = [:]
         for name in names.split(whereSeparator: \.isNewline).map(String.init) {
-            let value = try await run(.fdtget, ["-t", "s", "-d", "", tree.string, node, name])
-            properties[name] = value.split(whereSeparator: \.isNewline).first.map(String.init) ?? ""
+            do {
+                let value = try await run(.fdtget, ["-t", "s", "-d", "", tree.string, node, name])
+                properties[name] = value.split(whereSeparator: \.isNewline).first.map(String.init) ?? ""
+            } catch HostToolError.failed {
+                // Its value is no text.
+                continue
+            }
         }
         return properties
     }

@@ -17,12 +17,6 @@ public struct HostTool: Hashable, Sendable {
     public static let mkfsVFAT = HostTool(name: "mkfs.vfat", debianPackage: "dosfstools")
     /// Copies files into a FAT filesystem in a file.
     public static let mcopy = HostTool(name: "mcopy", debianPackage: "mtools")
-    /// Lists the files of a FAT filesystem in a file.
-    public static let mdir = HostTool(name: "mdir", debianPackage: "mtools")
-    /// Makes a folder in a FAT filesystem in a file.
-    public static let mmd = HostTool(name: "mmd", debianPackage: "mtools")
-    /// Removes files from a FAT filesystem in a file.
-    public static let mdel = HostTool(name: "mdel", debianPackage: "mtools")
     /// Checks and mends FAT filesystems in a file.
     public static let fsckVFAT = HostTool(name: "fsck.vfat", debianPackage: "dosfstools")
     /// Checks and mends ext filesystems in a file.

@@ -30,6 +30,7 @@ public struct ToolRunner: Sendable {
             "MTOOLS_SKIP_CHECK": "1",
             "MTOOLSRC": "/dev/null",
             // The time that e2fsck writes.
+            "E2FSCK_TIME": "\(sourceDate.seconds)",
             "E2FSPROGS_FAKE_TIME": "\(sourceDate.seconds)",
         ]
     }
@@ -95,6 +96,28 @@ public struct ToolRunner: Sendable {
         case .exited(let code): throw HostToolError.failed(tool, status: "exit status \(code)", errors: errors)
         case .signaled(let signal): throw HostToolError.failed(tool, status: "signal \(signal)", errors: errors)
         }
+    }
+
+    /// Runs `tool`, whose words nobody reads, and waits until it ends; ended with the task that waits.
+    ///
+    /// - Returns: its exit status; nil where a signal ended it.
+    /// - Throws: ``HostToolError/missing(_:)``, ``HostToolError/notStarted(_:reason:)``; `CancellationError`.
+    public func status(of tool: HostTool, _ arguments: [String]) async throws -> Int32? {
+        let program = try find(tool)
+        var options = PlatformOptions()
+        options.createSession = true
+        let status: TerminationStatus
+        do {
+            status = try await Subprocess.run(
+                .path(program), arguments: Arguments(arguments), environment: .custom(environment),
+                platformOptions: options, input: .none, output: .discarded, error: .discarded
+            ).terminationStatus
+        } catch let error as SubprocessError {
+            throw HostToolError.notStarted(tool, reason: "\(error)")
+        }
+        try Task.checkCancellation()
+        guard case .exited(let code) = status else { return nil }
+        return code
     }
 }
 

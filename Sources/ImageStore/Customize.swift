@@ -17,7 +17,7 @@ extension ImageStore {
     ///   - base: a prepared image.
     ///   - edit: what is to be changed.
     ///   - name: what the change is for, for lists.
-    ///   - tools: runs mtools.
+    ///   - tools: runs fsck.vfat.
     /// - Returns: `base` where there is nothing to change.
     /// - Throws: ``ImageStoreError``, `CancellationError`; the store is then as it was.
     public func customize(
@@ -40,6 +40,23 @@ extension ImageStore {
             throw failure(error, about: FilePath(base.manifest.name), in: folder)
         }
     }
+
+    /// Tries what ``customize(_:_:for:tools:)`` does with the boot partition, in TMPDIR; nothing is made in the store.
+    ///
+    /// - Throws: ``ImageStoreError`` as that would, `CancellationError`.
+    public func checkCustomization(
+        of base: PreparedImage, _ edit: BootPartitionEdit, tools: ToolRunner
+    ) async throws {
+        guard edit != BootPartitionEdit() else { return }
+        do {
+            try await withTemporaryFolder(prefix: "rpiflash-check-") { folder in
+                _ = try await Customizer(store: self, base: base, folder: folder, tools: tools).bootPartition(
+                    with: edit)
+            }
+        } catch {
+            throw failure(error, about: FilePath(base.manifest.name), in: FilePath("TMPDIR"))
+        }
+    }
 }
 
 private struct Customizer {
@@ -49,17 +66,8 @@ private struct Customizer {
     let tools: ToolRunner
 
     func run(_ edit: BootPartitionEdit, _ name: String) async throws -> PreparedImage {
-        let entry = base.manifest.partitions[0]
-        guard [.fat12, .fat16, .fat32].contains(entry.filesystem) else {
-            throw ImageStoreError.cannotCustomize(
-                "boot partition is \(entry.filesystem.rawValue); must be FAT to take settings")
-        }
-        let image = folder.appending("boot.fat")
-        try await assemble(image, SectorCount(entry.sectors))
-        try await apply(edit, to: FATFiles(image, scratch: folder.appending("boot.file"), tools: tools))
-
-        let reader = try ImageReader(image)
-        let partition = Partition(number: 1, type: .fat32LBA, start: LBA(0), size: SectorCount(entry.sectors))
+        let reader = try await bootPartition(with: edit)
+        let partition = self.partition
         let usage = try usedExtents(of: partition, in: reader)
         let places: [ChunkPlace]
         do throws(ChunkError) {
@@ -81,10 +89,43 @@ private struct Customizer {
             chunks.append(result.placed(at: place))
             await Task.yield()
         }
-        try Files.removeTree(image)
+        try Files.removeTree(reader.path)
         // The rootfs as it is, before the boot partition's first sector, which stays the last chunk.
         chunks.insert(contentsOf: try takeRootfs(), at: chunks.count - 1)
         return try await publish(chunks, usage, name)
+    }
+
+    private var partition: Partition {
+        Partition(
+            number: 1, type: .fat32LBA, start: LBA(0), size: SectorCount(base.manifest.partitions[0].sectors))
+    }
+
+    /// The boot partition as a file of its own, changed.
+    func bootPartition(with edit: BootPartitionEdit) async throws -> ImageReader {
+        let entry = base.manifest.partitions[0]
+        guard [.fat12, .fat16, .fat32].contains(entry.filesystem) else {
+            throw ImageStoreError.cannotCustomize(
+                "boot partition is \(entry.filesystem.rawValue); must be FAT to take settings")
+        }
+        let path = folder.appending("boot.fat")
+        try await assemble(path, SectorCount(entry.sectors))
+        do {
+            let checks = FilesystemChecks.programs(tools, work: folder)
+            let view = try ImageReader(try ImageReader(path), overlay: ImageOverlay())
+            let files = try FATFiles(view, partition)
+            try files.check()
+            let wasSound = try await checks.isSoundFAT(view, partition)
+            try apply(edit, to: files, path)
+            try files.check()
+            if wasSound, try await !checks.isSoundFAT(view, partition) {
+                throw FATError.damaged("fsck.vfat finds errors in it once its files are changed")
+            }
+            return try ImageReader(path)
+        } catch FATError.image(let error) {
+            throw error
+        } catch let error as FATError {
+            throw ImageStoreError.cannotCustomize("boot partition \(error); \(error.remedy)")
+        }
     }
 
     /// The boot partition as a file, from its chunks.
@@ -125,19 +166,38 @@ private struct Customizer {
         return content
     }
 
-    private func apply(_ edit: BootPartitionEdit, to files: FATFiles) async throws {
-        for (name, content) in edit.files.sorted(by: { $0.key < $1.key }) { try await files.write(content, to: name) }
+    /// Changes the file, one of its files after the other.
+    private func apply(_ edit: BootPartitionEdit, to files: FATFiles, _ path: FilePath) throws {
+        for (name, content) in edit.files.sorted(by: { $0.key < $1.key }) {
+            try files.write(content, to: name)
+            try bring(files.image, to: path)
+        }
         guard !edit.addedWords.isEmpty || !edit.removedWords.isEmpty else { return }
-        let all = try await files.names()
-        let names = files.commandLineNames(try await files.firmwareConfiguration(among: all), among: all)
+        let all = try files.names()
+        let names = files.commandLineNames(try files.firmwareConfiguration(among: all), among: all)
         guard !names.isEmpty else {
             throw ImageStoreError.cannotCustomize(
                 "boot partition has no cmdline.txt; it must take words for the kernel")
         }
         for name in names {
-            let before = try await files.read(name)
+            let before = try files.read(name)
             let after = edit.applied(to: KernelCommandLine(before)).bytes
-            if after != before { try await files.write(after, to: name) }
+            if after != before { try files.write(after, to: name) }
+        }
+        try bring(files.image, to: path)
+    }
+
+    /// Takes a view's changes to the file, which is ours: memory holds one file of them at a time.
+    private func bring(_ view: ImageReader, to path: FilePath) throws {
+        let file = try FileDescriptor.open(path, .writeOnly, options: .closeOnExec)
+        defer { try? file.close() }
+        let size = view.size.bytes
+        for (offset, bytes) in view.overlay?.takeBlocks() ?? [] where offset < size {
+            let count = min(bytes.count, Int(size - offset))
+            try unsafe bytes.withUnsafeBytes {
+                _ = try unsafe file.writeAll(
+                    toAbsoluteOffset: Int64(offset), UnsafeRawBufferPointer(rebasing: $0[..<count]))
+            }
         }
     }
 

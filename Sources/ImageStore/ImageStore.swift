@@ -232,7 +232,7 @@ public struct ImageStore: Sendable {
 public struct RelocationRequest: Sendable {
     /// Whether its rootfs grows on the first boot.
     public let growth: Growth
-    /// Runs mtools, fsck.vfat and e2fsck.
+    /// Runs fsck.vfat, e2fsck, fdtoverlay and fdtget.
     public let tools: ToolRunner
 
     /// A request as given.

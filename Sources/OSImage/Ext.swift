@@ -39,6 +39,10 @@ struct ExtSuperblock: FilesystemRecords {
         guard blocks <= mostBlocks, groups * descriptor <= mostDescriptors else {
             return doubtful("has \(blocks) blocks in \(groups) groups; must have at most \(mostBlocks) blocks")
         }
+        let inodes = superblock.u32(0)
+        guard inodes <= mostBlocks else {
+            return doubtful("has \(inodes) inodes; must have at most \(mostBlocks)")
+        }
         guard incompatible & 0x8 == 0 else { return doubtful("is the journal of another one") }
         // What the journal holds is newer than the bitmaps on disk.
         guard incompatible & 0x4 == 0 else { return doubtful("needs journal recovery") }
@@ -91,12 +95,23 @@ struct ExtSuperblock: FilesystemRecords {
 /// Why libext2fs does not help.
 struct ExtError: Error {
     let reason: String
+    /// It has no free block.
+    let isFull: Bool
 
-    init(_ reason: String) { self.reason = reason }
+    init(_ reason: String) {
+        self.reason = reason
+        isFull = false
+    }
 
     /// - Parameter code: libext2fs's, or an errno. C: `error_message`.
     init(_ what: String, code: errcode_t) {
         _ = Self.texts
+        // What is said most often, and libext2fs's words for it tell nobody what to do.
+        if code == errcode_t(EXT2_ET_BLOCK_ALLOC_FAIL) || code == errcode_t(ENOSPC) {
+            (reason, isFull) = ("\(what): it has no free block", true)
+            return
+        }
+        isFull = false
         let text = unsafe error_message(code).map { unsafe String(cString: $0) } ?? "error \(code)"
         reason = "\(what) (\(text.prefix(1).lowercased() + text.dropFirst()))"
     }
@@ -105,8 +120,8 @@ struct ExtError: Error {
 }
 
 /// Owns an open filesystem; it is only read. C: `ext2fs_open2`, `ext2fs_free`.
-@safe private struct ExtReference: ~Copyable {
-    private let raw: ext2_filsys
+@safe struct ExtReference: ~Copyable {
+    fileprivate let raw: ext2_filsys
 
     init(_ area: PartitionArea) throws(ExtError) {
         // No EXT2_FLAG_RW. Multiple mount protection would wait for seconds, and guards writers.
@@ -184,5 +199,111 @@ struct ExtError: Error {
         guard code == 0 else { throw ExtError("has damaged block bitmaps", code: code) }
         // With clusters the answer is a cluster's first block, which may lie before the range.
         return max(found, range.lowerBound)
+    }
+}
+
+extension ExtReference {
+    /// Copies what e2fsck looks at into a new file: all but the contents of files, as holes. An image of 9 GiB has less than
+    /// 100 MiB of it.
+    ///
+    /// - Throws: ``ExtError`` where the records lead nowhere, or into one another.
+    func copyRecords(of area: PartitionArea, to file: SparseFile) throws {
+        let blockSize = UInt64(unsafe raw.pointee.blocksize)
+        let blocks = unsafe ext2fs_blocks_count(raw.pointee.super)
+        func copy(_ block: UInt64, _ count: UInt64 = 1) throws {
+            guard block < blocks, count <= blocks - block else {
+                throw ExtError("has records in blocks that there are not")
+            }
+            try area.copy(block * blockSize, count * blockSize, to: file)
+        }
+        let superblock = unsafe raw.pointee.super.pointee
+        try area.copy(0, max(4096, blockSize), to: file)
+        for number in 0..<(unsafe raw.pointee.desc_blocks) {
+            try copy(
+                unsafe ext2fs_descriptor_block_loc2(raw, UInt64(superblock.s_first_data_block), dgrp_t(number)))
+        }
+        if superblock.s_mmp_block != 0 { try copy(superblock.s_mmp_block) }
+        let hasUnused = unsafe ext2fs_has_group_desc_csum(raw) != 0
+        let inodeSize = UInt64(max(128, superblock.s_inode_size))
+        for group in 0..<(unsafe raw.pointee.group_desc_count) {
+            try copy(unsafe ext2fs_block_bitmap_loc(raw, group))
+            try copy(unsafe ext2fs_inode_bitmap_loc(raw, group))
+            let all = UInt64(superblock.s_inodes_per_group)
+            let unused = hasUnused ? min(all, UInt64(unsafe ext2fs_bg_itable_unused(raw, group))) : 0
+            let used = ((all - unused) * inodeSize + blockSize - 1) / blockSize
+            if used > 0 { try copy(unsafe ext2fs_inode_table_loc(raw, group), used) }
+        }
+        // The number of the file of orphans, which older libraries have no name for. Source: super.rst, s_orphan_file_inum.
+        let orphans = try area.bytes(at: 1024 + 0x280, count: 4).u32(0)
+
+        var scan: ext2_inode_scan?
+        let opened = unsafe ext2fs_open_inode_scan(raw, 0, &scan)
+        guard opened == 0, let scan = unsafe scan else {
+            throw ExtError("has inodes that cannot be read", code: opened)
+        }
+        defer { unsafe ext2fs_close_inode_scan(scan) }
+        let visit = Visit(copy: copy, budget: blocks * 2 + 1024)
+        while true {
+            var number: ext2_ino_t = 0
+            var inode = ext2_inode()
+            let code = unsafe ext2fs_get_next_inode(scan, &number, &inode)
+            // Such inodes are e2fsck's matter.
+            if code == errcode_t(EXT2_ET_INODE_CSUM_INVALID) || code == errcode_t(EXT2_ET_BAD_BLOCK_IN_INODE_TABLE) {
+                continue
+            }
+            guard code == 0 else { throw ExtError("has inodes that cannot be read", code: code) }
+            guard number != 0 else { break }
+            guard inode.i_links_count > 0 || number < 11 || UInt64(number) == orphans else { continue }
+            let attributes = unsafe ext2fs_file_acl_block(raw, &inode)
+            if attributes != 0 { try copy(attributes) }
+            guard unsafe ext2fs_inode_has_valid_blocks2(raw, &inode) != 0 else { continue }
+            let kind = UInt32(inode.i_mode) & S_IFMT
+            // Folders, links, and files of the filesystem's own; of the journal (8) the first block.
+            visit.wantsData =
+                kind == S_IFDIR || kind == S_IFLNK || (number < 11 && number != 8) || UInt64(number) == orphans
+                || inode.i_flags & 0x20_0000 != 0
+            visit.wantsFirst = number == 8
+            let walked = unsafe ext2fs_block_iterate3(
+                raw, number, Int32(BLOCK_FLAG_READ_ONLY), nil,
+                { _, block, index, _, _, data in
+                    guard let block = unsafe block, let data = unsafe data else { return BLOCK_ABORT }
+                    let visit = unsafe Unmanaged<Visit>.fromOpaque(data).takeUnretainedValue()
+                    return unsafe visit.take(block.pointee, index) ? 0 : BLOCK_ABORT
+                }, Unmanaged.passUnretained(visit).toOpaque())
+            if let error = visit.error { throw error }
+            // A damaged file's too.
+            guard walked == 0 || walked == errcode_t(EXT2_ET_BLOCK_ALLOC_FAIL) || visit.budget > 0 else {
+                throw ExtError("has files that cannot be read", code: walked)
+            }
+        }
+        file.extend(to: area.bytes)
+        try file.finish()
+    }
+
+    /// Blocks of files on their way into the copy.
+    private final class Visit {
+        private let copy: (UInt64, UInt64) throws -> Void
+        private(set) var budget: UInt64
+        var wantsData = false
+        var wantsFirst = false
+        var error: (any Error)?
+
+        init(copy: @escaping (UInt64, UInt64) throws -> Void, budget: UInt64) {
+            self.copy = copy
+            self.budget = budget
+        }
+
+        func take(_ block: UInt64, _ index: Int64) -> Bool {
+            do {
+                // Sound files share no blocks; those of a hostile image could be walked for years.
+                guard budget > 0 else { throw ExtError("has files in one another's blocks; is damaged") }
+                budget -= 1
+                if index < 0 || wantsData || (wantsFirst && index == 0) { try copy(block, 1) }
+                return true
+            } catch {
+                self.error = error
+                return false
+            }
+        }
     }
 }

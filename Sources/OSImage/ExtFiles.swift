@@ -98,9 +98,12 @@ internal import Glibc
                 let name = unsafe UnsafeRawBufferPointer(start: UnsafeRawPointer(entry).advanced(by: 8), count: length)
                 let names = unsafe Unmanaged<Names>.fromOpaque(data).takeUnretainedValue()
                 unsafe names.list.append(String(decoding: name, as: UTF8.self))
-                return names.list.count > 10_000 ? DIRENT_ABORT : 0
+                return names.list.count > ExtFiles.mostNames ? DIRENT_ABORT : 0
             }, Unmanaged.passUnretained(names).toOpaque())
         try Self.check(code, "folder \(path) cannot be read")
+        guard names.list.count <= Self.mostNames else {
+            throw ExtError("folder \(path) has more than \(Self.mostNames) names")
+        }
         return names.list.filter { $0 != "." && $0 != ".." }.sorted()
     }
 
@@ -134,6 +137,9 @@ internal import Glibc
     mutating func finish() throws(ExtError) {
         try Self.check(unsafe ext2fs_flush2(raw, 0), "cannot be written")
     }
+
+    /// Names in a folder at most.
+    private static let mostNames = 10_000
 
     // MARK: C
 

@@ -19,6 +19,25 @@ struct FATGeometry: FilesystemRecords {
     let total: UInt64
     /// The FAT's first byte must say so too.
     let media: UInt8
+    /// Sectors of the top folder, right before cluster 2; 0 with FAT32, where it is a chain of clusters.
+    let rootSectors: UInt64
+    /// FAT32: the top folder's first cluster.
+    let rootCluster: UInt32
+    /// FAT32: where the number of free clusters stands; nil where there is none.
+    let infoSector: UInt64?
+    /// FAT32: the number of the only FAT that counts, where they are not mirrored; nil where all are the same.
+    let activeFAT: UInt64?
+
+    /// Bytes of a cluster.
+    var clusterBytes: UInt64 { sectorsPerCluster * 512 }
+    /// Bits of an entry.
+    var entryBits: UInt64 { kind == .fat32 ? 32 : kind == .fat16 ? 16 : 12 }
+    /// The first number that ends a chain, and the one before it: a bad cluster.
+    var endOfChain: UInt32 { kind == .fat32 ? 0x0fff_fff8 : kind == .fat16 ? 0xfff8 : 0xff8 }
+    /// Where a cluster starts, in bytes from the filesystem's start.
+    func offset(of cluster: UInt32) -> UInt64 { (dataStart + (UInt64(cluster) - 2) * sectorsPerCluster) * 512 }
+    /// Whether a number is that of a cluster.
+    func holds(_ cluster: UInt32) -> Bool { cluster >= 2 && UInt64(cluster) < clusters + 2 }
 
     /// Looks at the first sector. Numbers that are not possible make it no FAT: any other content may stand there.
     static func probe(_ boot: [UInt8], sectors partition: UInt64) -> Probe<FATGeometry> {
@@ -63,11 +82,16 @@ struct FATGeometry: FilesystemRecords {
         if isFAT32, boot.u16(42) != 0 {
             return .doubtful(kind, "FAT32 filesystem has version \(boot.u16(42)); must have 0")
         }
+        let info = isFAT32 ? boot.u16(48) : 0
+        let flags = isFAT32 ? boot.u16(40) : 0
         return .found(
             FATGeometry(
                 kind: kind, reserved: reserved * scale, fats: fats, fatSectors: fatSectors * scale,
                 dataStart: dataStart * scale, sectorsPerCluster: perCluster * scale, clusters: clusters,
-                total: total * scale, media: media))
+                total: total * scale, media: media, rootSectors: isFAT32 ? 0 : rootSectors * scale,
+                rootCluster: isFAT32 ? UInt32(boot.u32(44) & 0x0fff_ffff) : 0,
+                infoSector: info > 0 && info < reserved ? info * scale : nil,
+                activeFAT: flags & 0x80 != 0 && fats > 1 ? flags & 0xf : nil))
     }
 
     /// The volume's serial number as /etc/fstab has it; nil where there is none.

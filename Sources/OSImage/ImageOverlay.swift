@@ -8,7 +8,7 @@ public final class ImageOverlay: Sendable {
     /// Blocks at most: 64 MiB. A few text files and their file system's records take far less than 1 MiB.
     static let mostBlocks = 16384
 
-    private struct State {
+    fileprivate struct State {
         var blocks: [UInt64: [UInt8]] = [:]
         /// Their numbers, in order.
         var numbers: [UInt64] = []
@@ -30,6 +30,35 @@ public final class ImageOverlay: Sendable {
 
     /// Whether nothing is changed.
     public var isEmpty: Bool { state.withLock { $0.blocks.isEmpty } }
+
+    /// The changes at one moment. It shares its blocks with the overlay, so it costs next to nothing.
+    public struct Mark: Sendable {
+        fileprivate let state: State
+    }
+
+    /// The changes as they are now, for ``restore(_:)``.
+    public func mark() -> Mark { state.withLock { Mark(state: $0) } }
+
+    /// Takes back everything that was changed since a mark was set.
+    public func restore(_ mark: Mark) { state.withLock { $0 = mark.state } }
+
+    /// Whether something was changed since a mark was set; a block that was written with what it held counts as changed
+    /// only where it holds something else now.
+    public func differs(from mark: Mark) -> Bool {
+        state.withLock { state in
+            state.numbers != mark.state.numbers || state.numbers.contains { state.blocks[$0] != mark.state.blocks[$0] }
+        }
+    }
+
+    /// Takes all changes out: their offsets in the image, in order, and what is there.
+    package func takeBlocks() -> [(offset: UInt64, bytes: [UInt8])] {
+        state.withLock { state in
+            defer { state = State() }
+            return state.numbers.compactMap { number in
+                state.blocks[number].map { (number * Self.blockSize, $0) }
+            }
+        }
+    }
 
     /// The first changed block in a range of bytes, cut to it.
     func block(from start: UInt64, to end: UInt64) -> Range<UInt64>? {

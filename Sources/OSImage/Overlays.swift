@@ -3,6 +3,20 @@ internal import Glibc
 internal import HostTools
 internal import SystemPackage
 
+/// A file's content; nil where it cannot be read or has more bytes than `limit`.
+private func readFile(_ path: FilePath, limit: Int) -> [UInt8]? {
+    guard let file = try? FileDescriptor.open(path, .readOnly, options: .closeOnExec) else { return nil }
+    defer { try? file.close() }
+    var content: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 1 << 16)
+    while true {
+        let count = unsafe buffer.withUnsafeMutableBytes { unsafe (try? file.read(into: $0)) ?? -1 }
+        guard count >= 0, content.count + count <= limit else { return nil }
+        if count == 0 { return content }
+        content += buffer[..<count]
+    }
+}
+
 /// Applies config.txt's overlays to an image's device trees: U-Boot loads these as they lie there, the firmware would have
 /// added the overlays.
 struct OverlayApplier {
@@ -12,11 +26,13 @@ struct OverlayApplier {
     let work: FilePath
 
     private static let scratch = ["overlay_map.dtb", "tree.dtb", "overlay.dtbo", "new.dtb"]
+    /// A device tree at most; a Pi's has 60 KiB. U-Boot has 1 MiB of room for it (include/configs/rpi.h, fdt_addr_r).
+    private static let largestTree = 1 << 20
 
     /// What became of the overlays.
     struct Result {
         /// Device trees that differ now.
-        var changes: [(name: String, before: [UInt8], after: [UInt8])] = []
+        var changed: [String] = []
         /// Overlays that every device tree of ours has now.
         var applied: Set<String> = []
         var notes: [String] = []
@@ -26,6 +42,8 @@ struct OverlayApplier {
     ///   - overlays: names, in order, without parameters.
     ///   - prefix: config.txt's `os_prefix`.
     ///   - names: all files of the boot partition.
+    /// - Returns: what is in the view now. A device tree gets all overlays that fit it in one go, or stays as it is.
+    /// - Throws: `HostToolError` where fdtoverlay or fdtget is missing; `FATError/image(_:)`; `CancellationError`.
     func apply(_ overlays: [String], prefix: String, among names: [String]) async throws -> Result {
         var result = Result()
         guard !overlays.isEmpty else { return result }
@@ -42,46 +60,29 @@ struct OverlayApplier {
             }
         }
         var map: FilePath?
-        if let path = find("overlays/overlay_map.dtb") { map = try await take(path, as: "overlay_map.dtb") }
+        if let path = find("overlays/overlay_map.dtb") {
+            do {
+                map = try copyOut(try read(path), as: "overlay_map.dtb")
+            } catch let error as FATError {
+                result.notes.append("the overlays of config.txt are not applied: boot partition \(error)")
+                return result
+            }
+        }
         var failed: Set<String> = []
         for tree in trees {
-            let base = try await take(tree, as: "tree.dtb")
-            let before = try readFile(base)
-            var isChanged = false
-            for overlay in overlays {
-                let platform = tree.lowercased().contains("bcm2711") ? "bcm2711" : "bcm2835"
-                guard let name = try await mapped(overlay, on: platform, by: map) else {
-                    result.notes.append("dtoverlay=\(overlay) is not for \(tree), says overlays/overlay_map.dtb")
-                    continue
-                }
-                guard let path = find("overlays/\(name).dtbo") else {
-                    failed.insert(overlay)
-                    continue
-                }
-                let overlayFile = try await take(path, as: "overlay.dtbo")
-                let new = work.appending("new.dtb")
-                do {
-                    try await tools.applyOverlay(overlayFile, to: base, into: new)
-                    try removeFile(base)
-                    let moved = unsafe new.withPlatformString { from in
-                        unsafe base.withPlatformString { unsafe rename(from, $0) }
-                    }
-                    guard moved == 0 else { throw Errno(rawValue: errno) }
-                    isChanged = true
-                } catch let error as HostToolError {
-                    try? removeFile(new)
-                    if case .missing = error { throw error }
-                    failed.insert(overlay)
-                    result.notes.append("dtoverlay=\(overlay) cannot be applied to \(tree): \(error)")
-                }
-                try removeFile(overlayFile)
+            do {
+                let before = try read(tree)
+                let (after, unfit) = try await applied(overlays, to: before, tree, find: find, map: map, &result.notes)
+                failed.formUnion(unfit)
+                guard after != before else { continue }
+                try files.write(after, to: tree)
+                result.changed.append(tree)
+            } catch let error as FATError {
+                if case .image = error { throw error }
+                failed.formUnion(overlays)
+                let kinds = overlays.map { "dtoverlay=\($0)" }.joined(separator: ", ")
+                result.notes.append("\(tree) stays as the image has it, without \(kinds): boot partition \(error)")
             }
-            if isChanged {
-                let after = try readFile(base)
-                try await files.write(after, to: tree)
-                result.changes.append((tree, before, after))
-            }
-            try removeFile(base)
         }
         result.applied = trees.isEmpty ? [] : Set(overlays).subtracting(failed)
         return result
@@ -95,9 +96,58 @@ struct OverlayApplier {
             }
     }
 
-    private func take(_ name: String, as copy: String) async throws -> FilePath {
-        let path = work.appending(copy)
-        try await tools.copyOutOfFAT(files.image, name: name, to: path)
+    /// A device tree with overlays, and those of them that it does not take.
+    private func applied(
+        _ overlays: [String], to tree: [UInt8], _ name: String, find: (String) -> String?, map: FilePath?,
+        _ notes: inout [String]
+    ) async throws -> (tree: [UInt8], unfit: Set<String>) {
+        var tree = tree
+        var unfit: Set<String> = []
+        for overlay in overlays {
+            let platform = name.lowercased().contains("bcm2711") ? "bcm2711" : "bcm2835"
+            guard let own = try await mapped(overlay, on: platform, by: map) else {
+                notes.append("dtoverlay=\(overlay) is not for \(name), says overlays/overlay_map.dtb")
+                continue
+            }
+            guard let path = find("overlays/\(own).dtbo") else {
+                unfit.insert(overlay)
+                continue
+            }
+            let overlayFile = try copyOut(try read(path), as: "overlay.dtbo")
+            let base = try copyOut(tree, as: "tree.dtb")
+            let new = work.appending("new.dtb")
+            try? removeFile(new)
+            // A damaged overlay can make fdtoverlay write anything.
+            if try await tools.applyOverlay(overlayFile, to: base, into: new),
+                let result = readFile(new, limit: Self.largestTree), result.starts(with: Self.magic)
+            {
+                tree = result
+            } else {
+                unfit.insert(overlay)
+                notes.append("dtoverlay=\(overlay) does not fit \(name); it is left out there")
+            }
+        }
+        return (tree, unfit)
+    }
+
+    /// Of a device tree. Source: the Devicetree Specification, 5.2.
+    private static let magic: [UInt8] = [0xd0, 0x0d, 0xfe, 0xed]
+
+    private func read(_ path: String) throws(FATError) -> [UInt8] {
+        let content = try files.read(path)
+        guard content.count <= Self.largestTree else {
+            throw .tooLong(path, bytes: UInt64(content.count), limit: UInt64(Self.largestTree))
+        }
+        return content
+    }
+
+    /// Puts a content into the folder for work.
+    private func copyOut(_ content: [UInt8], as name: String) throws -> FilePath {
+        let path = work.appending(name)
+        let file = try FileDescriptor.open(
+            path, .writeOnly, options: [.create, .truncate, .closeOnExec], permissions: [.ownerReadWrite])
+        defer { try? file.close() }
+        try file.writeAll(content)
         return path
     }
 

@@ -22,7 +22,7 @@ public enum Growth: String, Hashable, Sendable, CaseIterable {
 public struct Relocation: Sendable {
     /// The image with the changes laid over it.
     public let view: ImageReader
-    /// What was changed, in order.
+    /// What differs in the view, in order.
     public let changes: [FileChange]
     /// What a user should know: one sentence each, lower case.
     public let notes: [String]
@@ -52,19 +52,37 @@ public struct Relocation: Sendable {
 /// /etc/fstab names the partitions by the UUIDs of their filesystems, cmdline.txt loses what would change the card's
 /// partition table, and so does the rootfs. Everything else stays. The image's file is only read (law 4).
 ///
+/// What is done to a partition happens whole or not at all: where something fails, or fsck finds the result not sound where
+/// the image's own was, the partition stays as the image has it, byte for byte. That is an obstacle where the change had to
+/// be, a note where the image works without it: an overlay of the device tree, a rootfs that grows. What is told is what
+/// the view holds.
+///
 /// - Parameters:
 ///   - image: a raw image.
 ///   - layout: its layout.
-///   - work: a folder for copies of what mtools and e2fsck work on: the boot partition, and a rootfs that was not
-///     unmounted; they are removed.
+///   - work: a folder for copies of what fsck.vfat and e2fsck look at, and of a partition that was not unmounted, which they
+///     repair; they are removed.
 ///   - growth: whether the rootfs shall grow.
-///   - tools: runs mtools, fsck.vfat and e2fsck.
-/// - Throws: ``OSImageError``, `HostToolError`, `CancellationError`.
+///   - tools: runs fsck.vfat, e2fsck, fdtoverlay and fdtget.
+/// - Throws: ``OSImageError``, `HostToolError` where a program is missing, `CancellationError`.
 public func relocateOSImage(
     _ image: ImageReader, layout: OSImageLayout, work: FilePath, growth: Growth, tools: ToolRunner
 ) async throws -> Relocation {
-    var relocator = try Relocator(image, layout, work: work, tools: tools)
-    try await relocator.relocate(growth)
+    try await relocateOSImage(
+        image, layout: layout, work: work, growth: growth, tools: tools, checks: .programs(tools, work: work))
+}
+
+/// - Parameter checks: what judges a partition that was changed.
+package func relocateOSImage(
+    _ image: ImageReader, layout: OSImageLayout, work: FilePath, growth: Growth, tools: ToolRunner,
+    checks: FilesystemChecks
+) async throws -> Relocation {
+    var relocator = try Relocator(image, layout, work: work, tools: tools, checks: checks)
+    do {
+        try await relocator.relocate(growth)
+    } catch FATError.image(let error) {
+        throw error
+    }
     return relocator.result
 }
 
@@ -73,10 +91,14 @@ public func relocateOSImage(
 private let partitioningUnits: Set<String> = ["rpi-resizerootfs.service", "rpi-resize.service"]
 
 private struct Relocator {
+    /// The image as it is.
+    private let image: ImageReader
+    private let overlay: ImageOverlay
     private let view: ImageReader
     private let layout: OSImageLayout
     private let work: FilePath
     private let tools: ToolRunner
+    private let checks: FilesystemChecks
 
     private var changes: [Relocation.FileChange] = []
     private var notes: [String] = []
@@ -85,12 +107,15 @@ private struct Relocator {
     private var firstBoot = FirstBootForm.none
 
     init(
-        _ image: ImageReader, _ layout: OSImageLayout, work: FilePath, tools: ToolRunner
+        _ image: ImageReader, _ layout: OSImageLayout, work: FilePath, tools: ToolRunner, checks: FilesystemChecks
     ) throws(OSImageError) {
-        view = try ImageReader(image, overlay: ImageOverlay())
+        self.image = image
+        overlay = ImageOverlay()
+        view = try ImageReader(image, overlay: overlay)
         self.layout = layout
         self.work = work
         self.tools = tools
+        self.checks = checks
     }
 
     var result: Relocation {
@@ -102,13 +127,22 @@ private struct Relocator {
     mutating func relocate(_ growth: Growth) async throws {
         let boot = try await relocateBoot()
         let rootfs = try PartitionArea(layout.rootfs, view)
-        if ExtSuperblock.needsRecovery(try rootfs.head()) { try await recover(rootfs) }
+        if ExtSuperblock.needsRecovery(try rootfs.head()) {
+            guard try await recover(rootfs) else {
+                obstacles.append(
+                    "rootfs was not unmounted cleanly, and e2fsck cannot repair it without asking: run e2fsck -f on the "
+                        + "image's partition 2")
+                return
+            }
+            notes.append("rootfs was not unmounted cleanly; its journal was replayed in the view of the image")
+        }
         let start = try rootfs.head()
         switch ExtSuperblock.probe(start, bytes: rootfs.bytes) {
         case .found:
-            do throws(ExtError) {
-                try relocateRootfs(rootfs, boot, growth)
-            } catch {
+            do {
+                try await relocateRootfs(rootfs, boot, growth)
+            } catch let error as ExtError {
+                // It cannot be read.
                 notes.append("rootfs \(error.reason); it stays as it is")
             }
         case .doubtful(_, let reason):
@@ -136,6 +170,16 @@ private struct Relocator {
         var names: Set<String> = []
     }
 
+    /// What became of the boot partition, or of an attempt to change it.
+    private struct BootResult {
+        /// Paths of files that were written.
+        var written: [String] = []
+        var notes: [String] = []
+        var wouldHaveGrown = false
+        /// Command lines that are not as they must be on a card.
+        var unfit: [String] = []
+    }
+
     private mutating func relocateBoot() async throws -> Boot {
         var boot = Boot()
         let area = try PartitionArea(layout.boot, view)
@@ -151,136 +195,271 @@ private struct Relocator {
         case .found(let found): geometry = found
         }
         boot.uuid = geometry.volumeID(start)
-        let copy = work.appending("boot.fat")
-        try await area.copy(to: copy)
-        defer { try? removeFile(copy) }
-        var isChanged = false
-        if geometry.isDirty(start) {
-            let complaint = try await tools.mendFAT(copy)
-            isChanged = true
-            notes.append(
-                complaint.map { "boot partition was not unmounted cleanly, and fsck.vfat cannot mend it: \($0)" }
-                    ?? "boot partition was not unmounted cleanly; it was mended")
+        if geometry.isDirty(start) { try await recoverBoot(area) }
+        let files = FATFiles(area, geometry)
+        let names: [String]
+        do {
+            names = try files.names()
+        } catch {
+            if case .image = error { throw error }
+            obstacles.append("boot partition \(error); repair it with fsck.vfat, or take another image")
+            return boot
         }
-        let files = FATFiles(copy, scratch: work.appending("boot.file"), tools: tools)
-        let names = try await files.names()
         boot.names = Set(names.map { $0.lowercased() })
 
-        let configuration = try await files.firmwareConfiguration(among: names)
+        let mark = overlay.mark()
+        var result: BootResult
+        do {
+            try files.check()
+            result = try await changeBoot(files, names, isWritable: true)
+            if overlay.differs(from: mark) {
+                try files.check()
+                guard try await bootIsStillSound() else {
+                    throw FATError.damaged("fsck.vfat finds errors in it once its files are changed")
+                }
+            }
+        } catch let error as FATError {
+            if case .image = error { throw error }
+            overlay.restore(mark)
+            do {
+                result = try await changeBoot(files, names, isWritable: false)
+            } catch let unreadable as FATError {
+                if case .image = unreadable { throw unreadable }
+                obstacles.append("boot partition \(unreadable); repair it with fsck.vfat, or take another image")
+                return boot
+            }
+            if result.unfit.isEmpty {
+                result.notes.append("boot partition \(error); it stays as it is")
+            } else {
+                obstacles.append(
+                    "boot partition \(error), so that \(result.unfit.joined(separator: ", ")) cannot lose what would "
+                        + "change the card's partition table; \(error.remedy)")
+            }
+        }
+        notes += result.notes
+        boot.wouldHaveGrown = result.wouldHaveGrown
+        let before = FATFiles(try PartitionArea(layout.boot, image), geometry)
+        for name in result.written {
+            changes.append(
+                .init(partition: 1, path: name, before: try before.read(name), after: try files.read(name)))
+        }
+        return boot
+    }
+
+    /// Reads the boot partition's configuration and, in a view, changes what must be changed.
+    ///
+    /// - Parameter isWritable: false: all stays as it is, and what would have been changed is told.
+    /// - Throws: ``FATError`` where a change fails that must be.
+    private func changeBoot(_ files: FATFiles, _ names: [String], isWritable: Bool) async throws -> BootResult {
+        var result = BootResult()
+        let configuration = try files.firmwareConfiguration(among: names)
         if let configuration {
             var applied: Set<String> = []
-            do {
-                let overlays = OverlayApplier(files: files, tools: tools, work: work)
-                let result = try await overlays.apply(
-                    configuration.overlaysWithoutParameters, prefix: configuration.osPrefix ?? "", among: names)
-                applied = result.applied
-                notes += result.notes
-                for change in result.changes {
-                    changes.append(.init(partition: 1, path: change.name, before: change.before, after: change.after))
-                    isChanged = true
+            if isWritable {
+                do {
+                    let overlays = OverlayApplier(files: files, tools: tools, work: work)
+                    let found = try await overlays.apply(
+                        configuration.overlaysWithoutParameters, prefix: configuration.osPrefix ?? "", among: names)
+                    applied = found.applied
+                    result.notes += found.notes
+                    result.written += found.changed
+                } catch let error as HostToolError {
+                    // Without it the image boots all the same.
+                    result.notes.append("the overlays of config.txt cannot be applied: \(error)")
                 }
-            } catch let error as HostToolError {
-                // Without it the image boots all the same.
-                notes.append("the overlays of config.txt cannot be applied: \(error)")
             }
-            notes += configuration.lost(applied: applied)
+            result.notes += configuration.lost(applied: applied)
         }
         let commandLines = files.commandLineNames(configuration, among: names)
         if commandLines.isEmpty {
-            notes.append("boot partition has no cmdline.txt; the boot script starts no kernel without it")
+            result.notes.append("boot partition has no cmdline.txt; the boot script starts no kernel without it")
         }
         for name in commandLines {
-            let before = try await files.read(name)
+            let before = try files.read(name)
             let relocated = KernelCommandLine(before).relocated()
-            notes += relocated.notes.filter { !notes.contains($0) }
-            if relocated.wouldHaveGrown { boot.wouldHaveGrown = true }
+            if relocated.wouldHaveGrown { result.wouldHaveGrown = true }
             if relocated.bytes != before {
-                try await files.write(relocated.bytes, to: name)
-                changes.append(.init(partition: 1, path: name, before: before, after: relocated.bytes))
-                isChanged = true
+                guard isWritable else {
+                    result.unfit.append(name)
+                    continue
+                }
+                try files.write(relocated.bytes, to: name)
+                result.written.append(name)
             }
+            result.notes += relocated.notes.filter { !result.notes.contains($0) }
         }
-        if isChanged { try area.takeChanges(from: copy) }
-        return boot
+        return result
+    }
+
+    /// Whether fsck.vfat finds the view sound, or the image's own partition neither.
+    private func bootIsStillSound() async throws -> Bool {
+        if try await checks.isSoundFAT(view, layout.boot) { return true }
+        return try await !checks.isSoundFAT(image, layout.boot)
+    }
+
+    /// Has fsck.vfat repair what was not unmounted. Where it cannot, all stays as it is.
+    private mutating func recoverBoot(_ area: PartitionArea) async throws {
+        let mark = overlay.mark()
+        let copy = work.appending("boot.fat")
+        defer { try? removeFile(copy) }
+        try await area.copy(to: copy)
+        if try await tools.repairFAT(copy), try area.takeChanges(from: copy) {
+            notes.append("boot partition was not unmounted cleanly; it was repaired")
+        } else {
+            overlay.restore(mark)
+            notes.append(
+                "boot partition was not unmounted cleanly, and fsck.vfat cannot repair it without asking; run fsck.vfat on "
+                    + "the image's partition 1")
+        }
     }
 
     // MARK: The rootfs
 
-    /// Replays the journal, and mends what e2fsck mends without asking. libext2fs would write past what the journal holds.
-    private mutating func recover(_ area: PartitionArea) async throws {
+    /// Replays the journal, and repairs what e2fsck repairs without asking. libext2fs would write past what the journal
+    /// holds.
+    ///
+    /// - Returns: false where all stays as it is.
+    private func recover(_ area: PartitionArea) async throws -> Bool {
         // A file for itself: after the journal e2fsck 1.47 opens its file again and forgets an offset.
         let copy = work.appending("rootfs.ext")
         defer { try? removeFile(copy) }
+        let mark = overlay.mark()
         try await area.copy(to: copy)
-        if let complaint = try await tools.mendExt(copy) {
-            notes.append("rootfs was not unmounted cleanly, and e2fsck cannot mend it by itself: \(complaint)")
-        } else {
-            try area.takeChanges(from: copy)
-            notes.append("rootfs was not unmounted cleanly; its journal was replayed in the view of the image")
+        guard try await tools.repairExt(copy), try area.takeChanges(from: copy) else {
+            overlay.restore(mark)
+            return false
         }
+        return true
     }
 
-    private mutating func relocateRootfs(
-        _ area: PartitionArea, _ boot: Boot, _ growth: Growth
-    ) throws(ExtError) {
-        let reading = try ExtFiles(area, isWritable: false)
-        let hasSystemd = reading.exists("/usr/lib/systemd/systemd") || reading.exists("/lib/systemd/systemd")
+    /// What is to be done to the rootfs.
+    private struct RootfsPlan {
+        /// Units that are not to be started.
         var removed: [(folder: String, name: String)] = []
+        /// /etc/fstab as it is and as it must be; nil where it stays.
+        var fstab: (before: [UInt8], after: [UInt8])?
+        /// What is told where this is done.
+        var notes: [String] = []
+        /// The rootfs grows where this is done.
+        var grows = false
+        /// It would not grow without.
+        var isForGrowth = false
+
+        var isEmpty: Bool { fstab == nil && removed.isEmpty }
+    }
+
+    private mutating func relocateRootfs(_ area: PartitionArea, _ boot: Boot, _ growth: Growth) async throws {
+        let plan = try plan(area, boot, growth)
+        if let failure = try await carryOut(plan, area) {
+            // Only a rootfs that does not grow is no reason to refuse the image.
+            let lean = try self.plan(area, boot, .never)
+            let second = plan.isForGrowth ? try await carryOut(lean, area) : failure
+            if let second {
+                let files = (plan.fstab == nil ? [] : ["/etc/fstab"]) + plan.removed.map { "\($0.folder)/\($0.name)" }
+                obstacles.append(
+                    "rootfs \(second.reason), so that \(files.joined(separator: ", ")) cannot be changed for the card; "
+                        + (second.isFull
+                            ? "free some space in the image's partition 2"
+                            : "run e2fsck -f on the image's partition 2, or take another image"))
+            } else {
+                notes.append("the rootfs does not grow at the first boot: it \(failure.reason)")
+            }
+        }
+        firstBoot = try form(area, boot)
+    }
+
+    /// Reads what is to be done.
+    private func plan(_ area: PartitionArea, _ boot: Boot, _ growth: Growth) throws(ExtError) -> RootfsPlan {
+        var plan = RootfsPlan()
+        let reading = try ExtFiles(area, isWritable: false)
         for folder in try reading.names(in: "/etc/systemd/system") ?? []
         where folder.hasSuffix(".wants") || folder.hasSuffix(".requires") {
             let path = "/etc/systemd/system/\(folder)"
             for name in try reading.names(in: path) ?? [] where partitioningUnits.contains(name) {
-                removed.append((path, name))
+                plan.removed.append((path, name))
+                plan.notes.append("\(name) is not started: it resizes partitions as a card has them that has two")
             }
         }
-        let wouldHaveGrown = boot.wouldHaveGrown || !removed.isEmpty
+        let wouldHaveGrown = boot.wouldHaveGrown || !plan.removed.isEmpty
         var shallGrow = growth == .always || (growth == .automatic && wouldHaveGrown)
-        if shallGrow, !hasSystemd {
-            notes.append("the rootfs does not grow at the first boot; that needs systemd, which is not in the image")
+        if shallGrow, !Self.hasSystemd(reading) {
+            plan.notes.append(
+                "the rootfs does not grow at the first boot; that needs systemd, which is not in the image")
             shallGrow = false
         }
-        let fstab = try reading.read("/etc/fstab")
-        var relocated: Fstab.Relocated?
-        var mountPoint: String?
-        if let fstab {
-            let parsed = Fstab(fstab)
-            let identity = ImageIdentity(diskID: diskID, bootUUID: boot.uuid, rootfsUUID: reading.uuid)
-            let result = parsed.relocated(identity, grow: shallGrow)
-            notes += result.notes
-            grows = result.grows
-            if result.bytes != fstab { relocated = result }
-            // A script that cannot take itself away would run at every boot.
-            if !parsed.bootIsOptional(identity), !parsed.bootIsReadOnly(identity) {
-                mountPoint = parsed.bootMountPoint(identity)
-            }
-        } else {
-            notes.append("rootfs has no /etc/fstab; the boot partition is not mounted by it")
+        guard let fstab = try reading.read("/etc/fstab") else {
+            plan.notes.append("rootfs has no /etc/fstab; the boot partition is not mounted by it")
+            return plan
         }
-        firstBoot = form(reading, boot, mountPoint: mountPoint, hasSystemd)
-        guard relocated != nil || !removed.isEmpty else { return }
+        let parsed = Fstab(fstab)
+        let identity = ImageIdentity(diskID: diskID, bootUUID: boot.uuid, rootfsUUID: reading.uuid)
+        let relocated = parsed.relocated(identity, grow: shallGrow)
+        plan.notes += relocated.notes
+        plan.grows = relocated.grows
+        plan.isForGrowth = shallGrow && relocated.bytes != parsed.relocated(identity, grow: false).bytes
+        if relocated.bytes != fstab { plan.fstab = (fstab, relocated.bytes) }
+        return plan
+    }
 
-        var files = try ExtFiles(area, isWritable: true)
-        for (folder, name) in removed {
-            try files.remove(name, in: folder)
-            notes.append(
-                "\(name) is not started: it resizes partitions as a card has them that has two")
+    /// Does what a plan says, whole or not at all, and tells it.
+    ///
+    /// - Returns: why all stays as it was; nil where it is done.
+    private mutating func carryOut(_ plan: RootfsPlan, _ area: PartitionArea) async throws -> ExtError? {
+        let mark = overlay.mark()
+        do {
+            if !plan.isEmpty { try change(area, plan) }
+        } catch {
+            overlay.restore(mark)
+            return error
         }
-        if let relocated { try files.replace("/etc/fstab", with: relocated.bytes) }
+        if overlay.differs(from: mark), try await !checks.isSoundExt(view, layout.rootfs) {
+            overlay.restore(mark)
+            guard try await !checks.isSoundExt(view, layout.rootfs) else {
+                return ExtError("has errors once its files are changed")
+            }
+            // It had errors before. Where they can be repaired, it is tried once more.
+            guard try await recover(area) else {
+                return ExtError("has errors that e2fsck cannot repair without asking")
+            }
+            do {
+                try change(area, plan)
+            } catch {
+                overlay.restore(mark)
+                return error
+            }
+            guard try await checks.isSoundExt(view, layout.rootfs) else {
+                overlay.restore(mark)
+                return ExtError("has errors")
+            }
+            notes.append("rootfs had errors; e2fsck repaired them in the view of the image")
+        }
+        notes += plan.notes
+        grows = plan.grows
+        if let fstab = plan.fstab {
+            changes.append(.init(partition: 2, path: "etc/fstab", before: fstab.before, after: fstab.after))
+        }
+        for (folder, name) in plan.removed {
+            changes.append(.init(partition: 2, path: "\(folder.dropFirst())/\(name)", before: [], after: nil))
+        }
+        return nil
+    }
+
+    /// Changes the view, and reads it back as another reader sees it.
+    private func change(_ area: PartitionArea, _ plan: RootfsPlan) throws(ExtError) {
+        var files = try ExtFiles(area, isWritable: true)
+        for (folder, name) in plan.removed { try files.remove(name, in: folder) }
+        if let fstab = plan.fstab { try files.replace("/etc/fstab", with: fstab.after) }
         try files.finish()
-        // Read back, as another reader sees it.
         let again = try ExtFiles(area, isWritable: false)
-        if let relocated, let fstab {
-            guard try again.read("/etc/fstab") == relocated.bytes else {
+        if let fstab = plan.fstab {
+            guard try again.read("/etc/fstab") == fstab.after else {
                 throw ExtError("does not hold the changed /etc/fstab")
             }
-            changes.append(.init(partition: 2, path: "etc/fstab", before: fstab, after: relocated.bytes))
         }
-        for (folder, name) in removed {
+        for (folder, name) in plan.removed {
             guard try again.names(in: folder)?.contains(name) == false else {
                 throw ExtError("still holds \(folder)/\(name)")
             }
-            changes.append(
-                .init(partition: 2, path: "\(folder.dropFirst())/\(name)", before: [], after: nil))
         }
     }
 
@@ -289,15 +468,37 @@ private struct Relocator {
         (try? view.bytes(at: 440, count: 4)).map { UInt32($0.u32(0)) }
     }
 
-    private func form(
-        _ rootfs: borrowing ExtFiles, _ boot: Boot, mountPoint: String?, _ hasSystemd: Bool
-    ) -> FirstBootForm {
+    private static func hasSystemd(_ rootfs: borrowing ExtFiles) -> Bool {
+        rootfs.exists("/usr/lib/systemd/systemd") || rootfs.exists("/lib/systemd/systemd")
+    }
+
+    /// How the image takes settings, by what the view holds.
+    private func form(_ area: PartitionArea, _ boot: Boot) throws(ExtError) -> FirstBootForm {
+        let rootfs = try ExtFiles(area, isWritable: false)
         let cloudInit = ["/usr/bin/cloud-init", "/usr/lib/cloud-init"].contains { rootfs.exists($0) }
         if cloudInit, boot.names.contains("user-data") || boot.names.contains("meta-data") { return .cloudInit }
         if ["/usr/sbin/rpi-set-sysconf", "/usr/local/sbin/rpi-set-sysconf"].contains(where: { rootfs.exists($0) }) {
             return .sysconf
         }
-        if hasSystemd, let mountPoint { return .firstrun(bootMountPoint: mountPoint) }
-        return .none
+        guard Self.hasSystemd(rootfs), let fstab = try rootfs.read("/etc/fstab") else { return .none }
+        let parsed = Fstab(fstab)
+        let identity = ImageIdentity(diskID: diskID, bootUUID: boot.uuid, rootfsUUID: rootfs.uuid)
+        // A script that cannot take itself away would run at every boot.
+        guard !parsed.bootIsOptional(identity), !parsed.bootIsReadOnly(identity),
+            let mountPoint = parsed.bootMountPoint(identity)
+        else { return .none }
+        return .firstrun(bootMountPoint: mountPoint)
+    }
+}
+
+extension FATError {
+    /// What a user can do about it.
+    package var remedy: String {
+        switch self {
+        case .noRoom, .folderFull: "free some space in the image's partition 1, or take an image with a larger one"
+        case .noFile, .isFolder, .isNoFolder, .badName, .tooLong, .tooManyChanges:
+            "change the file or take another image"
+        case .damaged, .image: "repair it with fsck.vfat, or take another image"
+        }
     }
 }

@@ -1,4 +1,5 @@
 public import DiskLayout
+internal import SystemPackage
 
 /// What a partition of an image holds.
 public enum Filesystem: String, Hashable, Sendable, Codable {
@@ -133,6 +134,19 @@ struct PartitionArea {
 
     func bytes(at offset: UInt64, count: UInt64) throws(OSImageError) -> [UInt8] {
         try image.bytes(at: start + offset, count: Int(count))
+    }
+
+    /// Changes bytes of the view.
+    ///
+    /// - Returns: false where the view takes no changes, or no more.
+    func write(_ bytes: [UInt8], at offset: UInt64) throws(OSImageError) -> Bool {
+        do {
+            return try unsafe bytes.withUnsafeBytes { try unsafe image.write($0, at: start + offset) }
+        } catch let error as OSImageError {
+            throw error
+        } catch {
+            throw .unreadable(path: image.path, errno: .ioError)
+        }
     }
 
     /// Its first bytes, as many as the probes want.

@@ -110,8 +110,7 @@ struct DoctorCommand: AsyncParsableCommand, ServerCommand {
         }
         let tools = hostTools()
         for (tool, level) in [
-            (HostTool.mcopy, Finding.Level.bad), (.mdir, .bad), (.fsckVFAT, .bad), (.e2fsck, .bad),
-            (.fdtoverlay, .note),
+            (HostTool.fsckVFAT, Finding.Level.bad), (.e2fsck, .bad), (.fdtoverlay, .note),
         ] {
             do {
                 _ = try tools.find(tool)

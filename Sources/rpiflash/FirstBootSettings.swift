@@ -19,7 +19,9 @@ struct FirstBootSettings: Sendable {
     ///
     /// - Throws: `FlashError`.
     init(_ path: FilePath, for row: Target) throws {
-        guard let content = readFile(path, limit: 1 << 20), let text = String(validating: content, as: UTF8.self) else {
+        guard let content = readFile(path, limit: 1 << 20), content.count <= 1 << 20,
+            let text = String(validating: content, as: UTF8.self)
+        else {
             throw FlashError.image(
                 "\(path): settings cannot be read; must be a text file of at most 1 MiB, and no link")
         }
@@ -31,12 +33,12 @@ struct FirstBootSettings: Sendable {
             var sources: [String: [UInt8]] = [:]
             for name in try customization.sources(values: values) {
                 let source = path.removingLastComponent().pushing(FilePath(name))
-                guard let content = readFile(source, limit: Self.longestSource) else {
+                let content = readFile(source, limit: Self.longestSource)
+                guard let content, content.count <= Self.longestSource else {
+                    let what = content == nil ? "cannot be read" : "has more than \(Self.longestSource) bytes"
                     throw ConfigurationError(
                         file: path.string, position: nil,
-                        reason:
-                            "\(source) cannot be read; must be a file of at most \(Self.longestSource) bytes, and no link"
-                    )
+                        reason: "\(source) \(what); must be a file of at most \(Self.longestSource) bytes, and no link")
                 }
                 sources[name] = content
             }
@@ -46,8 +48,17 @@ struct FirstBootSettings: Sendable {
         }
     }
 
-    /// Checks that an image takes them.
-    func check(for image: PreparedImage) throws(FlashError) { _ = try edit(of: image) }
+    /// Checks that an image takes them and has room for them: tries it, without the store.
+    ///
+    /// - Throws: `FlashError`, `CancellationError`.
+    func tryOut(on image: PreparedImage, in store: ImageStore) async throws {
+        let edit = try edit(of: image)
+        do {
+            try await store.checkCustomization(of: image, edit, tools: hostTools())
+        } catch let error as ImageStoreError {
+            throw FlashError(error)
+        }
+    }
 
     private func edit(of image: PreparedImage) throws(FlashError) -> BootPartitionEdit {
         do throws(ConfigurationError) {

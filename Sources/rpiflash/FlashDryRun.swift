@@ -187,7 +187,7 @@ extension DryRunPorts {
                     case .unprepared(let layout, let size): return .unprepared(layout, size: size)
                     case .prepared(let prepared):
                         try checkObstacles(of: prepared, from: image)
-                        try settings?.check(for: prepared)
+                        try await settings?.tryOut(on: prepared, in: store)
                         return .prepared(
                             try prepared.forFlashing(raw: try isCompressed(image) ? nil : image, remark: nil))
                     }
