@@ -314,7 +314,7 @@ static void serve(void) {
 
 static const char usage[] =
     "usage: usb-ethernet --socket PATH --tap IF [--chip lan9514|lan7800] [--autoneg MS] [--real-fifo] [--loss PERMILLE]\n"
-    "                    [--high-speed] [--verbose]\n"
+    "                    [--high-speed] [--pidfile FILE] [--verbose]\n"
     "\n"
     "A Raspberry Pi's USB Ethernet chip for QEMU: usbredir on the Unix socket PATH, Ethernet on the tap IF. It serves one\n"
     "machine after the other, and says at the end of each what it has counted.\n"
@@ -324,6 +324,7 @@ static const char usage[] =
     "                 it waits in the tap\n"
     "  --loss N       lose N of 1000 frames to the target\n"
     "  --high-speed   a high-speed device, for QEMU's root port; its hub has full speed only\n"
+    "  --pidfile FILE write the process's number there as soon as it listens\n"
     "  --verbose      say every access to a register\n";
 
 static void bad_usage(const char *option, const char *value) {
@@ -359,11 +360,11 @@ static int listen_at(const char *path) {
 }
 
 int main(int count, char **arguments) {
-    const char *path = NULL, *interface = NULL;
+    const char *path = NULL, *interface = NULL, *pidfile = NULL;
     static const struct option options[] = {
         {"socket", 1, NULL, 's'}, {"tap", 1, NULL, 't'}, {"chip", 1, NULL, 'c'}, {"autoneg", 1, NULL, 'a'},
         {"real-fifo", 0, NULL, 'f'}, {"loss", 1, NULL, 'l'}, {"high-speed", 0, NULL, 'h'}, {"verbose", 0, NULL, 'v'},
-        {"help", 0, NULL, '?'}, {NULL, 0, NULL, 0}};
+        {"pidfile", 1, NULL, 'p'}, {"help", 0, NULL, '?'}, {NULL, 0, NULL, 0}};
     for (int option, index = 0; (option = getopt_long(count, arguments, "", options, &index)) != -1;) {
         switch (option) {
         case 's': path = optarg; break;
@@ -376,6 +377,7 @@ int main(int count, char **arguments) {
         case 'f': settings.real_fifo = true; break;
         case 'l': settings.loss = (unsigned)number("--loss", optarg, 1000); break;
         case 'h': settings.packet = 512; break;
+        case 'p': pidfile = optarg; break;
         case 'v': settings.verbose = true; break;
         default:
             if (strcmp(arguments[optind - 1], "--help") == 0) {
@@ -391,6 +393,10 @@ int main(int count, char **arguments) {
     }
     settings.tap = open_tap(interface);
     int listener = listen_at(path);
+    if (pidfile != NULL) {
+        FILE *file = fopen(pidfile, "w");
+        if (file == NULL || fprintf(file, "%ld\n", (long)getpid()) < 0 || fclose(file) != 0) fail(pidfile);
+    }
     for (;;) {
         host = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (host < 0) fail("accept");
