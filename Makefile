@@ -27,11 +27,11 @@ BOARDS := $(patsubst uboot/boards/%.yaml,%,$(wildcard uboot/boards/*.yaml))
 LAYOUTS := pios-2024 pios-trixie debian ubuntu ubuntu-ab buildroot
 SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot recovery_image virtual_target .ci packaging)
 
-.PHONY: help deps build uboot firmware peers recovery-image demo-image layout-images userland-image debian-image \
-    gpio-bench demo debian-boot boot-32 many test check docs recording bench bench-tftp bench-flash power-cuts upgrade-test install deb deb-test clean
+.PHONY: help deps build uboot firmware usb-ethernet peers recovery-image demo-image layout-images userland-image debian-image \
+    gpio-bench demo demo-pi3 debian-boot boot-32 many test check docs recording bench bench-tftp bench-flash power-cuts upgrade-test install deb deb-test clean
 
 help: ## this index
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
+	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
 	    printf '  make %-16s %s\n' "$$name" "$$text"; done
 	@echo "BOARD=$(BOARD) (of $(BOARDS)), SERVER_IP=$(SERVER_IP), PREFIX=$(PREFIX)"
 
@@ -46,6 +46,12 @@ uboot: deps ## U-Boot for BOARD, into build/uboot/<board>
 
 firmware: deps # the Pi's boot firmware, into build/firmware
 	@scripts/firmware
+
+usb-ethernet: deps $(BUILD)/usb-ethernet/usb-ethernet # the USB Ethernet of the virtual target's Pis, into build/usb-ethernet
+
+$(BUILD)/usb-ethernet/usb-ethernet: $(wildcard virtual_target/usb-ethernet/*.[ch]) Makefile
+	@mkdir -p $(@D)
+	gcc -O2 -std=c11 -Wall -Wextra -Werror -o $@ $(filter %.c,$^) $$(pkg-config --cflags --libs libusbredirparser-0.5)
 
 peers: deps # other TFTP servers, for tests and benchmarks, into build/peers
 	@scripts/peers
@@ -72,6 +78,10 @@ demo: build demo-image ## a whole flash without hardware: card, flash over the n
 	@uboot/build qemu_arm64
 	@virtual_target/demo
 
+demo-pi3: build demo-image firmware usb-ethernet ## the same on a Raspberry Pi 3 as QEMU has it: its own U-Boot, drivers, device tree
+	@uboot/build rpi_arm64
+	@virtual_target/demo --machine pi3
+
 debian-boot: build debian-image firmware ## a real Debian flashed to the virtual target's card, booted by the Pi's U-Boot on raspi3b
 	@uboot/build qemu_arm64
 	@uboot/build rpi_arm64
@@ -81,7 +91,7 @@ debian-boot: build debian-image firmware ## a real Debian flashed to the virtual
 gpio-bench: deps # machines whose GPIO lines are seen, for tests, into build/gpio-bench
 	@virtual_target/gpio-bench prepare
 
-test: build firmware peers demo-image layout-images gpio-bench ## all tests; those of the whole system run real U-Boot and Linux in QEMU
+test: build firmware usb-ethernet peers demo-image layout-images gpio-bench ## all tests; those of the whole system run real U-Boot and Linux in QEMU
 	@uboot/build qemu_arm64
 	@uboot/build rpi_arm64
 	swift build --build-tests

@@ -16,6 +16,7 @@ enum Bench {
         binaries.appending("rpiflash"), binaries.appending("rpiflash-gen"),
         build.appending("uboot/qemu_arm64/u-boot.bin"), build.appending("uboot/rpi_arm64/u-boot.bin"),
         build.appending("firmware/start4.elf"), build.appending("demo/demo.img"),
+        build.appending("usb-ethernet/usb-ethernet"),
         build.appending("peers/atftpd/usr/sbin/atftpd"), build.appending("peers/tftpd-hpa/usr/sbin/in.tftpd"),
     ]
 
@@ -52,9 +53,20 @@ func text(of file: FilePath) -> String {
     return String(decoding: bytes, as: UTF8.self).replacing("\r", with: "")
 }
 
+/// What `virtual-target create --machine` knows, less the 32-bit one.
+enum Machine: String, Sendable {
+    case virt, pi3, pi3plus, pi4
+
+    var board: String { self == .virt ? "qemu_arm64" : "rpi_arm64" }
+
+    /// QEMU's Pis have one MAC, whatever is asked for.
+    var mac: String { self == .virt ? "52:54:00:12:34:56" : "52:54:00:12:34:57" }
+}
+
 /// A virtual target with a fresh recovery card.
 struct VirtualTarget: Sendable {
     let directory: FilePath
+    let machine: Machine
     let image: FilePath
     let cardFile: FilePath
 
@@ -62,11 +74,15 @@ struct VirtualTarget: Sendable {
     var console: String { text(of: directory.appending("console.log")) }
 
     /// Makes `name`'s folder: a card laid out by `card`, and `image` ready to flash.
+    ///
+    /// `board`'s card is made, by default that of `machine`; `options` are more of `virtual-target create`.
     init(
         _ name: String, card: OSImageFixture, image: OSImageFixture? = nil, cardSize: String = "128MiB",
-        board: String = "qemu_arm64", cardArguments: String = ""
+        machine: Machine = .virt, board: String? = nil, cardArguments: String = "", options: String = ""
     ) async throws {
+        let board = board ?? machine.board
         directory = Bench.scratch.appending(name)
+        self.machine = machine
         cardFile = card.cardFile
         self.image = (image ?? card).image
         let made = try await bash(
@@ -75,7 +91,7 @@ struct VirtualTarget: Sendable {
             $RPIFLASH_GEN recovery-image --board \(board) --card $CARD \(cardArguments) --no-xz \
               --server-ip 192.168.77.1 --ip-address 192.168.77.2 --netmask 255.255.255.0 \
               --uboot $BUILD/uboot/\(board) --firmware $BUILD/firmware -o $D/recovery.img
-            $VT create $D --recovery $D/recovery.img --card-size \(cardSize)
+            $VT create $D --machine \(machine.rawValue) --recovery $D/recovery.img --card-size \(cardSize) \(options)
             """, ["D": directory.string, "CARD": card.cardFile.string])
         try #require(made.status == 0, made.all)
     }
@@ -86,7 +102,7 @@ struct VirtualTarget: Sendable {
         try await bash(
             script,
             [
-                "D": directory.string, "IMAGE": (image ?? self.image).string, "MAC": "52:54:00:12:34:56",
+                "D": directory.string, "IMAGE": (image ?? self.image).string, "MAC": machine.mac,
                 "TFTP": directory.appending("tftp").string, "CARD": cardFile.string,
                 "FLASH": """
                 \(Bench.binaries.appending("rpiflash").string) flash --inventory \(directory.string)/targets.csv \

@@ -6,9 +6,7 @@ import Testing
 extension SystemTests {
     /// The whole flow with a real kernel: what the product is for.
     @Suite(.serialized) struct WholeFlow {
-        @Test func `flashes the demo's image, sees its Linux come up from partition 3, and the Pi's U-Boot boots it`()
-            async throws
-        {
+        @Test func `flashes the demo's image and sees its Linux come up from partition 3`() async throws {
             let fixture = try await OSImageFixture(demo: ())
             let digest = try await bash("sha256sum <$IMAGE", ["IMAGE": fixture.image.string]).stdout
             let target = try await VirtualTarget("whole", card: fixture, cardSize: "256MiB")
@@ -36,7 +34,7 @@ extension SystemTests {
             #expect(
                 record.stdout.contains(/card +aa QEMU! 256 MiB, PARTUUID 52504946-01, .* written and read back/),
                 record.all)
-            #expect(record.stdout.contains(/board +qemu_arm64, U-Boot 2023.01 .*, boot script 2\n/), record.all)
+            #expect(record.stdout.contains(/board +qemu_arm64, U-Boot 2025.01 .*, boot script 2\n/), record.all)
             #expect(record.stdout.contains(#/\] rpiflash: flash plan [0-9a-f]{16}, normal: /#), record.all)
             #expect(record.stdout.contains("] rpiflash: starting /kernel8.img: "), record.all)
 
@@ -50,20 +48,6 @@ extension SystemTests {
                 "cmp -n 67108864 -i 8388608:71303168 $IMAGE $D/card.img",
                 ["IMAGE": fixture.image.string, "D": target.directory.string])
             #expect(boot.status == 0, boot.all)
-
-            // The same card, with partition 1 as a Pi's card has it, in a Raspberry Pi 3.
-            let pi = try await VirtualTarget(
-                "whole-pi", card: fixture, cardSize: "256MiB", board: "rpi_arm64")
-            let booted = try await bash(
-                """
-                # Partitions 2 and 3 come from the flashed card, the rest stays.
-                dd if=$FLASHED of=$D/card.img bs=1M skip=68 seek=68 conv=notrunc status=none
-                $VT pi-boot $D --until 'rpiflash-demo: up, root is /dev/mmcblk0p3' --timeout 240
-                """, ["D": pi.directory.string, "FLASHED": target.directory.appending("card.img").string], seconds: 300)
-            #expect(booted.status == 0, booted.all)
-            let console = text(of: pi.directory.appending("pi-console.log"))
-            #expect(console.contains("rpiflash: boot script for rpi_arm64"))
-            #expect(console.contains("Machine model: Raspberry Pi 3 Model B"))
         }
     }
 
