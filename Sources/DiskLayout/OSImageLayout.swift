@@ -101,7 +101,7 @@ extension FitError: CustomStringConvertible {
             "image's rootfs starts \(image) behind its boot partition's start, the card's \(card); must be equal in parts: "
                 + (image.isAligned
                     ? "flash it by plan, or make a card with rpiflash-gen recovery-image --from-image"
-                    : "flash it by plan; no card has it, as a card's partitions start at multiples of 4 MiB")
+                    : "flash it by plan; no card can match it, as a card's partitions start at multiples of 4 MiB")
         case .bootTooLarge(let image, let card):
             """
             image's boot partition has \(image), the card's partition 2 has \(card); must be at most that: \

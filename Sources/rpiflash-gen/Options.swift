@@ -32,8 +32,8 @@ struct CardOptions: ParsableArguments {
         let layout = try configuration.layout(fitting: image, cardSize: cardSize)
         if layout.rootfsOffset != image.rootfsOffset {
             RPiFlashGen.note(
-                "\(fromImage): image's rootfs starts \(image.rootfsOffset) behind its boot partition's start, no multiple "
-                    + "of 4 MiB: this card takes the image by plan, not in parts")
+                "\(fromImage): image's rootfs starts \(image.rootfsOffset) behind its boot partition's start, "
+                    + "which is not a multiple of 4 MiB; this card takes the image by plan, not in parts")
         }
         return layout
     }

@@ -259,7 +259,7 @@ private func image(
             try card.checkFit(image)
         } throws: {
             "\($0)".hasSuffix(
-                "must be equal in parts: flash it by plan; no card has it, as a card's partitions start at multiples of "
+                "must be equal in parts: flash it by plan; no card can match it, as a card's partitions start at multiples of "
                     + "4 MiB")
         }
     }

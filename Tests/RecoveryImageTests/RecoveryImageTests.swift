@@ -349,7 +349,7 @@ struct RecoveryImageTests {
             #expect(
                 byPlan.errors
                     == "rpiflash-gen: note: os.img: image's rootfs starts 16002 sectors (8001 KiB) behind its boot partition's "
-                    + "start, no multiple of 4 MiB: this card takes the image by plan, not in parts\n")
+                    + "start, which is not a multiple of 4 MiB; this card takes the image by plan, not in parts\n")
             #expect(
                 byPlan.output.contains(command == ["layout"] ? " 8 MiB\n" : "setenv l_rootfs_start 0xa000\n"),
                 "\(byPlan.output)")
