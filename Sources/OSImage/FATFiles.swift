@@ -61,6 +61,43 @@ public struct FATFiles: Sendable {
         return FirmwareConfiguration(text) { included[$0.lowercased()] }
     }
 
+    /// Whether the boot script starts a kernel from here.
+    ///
+    /// - Parameters:
+    ///   - names: as ``names()`` gives them.
+    ///   - commandLines: why nothing can be started with a command line, by its name.
+    /// - Throws: `HostToolError`, ``OSImageError``; `CancellationError`.
+    func bootOutlook(
+        _ configuration: FirmwareConfiguration?, among names: [String], commandLines: [String: String]
+    ) async throws -> BootOutlook {
+        func key(_ path: String) -> String { path.lowercased().split(separator: "/").joined(separator: "/") }
+        let choices = BootOutlook.choices(configuration, among: names)
+        var kernels: [String: KernelKind] = [:]
+        var obstacles: [String: String] = [:]
+        for choice in choices {
+            if let path = choice.selection.kernel, kernels[path] == nil,
+                let name = names.first(where: { key($0) == key(path) })
+            {
+                kernels[path] = KernelKind(try await start(of: name))
+            }
+            if let path = choice.selection.commandLine {
+                obstacles[path] = commandLines.first { key($0.key) == key(path) }?.value
+            }
+        }
+        return BootOutlook(configuration, choices: choices, kernels: kernels, commandLines: obstacles)
+    }
+
+    /// The first bytes of a file of any length, at most 4096.
+    private func start(of name: String) async throws -> [UInt8] {
+        defer { try? removeFile(scratch) }
+        try await tools.copyOutOfFAT(image, name: name, to: scratch)
+        let file = try FileDescriptor.open(scratch, .readOnly)
+        defer { try? file.close() }
+        return try unsafe [UInt8](unsafeUninitializedCapacity: 4096) { buffer, done in
+            done = try unsafe file.read(into: UnsafeMutableRawBufferPointer(buffer))
+        }
+    }
+
     /// A file's content.
     ///
     /// - Parameter name: as ``names()`` gives it.

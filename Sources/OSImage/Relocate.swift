@@ -33,6 +33,8 @@ public struct Relocation: Sendable {
     public let grows: Bool
     /// The form in which the image takes settings for its first boot.
     public let firstBoot: FirstBootForm
+    /// The boards that start no kernel of it, by name, and why not.
+    public let unstartable: [String: String]
 
     /// A file of the image that differs in the view.
     public struct FileChange: Hashable, Sendable {
@@ -83,6 +85,7 @@ private struct Relocator {
     private var obstacles: [String] = []
     private var grows = false
     private var firstBoot = FirstBootForm.none
+    private var unstartable: [String: String] = [:]
 
     init(
         _ image: ImageReader, _ layout: OSImageLayout, work: FilePath, tools: ToolRunner
@@ -96,7 +99,7 @@ private struct Relocator {
     var result: Relocation {
         Relocation(
             view: view, changes: changes, notes: notes, obstacles: obstacles, grows: grows,
-            firstBoot: firstBoot)
+            firstBoot: firstBoot, unstartable: unstartable)
     }
 
     mutating func relocate(_ growth: Growth) async throws {
@@ -186,13 +189,14 @@ private struct Relocator {
             notes += configuration.lost(applied: applied)
         }
         let commandLines = files.commandLineNames(configuration, among: names)
-        if commandLines.isEmpty {
-            notes.append("boot partition has no cmdline.txt; the boot script starts no kernel without it")
-        }
+        var commandLineObstacles: [String: String] = [:]
         for name in commandLines {
             let before = try await files.read(name)
             let relocated = KernelCommandLine(before).relocated()
             notes += relocated.notes.filter { !notes.contains($0) }
+            let result = KernelCommandLine(relocated.bytes)
+            notes += result.textNotes(name: name).filter { !notes.contains($0) }
+            commandLineObstacles[name] = result.obstacle(name: name)
             if relocated.wouldHaveGrown { boot.wouldHaveGrown = true }
             if relocated.bytes != before {
                 try await files.write(relocated.bytes, to: name)
@@ -200,6 +204,10 @@ private struct Relocator {
                 isChanged = true
             }
         }
+        let outlook = try await files.bootOutlook(configuration, among: names, commandLines: commandLineObstacles)
+        notes += outlook.notes
+        obstacles += outlook.obstacles
+        unstartable = outlook.unstartable
         if isChanged { try area.takeChanges(from: copy) }
         return boot
     }
@@ -256,6 +264,7 @@ private struct Relocator {
         } else {
             notes.append("rootfs has no /etc/fstab; the boot partition is not mounted by it")
         }
+        notes += reading.otherPlaces(boot: boot.uuid, diskID: diskID)
         firstBoot = form(reading, boot, mountPoint: mountPoint, hasSystemd)
         guard relocated != nil || !removed.isEmpty else { return }
 
