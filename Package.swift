@@ -102,9 +102,10 @@ let package = Package(
 
         .testTarget(name: "DiskLayoutTests", dependencies: ["DiskLayout", "FDisk"], swiftSettings: strict),
         .testTarget(
-            name: "BootFilesTests", dependencies: ["BootFiles", "DiskLayout", subprocess, system, yams],
+            name: "BootFilesTests", dependencies: ["BootFiles", "DiskLayout", "TestSupport", subprocess, system, yams],
             swiftSettings: strict),
-        .testTarget(name: "BootScriptTests", dependencies: ["BootScript", "DiskLayout"], swiftSettings: strict),
+        .testTarget(
+            name: "BootScriptTests", dependencies: ["BootFiles", "BootScript", "DiskLayout"], swiftSettings: strict),
         .testTarget(
             name: "RecoveryImageTests", dependencies: ["RecoveryImage", "FDisk", "OSImage", "TestImages"],
             swiftSettings: strict),

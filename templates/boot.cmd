@@ -364,9 +364,9 @@ if test "${l_state}" = ok; then
     # Has it words, has it a root=? Two copies, of which nothing is left if not.
     env export -t ${l_copy} bootargs
     setexpr l_at ${l_copy} + 0x9
-    setexpr.s l_words *${l_at}
-    setexpr l_words gsub '[ \\t\\r\\n]' ''
-    env exists l_words || setenv l_state "the first line of ${l_found} is empty; must be the command line of the kernel"
+    setexpr.s l_content *${l_at}
+    setexpr l_content gsub '[ \\t\\r\\n]' ''
+    env exists l_content || setenv l_state "the first line of ${l_found} is empty; must be the command line of the kernel"
     setexpr.s l_root *${l_at}
     setexpr l_root gsub '@' '?'
     setexpr l_root sub '^.*[ \\t]root=.*' '@'

@@ -5,6 +5,8 @@
 public struct FirmwareConfiguration: Hashable, Sendable {
     private var settings: [Setting] = []
     private var unread: [String] = []
+    private let script: BootScriptConfiguration
+    private let bytes: [UInt8]
 
     private struct Setting: Hashable, Sendable {
         var place: String
@@ -15,15 +17,14 @@ public struct FirmwareConfiguration: Hashable, Sendable {
         var isIncluded: Bool
         /// Not on any board that rpiflash flashes.
         var isElsewhere: Bool
+        /// The line in config.txt itself, from 0.
+        var line: Int?
 
         var fullPlace: String { filters.isEmpty ? place : "\(place), \(filters.joined(separator: " "))" }
     }
 
-    /// Models of filters that no board of ours is.
-    private static let otherModels: Set = [
-        "pi0", "pi0w", "pi02", "pi1", "pi2", "pi5", "pi500", "cm0", "cm1", "cm5", "cm5l", "none",
-    ]
-    private static let models: Set = otherModels.union(["pi3", "pi3+", "pi4", "pi400", "cm3", "cm3+", "cm4", "cm4s"])
+    /// Models that boards of ours are. The boot script knows all but the last two, which have the device trees of others.
+    private static let ownModels: Set = ["pi3", "pi3+", "pi4", "pi400", "pi02", "cm3", "cm4", "cm3+", "cm4s"]
 
     /// How deep files may include one another; the firmware's own limit is not documented.
     private static let deepest = 8
@@ -33,8 +34,10 @@ public struct FirmwareConfiguration: Hashable, Sendable {
     /// - Parameter include: the contents of a file that an `include` line names, relative to the boot partition; nil
     ///   where there is none.
     public init(_ bytes: some Sequence<UInt8>, include: (String) -> [UInt8]? = { _ in nil }) {
+        self.bytes = Array(bytes)
+        script = BootScriptConfiguration(self.bytes)
         var filters = Filters()
-        read(bytes, file: "config.txt", depth: 0, &filters, include)
+        read(self.bytes.prefix { $0 != 0 }, file: "config.txt", depth: 0, &filters, include)
     }
 
     /// This text.
@@ -48,7 +51,7 @@ public struct FirmwareConfiguration: Hashable, Sendable {
         mutating func apply(_ filter: String) {
             if filter == "all" {
                 self = Filters()
-            } else if FirmwareConfiguration.models.contains(filter) {
+            } else if filter == "none" || filter.hasPrefix("pi") || filter.hasPrefix("cm") {
                 model = filter
             } else {
                 others.append(filter)
@@ -56,7 +59,7 @@ public struct FirmwareConfiguration: Hashable, Sendable {
         }
 
         var all: [String] { ((model.map { [$0] } ?? []) + others).map { "[\(harmless($0, limit: 40))]" } }
-        var isElsewhere: Bool { model.map(FirmwareConfiguration.otherModels.contains) ?? false }
+        var isElsewhere: Bool { model.map { !FirmwareConfiguration.ownModels.contains($0) } ?? false }
     }
 
     private mutating func read(
@@ -67,8 +70,10 @@ public struct FirmwareConfiguration: Hashable, Sendable {
             let line = trimmed(String(decoding: raw, as: UTF8.self))
             let place = "\(harmless(file, limit: 60)) line \(index + 1)"
             guard !line.isEmpty, !line.hasPrefix("#") else { continue }
-            if line.hasPrefix("["), line.hasSuffix("]") {
-                filters.apply(line.dropFirst().dropLast().lowercased())
+            if line.hasPrefix("[") {
+                // What is behind the bracket is no setting; without a bracket nothing is that condition.
+                let name = line.dropFirst().prefix { $0 != "]" }
+                filters.apply(name.endIndex == line.endIndex ? "[\(name)" : name.lowercased())
                 continue
             }
             if let rest = line.dropping(prefix: "include ") {
@@ -82,58 +87,53 @@ public struct FirmwareConfiguration: Hashable, Sendable {
             }
             let name: String
             let value: String
-            if let rest = line.dropping(prefix: "initramfs ") {
-                (name, value) = ("initramfs", trimmed(rest))
+            if line.hasPrefix("initramfs"), let blank = line.dropFirst(9).first, blank == " " || blank == "\t",
+                case let rest = trimmed(line.dropFirst(9)), !rest.hasPrefix("=")
+            {
+                (name, value) = ("initramfs", rest)
             } else if let equals = line.firstIndex(of: "=") {
-                (name, value) = (String(line[..<equals]), String(line[line.index(after: equals)...]))
+                (name, value) = (trimmed(line[..<equals]), trimmed(line[line.index(after: equals)...]))
             } else {
                 continue
             }
             settings.append(
                 Setting(
                     place: place, name: name, value: value, filters: filters.all, isIncluded: depth > 0,
-                    isElsewhere: filters.isElsewhere))
+                    isElsewhere: filters.isElsewhere, line: depth == 0 ? index : nil))
         }
     }
 
-    /// The value that the boot script takes: the last in config.txt itself that stands behind no filter or behind this
-    /// board's; nil where it is empty. Source: step 5 of templates/boot.cmd.
-    private func taken(_ name: String, board: String? = nil) -> Setting? {
-        let own = board.map { ["[\($0)]"] }
-        guard
-            let last = settings.last(where: {
-                $0.name == name && !$0.isIncluded && ($0.filters.isEmpty || $0.filters == own)
-            }), !last.value.isEmpty
-        else { return nil }
-        return last
-    }
+    /// Why the boot script starts nothing with this config.txt: one sentence, lower case; nil where it takes it.
+    public var refusal: String? { script.refusal }
+
+    /// What the boot script takes from config.txt on a machine: the last of each name that stands behind no section, or behind
+    /// one of that machine.
+    ///
+    /// - Parameter deviceTree: the machine's device tree, U-Boot's `fdtfile`; nil where it has none.
+    public func settings(deviceTree: String?) -> BootSettings { script.settings(deviceTree: deviceTree) }
 
     /// The kernel's file name as the boot script takes it on a board without a section of its own; nil where config.txt
     /// names none.
-    public var kernel: String? { taken("kernel")?.value }
+    public var kernel: String? { settings(deviceTree: nil).kernel }
     /// What stands in front of the names of kernel, initramfs, device tree and cmdline.txt: a folder with a slash at its
     /// end, or the start of a name; nil where there is none.
-    public var osPrefix: String? { taken("os_prefix")?.value }
+    public var osPrefix: String? { settings(deviceTree: nil).osPrefix }
+    /// The initramfs's file name as the boot script takes it on a board without a section of its own; nil where config.txt
+    /// names none.
+    public var initramfs: String? { settings(deviceTree: nil).initramfs }
 
     /// Where the kernel's command line may lie, one list for each kind of board that config.txt tells apart: the first of
-    /// a list that is there is the one. Lower case.
+    /// a list that is there is the one. Lower case, without a slash in front.
     public var commandLinePaths: [[String]] {
-        let boards: [String?] = [nil] + Self.models.subtracting(Self.otherModels).sorted()
         var lists: [[String]] = []
-        for board in boards {
-            let prefixes = [taken("os_prefix", board: board)?.value, ""].compactMap(\.self)
-            let names = [taken("cmdline", board: board)?.value, "cmdline.txt"].compactMap(\.self)
-            let list = names.flatMap { name in prefixes.map { "\($0)\(name)".lowercased() } }
+        for machine in [nil] + BootBoard.all.flatMap(\.machines) {
+            let settings = settings(deviceTree: machine)
+            let prefixes = [settings.osPrefix, ""].compactMap(\.self)
+            let names = [settings.commandLine, "cmdline.txt"].compactMap(\.self)
+            let list = names.flatMap { name in prefixes.map { BootSettings.key($0 + name) } }
             if !lists.contains(list) { lists.append(list) }
         }
         return lists
-    }
-
-    /// The initramfs's file name; nil where config.txt names none. The last that stands behind no filter.
-    public var initramfs: String? {
-        settings.last { $0.name == "initramfs" && $0.filters.isEmpty }.flatMap { setting in
-            setting.value.split(separator: " ").first?.split(separator: ",").first.map(String.init)
-        }
     }
 
     /// Overlays that apply on every board and take no parameter: those that fdtoverlay can apply as the firmware does, in
@@ -158,7 +158,8 @@ public struct FirmwareConfiguration: Hashable, Sendable {
     /// Whether the boot script looks behind such filters: none, or that of a board.
     private static func isOwn(_ filters: [String]) -> Bool {
         filters.isEmpty
-            || (filters.count == 1 && models.subtracting(otherModels).contains { filters[0] == "[\($0)]" })
+            || (filters.count == 1
+                && ownModels.subtracting(["cm3+", "cm4s"]).contains { filters[0] == "[\($0)]" })
     }
 
     private static func isOverlay(_ name: String) -> Bool { ["dtoverlay", "device_tree_overlay"].contains(name) }
@@ -194,21 +195,27 @@ public struct FirmwareConfiguration: Hashable, Sendable {
                 guard setting.value != "0" else { continue }
                 lost.append(
                     "\(shown) is lost, for only the firmware looks for cameras and displays and adds their overlays")
-            case "kernel", "os_prefix", "cmdline":
+            case "kernel", "os_prefix", "cmdline", "initramfs", "ramfsfile":
                 if setting.isIncluded {
                     lost.append("\(shown) is lost, for U-Boot reads config.txt itself and not what it includes")
                 } else if !Self.isOwn(setting.filters) {
                     lost.append("\(shown) is lost, for U-Boot knows no filters but those of boards")
+                } else if let line = setting.line, isUnusual(line) {
+                    lost.append(
+                        "\(shown) is lost, for the boot script takes names of letters, digits and . _ - + @ ~ / =")
+                } else if setting.name == "initramfs" || setting.name == "ramfsfile" {
+                    let names = setting.value.split(separator: " ").first?.split(separator: ",").count ?? 0
+                    if names > 1 {
+                        lost.append("\(shown) is lost in part, for U-Boot loads one file and not \(names)")
+                    }
                 }
             case "upstream_kernel": continue
-            case "initramfs":
-                let names = setting.value.split(separator: " ").first?.split(separator: ",").count ?? 0
-                if names > 1 { lost.append("\(shown) is lost in part, for U-Boot loads one file and not \(names)") }
             case "auto_initramfs", "arm_64bit": continue
             default: others.append(setting.name)
             }
         }
         lost += unread
+        lost += textNotes
         if !others.isEmpty {
             var names: [String] = []
             for name in others where !names.contains(name) { names.append(name) }
@@ -219,6 +226,39 @@ public struct FirmwareConfiguration: Hashable, Sendable {
                     + "image's")
         }
         return lost
+    }
+}
+
+extension FirmwareConfiguration {
+    /// Whether a line's value has something that no name for the boot script has.
+    private func isUnusual(_ line: Int) -> Bool {
+        guard let text = script.lines.first(where: { $0.index == line })?.text else { return false }
+        return BootScriptConfiguration.setting(String(decoding: text, as: UTF8.self))?.value.contains("?") == true
+    }
+
+    /// What the text as a whole has that a reader does not take, or that cards made before do not.
+    private var textNotes: [String] {
+        var notes: [String] = []
+        if bytes.starts(with: [0xef, 0xbb, 0xbf]) {
+            notes.append("config.txt begins with a byte order mark; its first line does not count")
+        }
+        if bytes.contains(0) {
+            notes.append("config.txt has a zero byte; it ends there for the boot script, and must be ASCII or UTF-8")
+        }
+        guard refusal == nil else { return notes }
+        if bytes.count > 8192 {
+            notes.append(
+                "config.txt has \(bytes.count) bytes; cards whose boot script is older than number 3 may read nothing of "
+                    + "what is over 8192 bytes: bring them up to date with rpiflash-upgrade-card")
+        }
+        let counting = lines(of: bytes).map { $0.prefix { $0 != Byte.hash } }
+            .filter { $0.first.map { "[koiruc".utf8.contains($0) } ?? false }
+        if counting.contains(where: { $0.contains(UInt8(ascii: "'")) }) {
+            notes.append(
+                "config.txt has an apostrophe in a line that counts; cards whose boot script is older than number 3 start "
+                    + "nothing with it: bring them up to date with rpiflash-upgrade-card")
+        }
+        return notes
     }
 }
 

@@ -116,12 +116,119 @@ public struct KernelCommandLine: Hashable, Sendable {
                 "cmdline.txt has \(ignored) more line\(ignored == 1 ? "" : "s") behind its first; only the first counts"
             )
         }
-        if words.isEmpty {
-            notes.append("the first line of cmdline.txt is empty; it must hold the kernel's command line")
-        } else if !words.contains(where: { $0.hasPrefix("root=") }) {
+        if !words.isEmpty, !words.contains(where: { $0.hasPrefix("root=") }) {
             notes.append("cmdline.txt has no root=; the boot script adds one, the card's partition 3")
         }
         return Relocated(bytes: result.bytes, notes: notes, wouldHaveGrown: !growing.isEmpty)
+    }
+
+    /// The command line with which the boot script starts the kernel; nil where the first line has no word, and it starts none.
+    ///
+    /// A blank is in front of it. Every `root=` becomes the card's partition 3, in quotes too, and where there is none it
+    /// comes first; `console=serial0` and `serial1` get the names that the kernel knows. Source: step 5 of
+    /// templates/boot.cmd; docs/images.md has the rules.
+    ///
+    /// - Parameters:
+    ///   - root: what stands behind `root=`.
+    ///   - serial: the kernel's names of `serial0` and `serial1`.
+    public func bootArguments(root: String, serial: (String, String)) -> [UInt8]? {
+        let loaded = Array(bytes.prefix(Self.longestLoaded))
+        var line = loaded.prefix { $0 != 0 && $0 != Byte.newline }
+        // The script puts a line feed behind the file: only a zero byte ends it before that.
+        if line.count == loaded.count || loaded[line.count] != 0 {
+            while line.last == Byte.carriageReturn { line.removeLast() }
+        }
+        guard line.contains(where: { !Byte.isBlank($0) && $0 != Byte.carriageReturn }) else { return nil }
+        var text = [Byte.space] + line
+        let rootWord = Array(" root=\(root)".utf8)
+        var isThere = false
+        text = Self.replaced(text, word: "root=") { rest in
+            isThere = true
+            return (rootWord, rest.prefix { !Byte.isBlank($0) }.count)
+        }
+        if !isThere { text = rootWord + text }
+        for (name, kernelName) in [("serial0", serial.0), ("serial1", serial.1)] {
+            text = Self.replaced(text, word: "console=\(name)") { _ in (Array(" console=\(kernelName)".utf8), 0) }
+        }
+        return text
+    }
+
+    /// Bytes of the file that the boot script loads; the kernel takes half of that.
+    static let longestLoaded = 4096
+    /// Bytes that the kernel takes, less one for its end. Source: COMMAND_LINE_SIZE in Linux, arch/arm64 and arch/arm,
+    /// include/uapi/asm/setup.h.
+    static let longestForKernel = (arm64: 2047, arm: 1023)
+
+    /// - Parameter replace: given what is behind the word, what stands for the blank and the word, and how much more of
+    ///   what is behind goes.
+    private static func replaced(
+        _ text: [UInt8], word: String, by replace: (ArraySlice<UInt8>) -> ([UInt8], Int)
+    ) -> [UInt8] {
+        let word = Array(word.utf8)
+        var result: [UInt8] = []
+        var index = 0
+        while index < text.count {
+            let rest = text[(index + 1)...]
+            if Byte.isBlank(text[index]), rest.starts(with: word) {
+                let (new, more) = replace(rest.dropFirst(word.count))
+                result += new
+                index += 1 + word.count + more
+            } else {
+                result.append(text[index])
+                index += 1
+            }
+        }
+        return result
+    }
+
+    /// Why no kernel can be started with this command line: one sentence, lower case; nil where nothing is known.
+    ///
+    /// - Parameter name: the file's name.
+    public func obstacle(name: String) -> String? {
+        // As long as a card's PARTUUID is.
+        let root = "PARTUUID=00000000-03"
+        guard let text = bootArguments(root: root, serial: ("ttyAMA0", "ttyAMA0")) else {
+            return "the first line of \(harmless(name)) is empty; must be the kernel's command line"
+        }
+        let word = Array(" root=\(root)".utf8)
+        let starts = text.indices.filter { text[$0...].starts(with: word) }
+        guard starts.contains(where: { $0 + word.count <= Self.longestForKernel.arm64 }) else {
+            return
+                "root= of \(harmless(name)) lies behind the \(Self.longestForKernel.arm64) bytes that the kernel takes of a "
+                + "command line"
+        }
+        return nil
+    }
+
+    /// What a user should know of the text of the first line, as one sentence each.
+    ///
+    /// - Parameter name: the file's name.
+    public func textNotes(name: String) -> [String] {
+        var notes: [String] = []
+        let name = harmless(name)
+        if bytes.contains(0) { notes.append("\(name) has a zero byte; it ends there for the boot script") }
+        if bytes.starts(with: [0xef, 0xbb, 0xbf]) {
+            notes.append(
+                "\(name) begins with a byte order mark; it belongs to the first word, which the kernel does not know")
+        }
+        if let text = bootArguments(root: "PARTUUID=00000000-03", serial: ("ttyAMA0", "ttyAMA0")),
+            text.count > Self.longestForKernel.arm
+        {
+            let limit = Self.longestForKernel
+            notes.append(
+                "the command line of \(name) has \(text.count) bytes on a card; a kernel takes \(limit.arm64) bytes "
+                    + "(\(limit.arm) with 32 bits) and drops the rest")
+        }
+        let line = BootFiles.lines(of: bytes).first ?? []
+        for (byte, what, result) in [
+            (UInt8(ascii: "'"), "an apostrophe (')", "start nothing with it"),
+            (Byte.backslash, "a backslash (\\)", "take it away"),
+        ] where line.contains(byte) {
+            notes.append(
+                "\(name) has \(what); cards whose boot script is older than number 3 \(result): bring them up to date with "
+                    + "rpiflash-upgrade-card")
+        }
+        return notes
     }
 
     /// Why a word must go; nil for all others.

@@ -39,6 +39,8 @@ public struct Manifest: Hashable, Sendable, Codable {
         public let firstBoot: FirstBootForm
         /// The settings that it has for its first boot: what they are for; nil where there are none.
         public var customized: String?
+        /// The boards that start no kernel of it, by name, and why not; nil where it was prepared before that was looked at.
+        public var unstartable: [String: String]?
     }
 
     /// A partition of the image.

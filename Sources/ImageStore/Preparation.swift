@@ -119,7 +119,8 @@ struct Preparation: Sendable {
             result.view,
             Manifest.RelocationRecord(
                 changed: result.changes.map { "\($0.partition):\($0.path)" }, notes: result.notes,
-                obstacles: result.obstacles, grows: result.grows, firstBoot: result.firstBoot)
+                obstacles: result.obstacles, grows: result.grows, firstBoot: result.firstBoot,
+                unstartable: result.unstartable)
         )
     }
 

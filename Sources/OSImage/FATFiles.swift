@@ -118,6 +118,40 @@ public final class FATFiles {
         return FirmwareConfiguration(text) { included[$0.lowercased()] }
     }
 
+    /// Whether the boot script starts a kernel from here.
+    ///
+    /// - Parameters:
+    ///   - names: as ``names()`` gives them.
+    ///   - commandLines: why nothing can be started with a command line, by its name.
+    /// - Throws: ``FATError``.
+    func bootOutlook(
+        _ configuration: FirmwareConfiguration?, among names: [String], commandLines: [String: String]
+    ) throws(FATError) -> BootOutlook {
+        func key(_ path: String) -> String { path.lowercased().split(separator: "/").joined(separator: "/") }
+        let choices = BootOutlook.choices(configuration, among: names)
+        var kernels: [String: KernelKind] = [:]
+        var obstacles: [String: String] = [:]
+        for choice in choices {
+            if let path = choice.selection.kernel, kernels[path] == nil,
+                let name = names.first(where: { key($0) == key(path) })
+            {
+                kernels[path] = KernelKind(try start(of: name))
+            }
+            if let path = choice.selection.commandLine {
+                obstacles[path] = commandLines.first { key($0.key) == key(path) }?.value
+            }
+        }
+        return BootOutlook(configuration, choices: choices, kernels: kernels, commandLines: obstacles)
+    }
+
+    /// The first bytes of a file of any length, at most 4096.
+    private func start(of path: String) throws(FATError) -> [UInt8] {
+        let (found, _) = try find(path)
+        guard var entry = found, !entry.isFolder else { throw .noFile(path) }
+        entry.size = min(entry.size, 4096)
+        return try content(of: entry, path)
+    }
+
     /// A file's content.
     ///
     /// - Throws: ``FATError``: there is no such file, it is longer than 16 MiB, or its chain of clusters is damaged.

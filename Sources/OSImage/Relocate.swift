@@ -33,6 +33,8 @@ public struct Relocation: Sendable {
     public let grows: Bool
     /// The form in which the image takes settings for its first boot.
     public let firstBoot: FirstBootForm
+    /// The boards that start no kernel of it, by name, and why not.
+    public let unstartable: [String: String]
 
     /// A file of the image that differs in the view.
     public struct FileChange: Hashable, Sendable {
@@ -105,6 +107,7 @@ private struct Relocator {
     private var obstacles: [String] = []
     private var grows = false
     private var firstBoot = FirstBootForm.none
+    private var unstartable: [String: String] = [:]
 
     init(
         _ image: ImageReader, _ layout: OSImageLayout, work: FilePath, tools: ToolRunner, checks: FilesystemChecks
@@ -121,7 +124,7 @@ private struct Relocator {
     var result: Relocation {
         Relocation(
             view: view, changes: changes, notes: notes, obstacles: obstacles, grows: grows,
-            firstBoot: firstBoot)
+            firstBoot: firstBoot, unstartable: unstartable)
     }
 
     mutating func relocate(_ growth: Growth) async throws {
@@ -178,6 +181,8 @@ private struct Relocator {
         var wouldHaveGrown = false
         /// Command lines that are not as they must be on a card.
         var unfit: [String] = []
+        /// Whether the boot script starts a kernel from there.
+        var outlook: BootOutlook?
     }
 
     private mutating func relocateBoot() async throws -> Boot {
@@ -237,6 +242,11 @@ private struct Relocator {
             }
         }
         notes += result.notes
+        if let outlook = result.outlook {
+            notes += outlook.notes
+            obstacles += outlook.obstacles
+            unstartable = outlook.unstartable
+        }
         boot.wouldHaveGrown = result.wouldHaveGrown
         let before = FATFiles(try PartitionArea(layout.boot, image), geometry)
         for name in result.written {
@@ -271,12 +281,13 @@ private struct Relocator {
             result.notes += configuration.lost(applied: applied)
         }
         let commandLines = files.commandLineNames(configuration, among: names)
-        if commandLines.isEmpty {
-            result.notes.append("boot partition has no cmdline.txt; the boot script starts no kernel without it")
-        }
+        var commandLineObstacles: [String: String] = [:]
         for name in commandLines {
             let before = try files.read(name)
             let relocated = KernelCommandLine(before).relocated()
+            let commandLine = KernelCommandLine(relocated.bytes)
+            let textNotes = commandLine.textNotes(name: name)
+            commandLineObstacles[name] = commandLine.obstacle(name: name)
             if relocated.wouldHaveGrown { result.wouldHaveGrown = true }
             if relocated.bytes != before {
                 guard isWritable else {
@@ -286,8 +297,9 @@ private struct Relocator {
                 try files.write(relocated.bytes, to: name)
                 result.written.append(name)
             }
-            result.notes += relocated.notes.filter { !result.notes.contains($0) }
+            result.notes += (relocated.notes + textNotes).filter { !result.notes.contains($0) }
         }
+        result.outlook = try files.bootOutlook(configuration, among: names, commandLines: commandLineObstacles)
         return result
     }
 
@@ -387,6 +399,7 @@ private struct Relocator {
                 "the rootfs does not grow at the first boot; that needs systemd, which is not in the image")
             shallGrow = false
         }
+        plan.notes += reading.otherPlaces(boot: boot.uuid, diskID: diskID)
         guard let fstab = try reading.read("/etc/fstab") else {
             plan.notes.append("rootfs has no /etc/fstab; the boot partition is not mounted by it")
             return plan

@@ -109,6 +109,7 @@ public func cardContents(
                 "ipaddr": .word(network.address ?? ""),
                 "netmask": .word(network.netmask ?? ""),
                 "gatewayip": .word(network.gateway ?? ""),
+                "debug_console": .word(network.debugConsole ? "yes" : ""),
             ])))
     return contents
 }

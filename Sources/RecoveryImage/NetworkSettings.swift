@@ -8,12 +8,15 @@ public struct NetworkSettings: Hashable, Sendable {
     public let netmask: String?
     /// Dotted IPv4 address of the gateway, if any.
     public let gateway: String?
+    /// Whether a key on the serial console leads to U-Boot's prompt.
+    public let debugConsole: Bool
 
     /// Settings whose addresses are addresses and go together.
     ///
     /// - Throws: ``RecoveryImageError/badNetwork(_:)``.
     public init(
-        serverAddress: String? = nil, address: String? = nil, netmask: String? = nil, gateway: String? = nil
+        serverAddress: String? = nil, address: String? = nil, netmask: String? = nil, gateway: String? = nil,
+        debugConsole: Bool = false
     ) throws(RecoveryImageError) {
         let server = try Self.parse(serverAddress, "server address")
         let own = try Self.parse(address, "address")
@@ -45,6 +48,7 @@ public struct NetworkSettings: Hashable, Sendable {
         self.address = address
         self.netmask = netmask
         self.gateway = gateway
+        self.debugConsole = debugConsole
     }
 
     /// As U-Boot's `string_to_ip` (net/net_utils.c) takes it, but strict: four decimal numbers, no leading zero.

@@ -27,10 +27,22 @@ struct CheckImageCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The layout of a card that it must fit.", valueName: "file"))
     var card: FilePath?
 
+    @Option(
+        help: ArgumentHelp(
+            "The board of the card that must start it: \(BootBoard.all.map(\.name).joined(separator: ", ")). "
+                + "Default: any.", valueName: "board"))
+    var board: String?
+
     @Flag(
         inversion: .prefixedNo,
         help: "Let the rootfs grow to the size of partition 3 on the first boot. Default: where the image would have.")
     var grow: Bool?
+
+    func validate() throws {
+        guard let board, !BootBoard.all.contains(where: { $0.name == board }) else { return }
+        throw ValidationError(
+            "--board is '\(board)'; must be one of \(BootBoard.all.map(\.name).joined(separator: ", "))")
+    }
 
     func run() async throws {
         let layout = try card.map { try CardConfiguration(yaml: readText($0), file: $0.string).layout(cardSize: nil) }
@@ -49,6 +61,9 @@ struct CheckImageCommand: AsyncParsableCommand {
                 tools: tools)
             try source.checkUnchanged()
             var obstacles = relocation.obstacles
+            if obstacles.isEmpty, let reason = board.flatMap({ relocation.unstartable[$0] }) {
+                obstacles.append(reason)
+            }
             do {
                 try layout?.checkPartitionsFit(image)
             } catch {

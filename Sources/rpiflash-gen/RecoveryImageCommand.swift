@@ -36,6 +36,11 @@ struct RecoveryImageCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Gateway of the fixed address.", valueName: "address"))
     var gateway: String?
 
+    @Flag(
+        help: "Let a key on the serial console lead to U-Boot's prompt, within 5 s of each start. Default: no key does."
+    )
+    var debugConsole = false
+
     @Option(
         help: ArgumentHelp(
             "Folder of u-boot.bin and dtb/; default: build/uboot/<board>, then the installed one.",
@@ -62,7 +67,9 @@ struct RecoveryImageCommand: AsyncParsableCommand {
     @OptionGroup var dryRun: DryRunOptions
 
     private func network() throws -> NetworkSettings {
-        try NetworkSettings(serverAddress: serverIp, address: ipAddress, netmask: netmask, gateway: gateway)
+        try NetworkSettings(
+            serverAddress: serverIp, address: ipAddress, netmask: netmask, gateway: gateway,
+            debugConsole: debugConsole)
     }
 
     func validate() throws { try usage { try network() } }

@@ -7,6 +7,7 @@ import HostTools
 import ImageStore
 import Inventory
 import OSImage
+import RunRecords
 import Synchronization
 import SystemPackage
 import TFTPServer
@@ -21,7 +22,7 @@ extension FlashPorts {
     /// - Parameter share: what the flashes of several targets have in common; nil for one alone.
     static func real(
         listen: ListenOption?, service: FilePath, store: FilePath, relocation: RelocationRequest?,
-        settings: FirstBootSettings?, templates: FilePath, share: FlashShare? = nil,
+        settings: FirstBootSettings?, templates: FilePath, share: FlashShare? = nil, board: String? = nil,
         heardConsole: @escaping @Sendable () -> Bool
     ) -> FlashPorts {
         FlashPorts(
@@ -37,7 +38,7 @@ extension FlashPorts {
                     Console.shared.line("the image's chunks are in \(prepared.folder)", .detail)
                 }
                 let record = prepared.manifest.relocation
-                try checkObstacles(of: prepared, from: image)
+                try checkObstacles(of: prepared, from: image, board: board)
                 if let settings {
                     prepared = try await settings.applied(to: prepared, in: store)
                     Console.shared.line("with settings they are in \(prepared.folder)", .detail)
@@ -81,10 +82,20 @@ func freeResetLine(of target: Target) throws -> LineDescription? {
     return line
 }
 
-/// Refuses a prepared image that cannot work on a card.
-func checkObstacles(of prepared: PreparedImage, from image: FilePath) throws(FlashError) {
-    guard let obstacle = prepared.manifest.relocation?.obstacles.first else { return }
+/// Refuses a prepared image that cannot work on a card, or not on the target's.
+///
+/// - Parameter board: the board that the target's card was made for; nil where that is not known.
+func checkObstacles(of prepared: PreparedImage, from image: FilePath, board: String? = nil) throws(FlashError) {
+    guard let relocation = prepared.manifest.relocation,
+        let obstacle = relocation.obstacles.first ?? board.flatMap({ relocation.unstartable?[$0] })
+    else { return }
     throw .image("\(image): \(obstacle); --as-is flashes it all the same")
+}
+
+/// The board that a target's card was made for, by the last report that said so; nil where none did.
+func knownBoard(of target: Target, in runs: RunStore) -> String? {
+    guard let stored = try? runs.list(mac: target.mac.description) else { return nil }
+    return stored.reversed().lazy.compactMap { $0.record?.board?.board }.first
 }
 
 /// Resets a target in one of the ways that its row has.

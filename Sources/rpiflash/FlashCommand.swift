@@ -210,10 +210,11 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
         let recorders = rows.map { recorder($0) }
         let relocation = relocation.request
         let bench = Bench(options: several.options, clock: ContinuousClock()) {
-            [listen, service, store, settings, templates] row in
+            [listen, service, store, settings, templates, runs] row in
             .real(
                 listen: listen, service: FilePath(service), store: store.path, relocation: relocation,
                 settings: settings[row], templates: FilePath(templates), share: share,
+                board: knownBoard(of: row, in: runs.store),
                 heardConsole: { rows.firstIndex(of: row).map { recorders[$0].takeHeard() } ?? false })
         } report: { index, event in
             for (place, recorder) in recorders.enumerated() where index == nil || index == place {
@@ -299,6 +300,7 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
             ports: .real(
                 listen: listen, service: FilePath(service), store: store.path,
                 relocation: relocation.request, settings: settings, templates: FilePath(templates),
+                board: knownBoard(of: row, in: runs.store),
                 heardConsole: { recorder.takeHeard() }),
             clock: ContinuousClock()
         ) { progress in

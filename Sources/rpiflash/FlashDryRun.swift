@@ -59,10 +59,11 @@ extension FlashCommand {
         }
         let share = target.isOne ? nil : FlashShare(rows)
         let relocation = relocation.request
-        let run = DryRun { [listen, service, store, settings, templates] row in
+        let run = DryRun { [listen, service, store, settings, templates, runs] row in
             .real(
                 listen: listen, service: FilePath(service), store: ImageStore(at: store.path), relocation: relocation,
-                settings: settings[row], templates: FilePath(templates), share: share)
+                settings: settings[row], templates: FilePath(templates), share: share,
+                board: knownBoard(of: row, in: runs.store))
         }
         let result: [FlashForecast]
         do {
@@ -177,7 +178,7 @@ extension DryRunPorts {
     /// The real world, looked at only.
     fileprivate static func real(
         listen: ListenOption?, service: FilePath, store: ImageStore, relocation: RelocationRequest?,
-        settings: FirstBootSettings?, templates: FilePath, share: FlashShare?
+        settings: FirstBootSettings?, templates: FilePath, share: FlashShare?, board: String?
     ) -> DryRunPorts {
         DryRunPorts(
             inspectImage: { try inspectOSImage(at: $0) },
@@ -186,7 +187,7 @@ extension DryRunPorts {
                     switch try await store.look(at: image, relocation: relocation) {
                     case .unprepared(let layout, let size): return .unprepared(layout, size: size)
                     case .prepared(let prepared):
-                        try checkObstacles(of: prepared, from: image)
+                        try checkObstacles(of: prepared, from: image, board: board)
                         try await settings?.tryOut(on: prepared, in: store)
                         return .prepared(
                             try prepared.forFlashing(raw: try isCompressed(image) ? nil : image, remark: nil))

@@ -44,7 +44,9 @@ struct KernelCommandLineTests {
     func `an empty command line is said`(text: String) {
         let result = KernelCommandLine(text).relocated()
         #expect(result.text == text)
-        #expect(result.notes.last == "the first line of cmdline.txt is empty; it must hold the kernel's command line")
+        #expect(
+            KernelCommandLine(text).obstacle(name: "cmdline.txt")
+                == "the first line of cmdline.txt is empty; must be the kernel's command line")
     }
 
     @Test func `a command line without root, and other words that name partitions, are said`() {

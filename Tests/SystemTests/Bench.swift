@@ -114,7 +114,7 @@ struct VirtualTarget: Sendable {
             seconds: seconds, prefix: [Bench.virtualTarget.string, "exec", directory.string, "--"])
     }
 
-    /// Flashes the image and expects exit status 0. The small images have no kernel, so nothing comes up.
+    /// Flashes the image and expects exit status 0. The small images' kernel is none, so nothing comes up.
     @discardableResult
     func flash(_ options: String = "--protocol parts --no-wait", seconds: Int = 180) async throws -> CommandResult {
         let result = try await exec("mkdir -p $TFTP; $FLASH \(options) $IMAGE vt", seconds: seconds)
@@ -152,7 +152,7 @@ struct OSImageFixture: Sendable {
     let image: FilePath
     let cardFile: FilePath
 
-    /// A FAT boot partition with a command line and no kernel, and random data for a rootfs: flashes in seconds.
+    /// A FAT boot partition with a command line and zeros for a kernel, and random data for a rootfs: flashes in seconds.
     static let small = Task { try await OSImageFixture(name: "small", bootMiB: 8, rootfsMiB: 12) }
     /// Enough for 12 parts of 5 MiB; it starts where fdisk had the first partition of old.
     static let long = Task { try await OSImageFixture(name: "long", bootStart: 63, bootMiB: 8, rootfsMiB: 44) }
@@ -168,7 +168,9 @@ struct OSImageFixture: Sendable {
               $START $((BOOT * 2048)) $ROOTFS $((ROOT * 2048)) | sfdisk -q $IMAGE
             mkfs.vfat -h $START --offset $START $IMAGE $((BOOT * 1024)) >/dev/null
             printf 'console=serial0,115200 root=PARTUUID=0badcafe-02 rootfstype=ext4 rootwait quiet\\n' >$IMAGE.cmdline
+            head -c 4096 /dev/zero >$IMAGE.kernel
             MTOOLS_SKIP_CHECK=1 mcopy -i $IMAGE@@$((START * 512)) $IMAGE.cmdline ::cmdline.txt
+            MTOOLS_SKIP_CHECK=1 mcopy -i $IMAGE@@$((START * 512)) $IMAGE.kernel ::kernel8.img
             dd if=/dev/urandom of=$IMAGE bs=1M oflag=seek_bytes seek=$((ROOTFS * 512)) count=$ROOT conv=notrunc status=none
             printf 'card_size: %s\\ndisk_id: 0x52504946\\nuboot_size: 64 MiB\\nboot_size: %d MiB\\nrootfs_size: %s\\n' \
               "\(cardSize ?? "128 MiB")" $BOOT rest >$CARD

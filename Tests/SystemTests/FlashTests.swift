@@ -166,8 +166,8 @@ extension SystemTests {
                 printf 'serverip=192.168.77.1\nipaddr=192.168.77.2\nnetmask=255.255.255.0\nnetconsole=192.168.77.1\n' >$D/env.txt
                 mcopy -o -i $D/card.img@@4194304 $D/env.txt ::rpiflash.env
                 "$RPIFLASH" console vt --inventory $D/targets.csv --runs $D/runs >$D/heard & console=$!
-                $VT reset $D; $VT wait $D 'rpiflash: cannot boot: no kernel on partition 2' --timeout 60
-                until grep 'rpiflash: cannot boot: no kernel on partition 2' $D/heard; do sleep 0.1; done
+                $VT reset $D; $VT wait $D 'rpiflash: cannot boot: /kernel8.img is no kernel that booti starts' --timeout 60
+                until grep 'rpiflash: cannot boot: /kernel8.img is no kernel that booti starts' $D/heard; do sleep 0.1; done
                 kill $console; wait $console
                 """)
             // U-Boot's console comes over the network from the boot script on.

@@ -3,9 +3,9 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What a half-written card says when it is asked to boot, and what a whole one says (the small image has no kernel).
+/// What a half-written card says when it is asked to boot, and what a whole one says (the small image's kernel is zeros).
 private let halfWritten = "rpiflash: cannot boot: no cmdline.txt on partition 2: the card is empty or half written"
-private let whole = "rpiflash: cannot boot: no kernel on partition 2"
+private let whole = "rpiflash: cannot boot: /kernel8.img is no kernel that booti starts"
 
 extension SystemTests {
     /// Things that go wrong at the target: never a success, never a boot of a half-written card, the next flash mends.

@@ -1,0 +1,59 @@
+internal import Foundation
+
+/// What the boot script does with the text files of a boot partition: one table, for both readers. Tests/BootCases/cases.json.
+public struct BootCase: Decodable, Sendable, CustomStringConvertible {
+    public let name: String
+    /// U-Boot's `fdtfile`; empty where the machine has none.
+    public let board: String
+    /// Contents by path; a character is a byte.
+    public let files: [String: Text]
+    public let expected: Expected
+
+    public struct Expected: Decodable, Sendable {
+        /// Why nothing is started; nil where a kernel is.
+        public let state: String?
+        public let kernel: String?
+        public let initramfs: String?
+        /// With `{root}` for what stands behind `root=`.
+        public let bootargs: Text?
+    }
+
+    /// A text, or pieces of it: texts, and lists of a text and how often it stands there.
+    public struct Text: Decodable, Sendable {
+        public let text: String
+
+        public init(from decoder: any Decoder) throws {
+            let value = try decoder.singleValueContainer()
+            if let text = try? value.decode(String.self) {
+                self.text = text
+            } else {
+                text = try value.decode([Piece].self).map(\.text).joined()
+            }
+        }
+
+        private struct Piece: Decodable {
+            let text: String
+
+            init(from decoder: any Decoder) throws {
+                if let text = try? decoder.singleValueContainer().decode(String.self) {
+                    self.text = text
+                } else {
+                    var list = try decoder.unkeyedContainer()
+                    text = String(repeating: try list.decode(String.self), count: try list.decode(Int.self))
+                }
+            }
+        }
+
+        /// A byte for each character, U+0000 to U+00FF.
+        public var bytes: [UInt8] { text.unicodeScalars.map { UInt8(truncatingIfNeeded: $0.value) } }
+    }
+
+    public var description: String { name }
+
+    /// All of the table.
+    public static func all() throws -> [BootCase] {
+        let file = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .appending(path: "BootCases/cases.json")
+        return try JSONDecoder().decode([BootCase].self, from: Data(contentsOf: file))
+    }
+}
