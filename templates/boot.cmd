@@ -8,7 +8,7 @@
 echo "rpiflash: boot script for {{board}}, card layout {{boot_start}}/{{rootfs_start}}"
 test -n "${l_mmc}" || setenv l_mmc 0
 # Which boot script this is: hexadecimal, one more with every change of this file. A flash reports it.
-setenv l_script 2
+setenv l_script 3
 setenv l_board {{board}}
 
 # Where this card's partitions 2 and 3 start. The card's own table must say the same, or nothing is written (law 1).
@@ -35,7 +35,27 @@ setexpr kernel_comp_addr_r ${ramdisk_addr_r} + 0x8000000
 # 1. Settings from partition 1; the file can be edited on any PC. What it does not name is unset.
 setenv l_serverip
 if load mmc ${l_mmc}:1 ${l_text} rpiflash.env; then
-    env import -t -r ${l_text} ${filesize} serverip ipaddr netmask gatewayip netconsole
+    env import -t -r ${l_text} ${filesize} serverip ipaddr netmask gatewayip netconsole debug_console
+    # They are written in commands: what is in no address and no word goes, such as a quote.
+    for l_key in serverip ipaddr netmask gatewayip netconsole debug_console; do
+        if env exists ${l_key}; then
+            setexpr ${l_key} gsub "[^0123456789.abcdefghijklmnopqrstuvwxyz]" ""
+        fi
+    done
+fi
+# A card for which a debug console was asked: a key that was sent in these seconds leads to U-Boot's prompt, which resets
+# after two minutes without a command. On all others nothing that comes over the serial line counts.
+if test "${debug_console}" = yes; then
+    echo "rpiflash: debug console: press a key within 5 seconds for the prompt of U-Boot"
+    sleep 5
+    setenv l_prompt
+    # Takes what was sent, and does not wait for more (common/cli_readline.c, boot/bootretry.c).
+    askenv l_prompt "rpiflash: debug console:"
+    if env exists l_prompt; then
+        setenv l_prompt yes
+        echo "rpiflash: debug console: reset starts again"
+        exit
+    fi
 fi
 test -n "${serverip}" || setenv serverip {{server_address}}
 setenv l_serverip ${serverip}
@@ -182,75 +202,183 @@ if test ${l_network} = yes; then
 fi
 
 # 5. Boot what is on partition 2.
+#
+# What the image's files hold is data. U-Boot's shell parses a command once more after it has put in the values of its
+# variables, and their quotes, blanks, backslashes and '$' count then; so such a text is never written as a variable's
+# value in a command. setexpr.s makes a variable of a text in RAM, setexpr NAME gsub changes it where it is, env export brings
+# it back; a value is used in a command only after everything but harmless characters was taken out of it. Nor is setexpr
+# asked whether it found something: U-Boot 2023.01 says so, 2025.01 does not.
+# docs/images.md has the rules; Sources/BootFiles reads the same files by the same rules on the server.
 setenv l_state ok
 setenv l_kernel
 setenv l_initramfs_name none
 setenv l_initramfs_arg -
 setenv l_fdt_name "the one of U-Boot"
 setenv l_fdt_arg
-setenv kernel
-setenv os_prefix
-setenv initramfs
-setenv ramfsfile
-setenv upstream_kernel
-setenv cmdline
+setenv bootargs
 setenv l_uuid
+# What counts of config.txt is gathered here; where env export puts a variable.
+setexpr l_counts ${pxefile_addr_r} + 0x60000
+setexpr l_copy ${pxefile_addr_r} + 0x80000
 
-# config.txt as a variable: comments and lines that do not count here go, sections of this board become [all], all other
-# sections go ([tryboot] names another os_prefix, [pi5] another kernel). Of what is left the last line of a name counts.
-setenv l_section 'setexpr l_scratch sub "${l_model}" "" ${fdtfile} && setexpr l_config gsub "[[]${l_filter}]" "[all]"'
-# A variable in quotes has its line feeds as blanks.
-setenv l_get 'setenv ${l_key} "${l_config}"; setexpr ${l_key} sub "^.* ${l_key}[= \\\\t]+([^ \\\\t\\\\r]+).*" "\\\\1" || setenv ${l_key}'
-if load mmc ${l_mmc}:2 ${l_text} config.txt; then
-    setexpr l_at ${l_text} + 0x${filesize}
-    mw.b ${l_at} 0x0 0x1
-    # Every line has a line feed in front.
-    setexpr l_at ${l_text} - 0x1
-    mw.b ${l_at} 0xa 0x1
-    setexpr.s l_config *${l_at}
-    setexpr l_config gsub '#[^\\n]*' ''
-    setexpr l_config gsub '\\n[^[koiruc\\n][^\\n]*' ''
-    if test -n "${fdtfile}"; then
-        setenv l_model "rpi-3|cm3"; setenv l_filter pi3; run l_section
-        setenv l_model "3-[ab]-plus"; setenv l_filter "pi3[+]"; run l_section
-        setenv l_model "zero-2"; setenv l_filter pi02; run l_section
-        setenv l_model "rpi-4|cm4"; setenv l_filter pi4; run l_section
-        setenv l_model "rpi-400"; setenv l_filter pi400; run l_section
-        setenv l_model "cm3"; setenv l_filter cm3; run l_section
-        setenv l_model "cm4"; setenv l_filter cm4; run l_section
+# Append l_config: env export puts 'l_config=' in front, and a line feed and a zero byte behind.
+setenv l_append '
+env export -t ${l_copy} l_config
+setexpr l_at ${l_copy} + 0x9
+setexpr l_size 0x${filesize} - 0xb
+cp.b ${l_at} ${l_to} ${l_size}
+setexpr l_to ${l_to} + ${l_size}
+mw.b ${l_to} 0x0 0x1'
+# Sections of this board get the mark }.
+setenv l_own_section '
+setenv l_model
+setexpr l_model sub "^.*${l_pattern}.*" "yes" ${fdtfile}
+if test "${l_model}" = yes; then
+    setexpr l_config gsub ">[[]${l_section}][^>]*" ">}"
+fi'
+
+# Every setting is there once, without a value, in front of all.
+setenv l_to ${l_counts}
+setenv l_config '>kernel=>os_prefix=>initramfs=>ramfsfile=>upstream_kernel=>cmdline='
+run l_append
+if test -e mmc ${l_mmc}:2 config.txt; then
+    setenv filesize 0
+    size mmc ${l_mmc}:2 config.txt
+    if itest 0x${filesize} -gt 0x40000; then
+        setenv l_state "config.txt has 0x${filesize} bytes; must be at most 0x40000"
+    else
+        load mmc ${l_mmc}:2 ${l_text} config.txt || setenv filesize 0
+        # Every line has a line feed in front, the last one has one behind it too.
+        setexpr l_window ${l_text} - 0x1
+        setexpr l_end ${l_text} + 0x${filesize}
+        mw.b ${l_window} 0xa 0x1
+        mw.b ${l_end} 0xa 0x1
     fi
-    setexpr l_config gsub '[[]([^a]|a[^l])[^[]*' ''
+    # A substitution in all of a text fails in U-Boot where the text's length and the place of a match are more than 16 KiB
+    # together (cmd/setexpr.c): so less than 8 KiB of whole lines, then the next.
+    while test "${l_state}" = ok && itest ${l_window} -lt ${l_end}; do
+        setexpr l_next ${l_window} + 0x1e00
+        if itest ${l_next} -gt ${l_end}; then
+            setenv l_next ${l_end}
+        fi
+        while itest ${l_next} -gt ${l_window} && itest.b *${l_next} -ne 0xa; do
+            setexpr l_next ${l_next} - 0x1
+        done
+        if itest ${l_next} == ${l_window}; then
+            setenv l_state "config.txt has a line of 0x1e00 bytes or more; must be shorter"
+        else
+            mw.b ${l_next} 0x0 0x1
+            setexpr.s l_config *${l_window}
+            mw.b ${l_next} 0xa 0x1
+            setenv l_window ${l_next}
+            # Comments go, and lines that do not begin as those that count.
+            setexpr l_config gsub '#[^\\n]*' ''
+            setexpr l_config gsub '\\n[^[koiruc \\t\\n][^\\n]*' ''
+            # Each line begins with >, without blanks; blanks are one, and none around =; < > { } ! are marks, see below;
+            # what is in no usual file name becomes a question mark, which is in none at all.
+            if env exists l_config; then
+                setexpr l_config gsub '[<>{}!]' '?'
+                setexpr l_config gsub '\\n[ \\t\\r]*' '>'
+                setexpr l_config gsub '>[>]+' '>'
+                setexpr l_config gsub '[ \\t\\r]+' ' '
+                setexpr l_config gsub ' ?= ?' '='
+                setexpr l_config gsub '[^ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/+@~,=> [\\]-]' '?'
+                run l_append
+                setexpr l_size ${l_to} - ${l_counts}
+                itest ${l_size} -le 0x1f80 || setenv l_state "config.txt has more than 0x1e00 bytes of settings"
+            fi
+        fi
+    done
+fi
+if test "${l_state}" = ok; then
+    # A mark behind the last line too, and one only between two.
+    mw.b ${l_to} 0x3e 0x1
+    setexpr l_to ${l_to} + 0x1
+    mw.b ${l_to} 0x0 0x1
+    setexpr.s l_config *${l_counts}
+    setexpr l_config gsub '>[>]+' '>'
+    setenv l_to ${l_counts}
+    run l_append
+    itest ${l_size} -le 0x1e00 || setenv l_state "config.txt has more than 0x1e00 bytes of settings"
+fi
+if test "${l_state}" = ok; then
+    # Sections: { is [all], } this board's, < another board's, ! any other condition. A condition holds up to [all],
+    # another board's section up to one of this board or [all] ([tryboot] names another os_prefix, [pi5] another kernel).
+    setexpr l_config gsub '>[[][aA][lL][lL]][^>]*' '>{'
+    if test -n "${fdtfile}"; then
+        setenv l_pattern rpi-3; setenv l_section "[pP][iI]3"; run l_own_section
+        setenv l_pattern cm3; setenv l_section "[pP][iI]3"; run l_own_section
+        setenv l_pattern "3-[ab]-plus"; setenv l_section "[pP][iI]3[+]"; run l_own_section
+        setenv l_pattern zero-2; setenv l_section "[pP][iI]02"; run l_own_section
+        setenv l_pattern rpi-4; setenv l_section "[pP][iI]4"; run l_own_section
+        setenv l_pattern cm4; setenv l_section "[pP][iI]4"; run l_own_section
+        setenv l_pattern rpi-400; setenv l_section "[pP][iI]400"; run l_own_section
+        setenv l_pattern cm3; setenv l_section "[cC][mM]3"; run l_own_section
+        setenv l_pattern "cm4[^s]"; setenv l_section "[cC][mM]4"; run l_own_section
+    fi
+    setexpr l_config gsub '>[[][pP][iI][^>]*' '><'
+    setexpr l_config gsub '>[[][cC][mM][^>]*' '><'
+    setexpr l_config gsub '>[[][nN][oO][nN][eE]][^>]*' '><'
+    setexpr l_config gsub '>[[][^>]*' '>!'
+    setexpr l_config gsub '![^{]*' ''
+    setexpr l_config gsub '<[^{}]*' ''
+    setexpr l_config gsub '[[\\]]' '?'
+    setexpr l_config gsub '>initramfs ' '>initramfs='
+    setenv l_to ${l_counts}
+    run l_append
+    # Of a name the last line counts; its value ends at a blank or a comma.
     for l_key in kernel os_prefix initramfs ramfsfile upstream_kernel cmdline; do
-        run l_get
+        setexpr.s ${l_key} *${l_counts}
+        setexpr ${l_key} sub "^.*>${l_key}(=[^ >,]*).*" "\\1"
+        setexpr ${l_key} sub "^=" ""
     done
 fi
 # Where the image's files are: in the folder that os_prefix names, else at the top.
 setenv l_dirs "/${os_prefix} /"
 
-# The command line: 'cmdline=' in front makes the file's first line a variable.
-mw.l ${l_line} 0x6c646d63 0x1
-setexpr l_line_high ${l_line} + 0x4
-mw.l ${l_line_high} 0x3d656e69 0x1
-setenv l_names "${cmdline} cmdline.txt"
-setenv cmdline
-for l_name in ${l_names}; do
-    for l_dir in ${l_dirs}; do
-        if test -z "${cmdline}" && test -e mmc ${l_mmc}:2 ${l_dir}${l_name}; then
-            load mmc ${l_mmc}:2 ${l_text} ${l_dir}${l_name} && setexpr l_size ${filesize} + 0x8 && env import -t -r ${l_line} ${l_size} cmdline
-        fi
+# The command line is the first line of its file, with a blank in front.
+setenv l_found
+if test "${l_state}" = ok; then
+    setexpr l_line ${l_text} - 0x1
+    mw.b ${l_line} 0x20 0x1
+    for l_name in ${cmdline} cmdline.txt; do
+        for l_dir in ${l_dirs}; do
+            if test -z "${l_found}" && test -e mmc ${l_mmc}:2 ${l_dir}${l_name}; then
+                # The kernel takes half of that.
+                if load mmc ${l_mmc}:2 ${l_text} ${l_dir}${l_name} 0x1000; then
+                    setenv l_found ${l_dir}${l_name}
+                    setexpr l_end ${l_text} + 0x${filesize}
+                fi
+            fi
+        done
     done
-done
-if test -z "${cmdline}"; then
-    setenv l_state "no cmdline.txt on partition 2: the card is empty or half written"
+    test -n "${l_found}" || setenv l_state "no cmdline.txt on partition 2: the card is empty or half written"
 fi
 part uuid mmc ${l_mmc}:3 l_uuid || setenv l_state "no partition 3"
-
-# The rootfs is on this card's partition 3, whatever the image called it; everything else stays as it is.
 if test "${l_state}" = ok; then
-    setenv bootargs " ${cmdline}"
-    setexpr bootargs gsub " root=[^ ]*" " root=PARTUUID=${l_uuid}" || setenv bootargs "${bootargs} root=PARTUUID=${l_uuid}"
-    setexpr bootargs gsub " console=serial0" " console={{serial0}}"
-    setexpr bootargs gsub " console=serial1" " console={{serial1}}"
+    mw.b ${l_end} 0xa 0x1
+    setexpr l_end ${l_end} + 0x1
+    mw.b ${l_end} 0x0 0x1
+    setexpr.s bootargs *${l_line}
+    setexpr bootargs sub '[\\r]*\\n.*' ''
+    # Has it words, has it a root=? Two copies, of which nothing is left if not.
+    env export -t ${l_copy} bootargs
+    setexpr l_at ${l_copy} + 0x9
+    setexpr.s l_words *${l_at}
+    setexpr l_words gsub '[ \\t\\r\\n]' ''
+    env exists l_words || setenv l_state "the first line of ${l_found} is empty; must be the command line of the kernel"
+    setexpr.s l_root *${l_at}
+    setexpr l_root gsub '@' '?'
+    setexpr l_root sub '^.*[ \\t]root=.*' '@'
+    setexpr l_root gsub '[^@]' ''
+    # The rootfs is on this card's partition 3, whatever the image called it; everything else stays as it is.
+    if env exists l_root; then
+        setexpr bootargs gsub "[ \\t]root=[^ \\t]*" " root=PARTUUID=${l_uuid}"
+    else
+        setexpr bootargs sub "^ " " root=PARTUUID=${l_uuid} "
+    fi
+    setexpr bootargs gsub '[ \\t]console=serial0' ' console={{serial0}}'
+    setexpr bootargs gsub '[ \\t]console=serial1' ' console={{serial1}}'
 fi
 
 # The kernel that config.txt names, else the usual ones.
@@ -268,10 +396,15 @@ if test -z "${l_kernel}"; then
     test "${l_state}" = ok && setenv l_state "no kernel on partition 2"
 fi
 
-# The initramfs that config.txt names (its line may go on: 'followkernel' is no file), else the one that belongs to the
+# The initramfs that config.txt names (its line may go on: 'followkernel' is not a file), else the one that belongs to the
 # kernel: initrd.img-X to vmlinuz-X, else the usual ones.
 setenv l_own
-test -n "${l_kernel}" && setexpr l_own sub "^.*/vmlinuz" "initrd.img" ${l_kernel}
+setenv l_is_own
+if test -n "${l_kernel}"; then
+    setexpr l_own sub "^.*/vmlinuz" "initrd.img" ${l_kernel}
+    setexpr l_is_own sub "^.*/vmlinuz.*" "yes" ${l_kernel}
+    test "${l_is_own}" = yes || setenv l_own
+fi
 for l_name in ${initramfs} ${ramfsfile} ${l_own} {{initramfs}}; do
     for l_dir in ${l_dirs}; do
         if test "${l_initramfs_arg}" = - && test -e mmc ${l_mmc}:2 ${l_dir}${l_name}; then
@@ -286,8 +419,10 @@ done
 # The device tree, as the firmware chooses: the vendor kernel's, or where config.txt has upstream_kernel=1, upstream's;
 # then the other one, then what the firmware handed over. Some boards' names differ, and U-Boot has either's.
 if test {{kernel_device_tree}} = image; then
-    setexpr l_dtb sub "^.*/" "" ${fdtfile} || setenv l_dtb ${fdtfile}
-    setexpr l_vendor_dtb sub "bcm2837" "bcm2710" ${l_dtb} || setenv l_vendor_dtb ${l_dtb}
+    setenv l_dtb ${fdtfile}
+    setexpr l_dtb sub "^.*/" ""
+    setenv l_vendor_dtb ${l_dtb}
+    setexpr l_vendor_dtb sub "bcm2837" "bcm2710"
     setexpr l_vendor_dtb sub "3-a-plus" "3-b-plus"
     setexpr l_dtb sub "-cm3[.]" "-cm3-io3."
     setexpr l_dtb sub "-cm4[.]" "-cm4-io."
@@ -315,7 +450,8 @@ test -n "${l_fdt_arg}" || setenv l_fdt_arg ${fdtcontroladdr}
 
 if test "${l_state}" = ok; then
     echo "rpiflash: initramfs: ${l_initramfs_name}; device tree: ${l_fdt_name}"
-    echo "rpiflash: starting ${l_kernel}: ${bootargs}"
+    echo -n "rpiflash: starting ${l_kernel}: "
+    env print bootargs
     {{boot_command}} ${kernel_addr_r} ${l_initramfs_arg} ${l_fdt_arg}
     # It came back: say what it is, by the magic numbers that arm64, arm and EFI kernels begin with.
     setenv l_state "${l_kernel} is no kernel that {{boot_command}} starts"
