@@ -63,6 +63,8 @@ setenv l_serverip ${serverip}
 # 2. The network. Every wait is bounded: without a network or a server the target boots what it has.
 setenv l_network no
 setenv netretry no
+# Ethernet stays up between transfers: its start costs a Pi 3 a negotiation of seconds. uboot/patches; others ignore it.
+setenv netkeep yes
 setenv bootpretryperiod 15000
 if test {{usb_ethernet}} = yes && test -z "${ethact}"; then
     usb start

@@ -188,7 +188,7 @@ final class ListenHandler: ChannelInboundHandler {
             return nil
         }
         var limits = limits
-        limits.windowSize = min(limits.windowSize, registry.window(folder: grant.folder))
+        limits.windowSize = min(limits.windowSize, registry.window(folder: grant.folder, bytes: file.size))
         let options = TransferOptions(answering: request.options, size: file.size, limits: limits)
         return Opening(longestPacket: 512) { [registry] in
             ReadHandler(file: file, name: grant.name, address: host, options: options) {

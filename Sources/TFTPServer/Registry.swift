@@ -52,8 +52,10 @@ final class Registry: Sendable {
         events?.yield(event)
     }
 
-    /// The largest window for the next transfer of a job, in blocks.
-    func window(folder: String) -> Int { entries.withLock { $0[folder]?.windows.window } ?? WindowMemory().window }
+    /// The largest window for the next transfer of a job, in blocks, which is one of a file of `bytes`.
+    func window(folder: String, bytes: UInt64) -> Int {
+        (entries.withLock { $0[folder]?.windows } ?? WindowMemory()).window(forBytes: bytes)
+    }
 
     /// Learns from a transfer that is over.
     func learn(folder: String, from counters: Sender.Counters, granted: Int, isComplete: Bool) {
