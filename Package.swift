@@ -46,6 +46,7 @@ let package = Package(
         .systemLibrary(name: "CExt2FS", pkgConfig: "ext2fs", providers: [.apt(["libext2fs-dev"])]),
         .systemLibrary(name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]),
         .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 
         .target(name: "CUnixSocket"),
 
@@ -63,7 +64,7 @@ let package = Package(
         .target(name: "HostTools", dependencies: [subprocess, system], swiftSettings: strict),
         .target(
             name: "OSImage",
-            dependencies: ["BootFiles", "CArchive", "CDeflate", "CExt2FS", "DiskLayout", "FDisk", "HostTools", system],
+            dependencies: ["BootFiles", "CArchive", "CExt2FS", "CZlib", "DiskLayout", "FDisk", "HostTools", system],
             swiftSettings: strictC),
         .target(
             name: "ImageStore",

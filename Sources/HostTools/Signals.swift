@@ -43,10 +43,6 @@ public enum Interruption {
             source.resume()
             sources.append(source)
         }
-        // A reader that went away must not end the process half-way.
-        signal(SIGPIPE, SIG_IGN)
-        // A file that may not grow further is an error of its write.
-        signal(SIGXFSZ, SIG_IGN)
         defer { for source in sources { source.cancel() } }
         return try await task.value
     }

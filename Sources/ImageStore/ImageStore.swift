@@ -48,14 +48,14 @@ public struct ImageStore: Sendable {
     ///
     /// - Returns: nil where it must be prepared.
     public func preparedImage(of image: FilePath, relocation: RelocationRequest? = nil) -> PreparedImage? {
-        let image = Self.absolute(image)
-        let name = Self.key(of: image, relocation) + ".json"
-        guard let fingerprint = FileFingerprint(of: image),
+        let resolved = Self.absolute(image)
+        let name = Self.key(of: resolved, relocation) + ".json"
+        guard let fingerprint = FileFingerprint(of: resolved),
             let record = Files.json(SourceRecord.self, at: sources.appending(name)),
-            record.version == SourceRecord.currentVersion, record.path == image.string,
+            record.version == SourceRecord.currentVersion, record.path == resolved.string,
             record.fingerprint == fingerprint, !record.isFresh
         else { return nil }
-        return load(record.id)
+        return load(record.id)?.named(image.fileName, imageBytes: record.imageBytes)
     }
 
     /// A prepared image with all its files; nil where there is none or something is missing.
@@ -85,8 +85,10 @@ public struct ImageStore: Sendable {
 
     /// What is done to an image makes it another one.
     static func key(of image: FilePath, _ relocation: RelocationRequest? = nil) -> String {
-        let text = image.string + (relocation.map { "\n\($0.growth.rawValue)" } ?? "")
-        return String(SHA256.hash(data: Array(text.utf8)).hex.prefix(32))
+        // The path's own bytes, which may be no UTF-8.
+        let path = unsafe image.withPlatformString { unsafe Array(UnsafeBufferPointer(start: $0, count: strlen($0))) }
+        let text = Array((relocation.map { "\n\($0.growth.rawValue)" } ?? "").utf8)
+        return String(SHA256.hash(data: path.map { UInt8(bitPattern: $0) } + text).hex.prefix(32))
     }
 
     // MARK: Managing
@@ -95,18 +97,24 @@ public struct ImageStore: Sendable {
     ///
     /// - Throws: ``ImageStoreError``.
     public func list() throws(ImageStoreError) -> [StoredImage] {
-        var paths: [String: [FilePath]] = [:]
+        var records: [String: [SourceRecord]] = [:]
         for name in try Files.names(in: sources) {
             guard let record = Files.json(SourceRecord.self, at: sources.appending(name)) else { continue }
-            paths[record.id, default: []].append(FilePath(record.path))
+            records[record.id, default: []].append(record)
         }
         var stored: [StoredImage] = []
         for id in try Files.names(in: images) where Self.isID(id) {
             var inodes: [UInt64: UInt64] = [:]
             try Files.diskUse(of: images.appending(id), into: &inodes)
             let size = ByteCount(inodes.values.reduce(0, +))
+            let sources = (records[id] ?? []).sorted { $0.path < $1.path }
+            var manifest = load(id)?.manifest
+            // The file that was first may be another one by now.
+            if let other = sources.first, !sources.contains(where: { FilePath($0.path).fileName == manifest?.name }) {
+                manifest = manifest?.named(FilePath(other.path).fileName, imageBytes: other.imageBytes)
+            }
             stored.append(
-                StoredImage(id: id, manifest: load(id)?.manifest, sources: paths[id] ?? [], diskBytes: size))
+                StoredImage(id: id, manifest: manifest, sources: sources.map { FilePath($0.path) }, diskBytes: size))
         }
         return stored.sorted { ($0.manifest?.name ?? "", $0.id) < ($1.manifest?.name ?? "", $1.id) }
     }
@@ -174,8 +182,8 @@ public struct ImageStore: Sendable {
         progress: @escaping @Sendable (PreparationProgress) -> Void = { _ in }
     ) async throws -> PreparedImage {
         if let prepared = preparedImage(of: image, relocation: relocation) { return prepared }
-        let image = Self.absolute(image)
-        let key = Self.key(of: image, relocation)
+        let resolved = Self.absolute(image)
+        let key = Self.key(of: resolved, relocation)
         // Errors about the image come before anything is made.
         let reader: ImageReader
         do { reader = try ImageReader(image) } catch { throw ImageStoreError.image(error) }
@@ -193,7 +201,7 @@ public struct ImageStore: Sendable {
         try removeLeftovers(mine: key)
 
         let preparation = Preparation(
-            store: self, image: image, source: reader, folder: work.appending(key),
+            store: self, image: image, resolved: resolved, source: reader, folder: work.appending(key),
             isFresh: isFresh(reader.fingerprint), relocation: relocation)
         let prepared: PreparedImage
         do {
@@ -289,6 +297,11 @@ public struct PreparedImage: Hashable, Sendable {
             table: PartitionTable(diskID: nil, partitions: partitions), size: ByteCount(manifest.imageBytes))
     }
 
+    /// The same content as another file has it.
+    func named(_ name: String, imageBytes: UInt64) -> PreparedImage {
+        PreparedImage(store: store, folder: folder, manifest: manifest.named(name, imageBytes: imageBytes))
+    }
+
     /// A chunk's file.
     public func file(of chunk: Manifest.Chunk) -> FilePath { folder.appending(chunk.file) }
     /// The table of all chunks' pieces.
@@ -307,4 +320,9 @@ public struct PreparedImage: Hashable, Sendable {
             throw .unknown(id: manifest.id, store: store)
         }
     }
+}
+
+extension FilePath {
+    /// Its last component; bytes that are no UTF-8 replaced.
+    var fileName: String { lastComponent?.string ?? "" }
 }

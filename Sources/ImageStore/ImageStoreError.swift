@@ -67,6 +67,8 @@ extension ImageStoreError: CustomStringConvertible {
         switch self {
         case .image(let error):
             "\(error)"
+        case .io(let path, .fileTooLarge):
+            "\(path): file too large for this process (ulimit -f) or for the file system; raise the limit, or use another --store"
         case .io(let path, let errno):
             "\(path): \(errno.description.prefix(1).lowercased() + errno.description.dropFirst())"
         case .full(let store):

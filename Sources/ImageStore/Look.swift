@@ -23,7 +23,6 @@ extension ImageStore {
     /// - Throws: ``ImageStoreError``, as preparing it would; `CancellationError`.
     public func look(at image: FilePath, relocation: RelocationRequest? = nil) async throws -> ImageLook {
         if let prepared = preparedImage(of: image, relocation: relocation) { return .prepared(prepared) }
-        let image = Self.absolute(image)
         do {
             let reader = try ImageReader(image)
             try checkWritable()

@@ -12,10 +12,10 @@ public struct Manifest: Hashable, Sendable, Codable {
     public let version: Int
     /// SHA-256 of what follows from the content alone: partitions and chunks. The folder's name.
     public let id: String
-    /// The image's file name when it was prepared first.
-    public let name: String
-    /// Bytes of the raw image.
-    public let imageBytes: UInt64
+    /// The image's file name: of the file that it was asked for by, in the file of the one that was prepared first.
+    public private(set) var name: String
+    /// Bytes of the raw image, of the same file. Files with the same content in their partitions can differ behind them.
+    public private(set) var imageBytes: UInt64
     /// Bytes of the file `pieces`.
     public let piecesBytes: UInt64
     /// The image's first and second partition.
@@ -126,6 +126,13 @@ public struct Manifest: Hashable, Sendable, Codable {
     /// Bytes of all chunks' files as they are sent, one that is used twice counted twice.
     public var encodedBytes: ByteCount { ByteCount(chunks.reduce(0) { $0 + $1.encodedBytes }) }
 
+    /// The same content as another file has it.
+    func named(_ name: String, imageBytes: UInt64) -> Manifest {
+        var manifest = self
+        (manifest.name, manifest.imageBytes) = (name, imageBytes)
+        return manifest
+    }
+
     /// Puts the chunks' entries one behind the other.
     ///
     /// - Returns: the chunks, which say where theirs are, and the content of the file `pieces`.
@@ -159,9 +166,12 @@ public struct Manifest: Hashable, Sendable, Codable {
 
 /// Which file gave which prepared image: the text of `sources/<key>.json`.
 struct SourceRecord: Hashable, Codable {
-    static let currentVersion = 2
+    static let currentVersion = 3
     var version = currentVersion
+    /// Its bytes that are no UTF-8 replaced: the fingerprint tells it from others.
     let path: String
+    /// Bytes of the raw image, which is unpacked where the file is compressed.
+    let imageBytes: UInt64
     let fingerprint: FileFingerprint
     /// The prepared image.
     let id: String

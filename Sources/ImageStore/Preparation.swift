@@ -7,7 +7,10 @@ internal import SystemPackage
 /// One image on its way into the store.
 struct Preparation: Sendable {
     let store: ImageStore
+    /// Its path as it was given: for messages, and its name.
     let image: FilePath
+    /// The same without links: what it is known by.
+    let resolved: FilePath
     let source: ImageReader
     /// Ours alone while we hold the lock.
     let folder: FilePath
@@ -69,9 +72,10 @@ struct Preparation: Sendable {
         if unpacked.path != source.path { try Files.removeTree(unpacked.path) }
         let manifest = try finish(layout, usages, places, queue.results(), relocationRecord)
         let record = SourceRecord(
-            path: image.string, fingerprint: source.fingerprint, id: manifest.id, isFresh: isFresh)
+            path: resolved.string, imageBytes: manifest.imageBytes, fingerprint: source.fingerprint, id: manifest.id,
+            isFresh: isFresh)
         return try await store.publish(
-            manifest, from: folder, source: (ImageStore.key(of: image, relocation), record))
+            manifest, from: folder, source: (ImageStore.key(of: resolved, relocation), record))
     }
 
     /// The image itself, or what it unpacks to.
@@ -179,7 +183,7 @@ struct Preparation: Sendable {
                 usedSectors: usage.used.sectors, note: usage.note)
         }
         let manifest = Manifest(
-            name: image.lastComponent?.string ?? "", imageBytes: layout.size.bytes, piecesBytes: UInt64(pieces.count),
+            name: image.fileName, imageBytes: layout.size.bytes, piecesBytes: UInt64(pieces.count),
             partitions: partitions, chunks: chunks, relocation: record)
         try store.write(manifest, pieces, to: folder)
         return manifest
@@ -224,7 +228,8 @@ extension ImageStore {
         // Still there where the content was known.
         try Files.removeTree(folder)
         guard let prepared = load(manifest.id) else { throw ImageStoreError.unknown(id: manifest.id, store: path) }
-        return prepared
+        // The content may be known by another file's name and size.
+        return prepared.named(manifest.name, imageBytes: manifest.imageBytes)
     }
 }
 

@@ -2,6 +2,8 @@
 struct CSVField {
     /// The value: quotes resolved; blanks around an unquoted value removed.
     var text: String
+    /// The line that it starts on: another one than its record's behind a field with line breaks.
+    var line: Int
     /// 1 for the first character of the line.
     var column: Int
 }
@@ -21,8 +23,9 @@ struct CSVProblem: Error {
 
 /// Splits text into records as RFC 4180 says, with LF, CR LF or CR at line ends.
 ///
-/// Beyond the RFC: a line that is empty, or blank, or whose first character is `#`, is no record; blanks around an
-/// unquoted field do not belong to it.
+/// Beyond the RFC: a line that is empty, or blank, or whose first character is `#`, is no record, and neither is one whose
+/// fields are all empty, as spreadsheets write empty rows; blanks around an unquoted field do not belong to it; a line break
+/// in quotes is LF, whatever the line ends are. A first line `sep=,` is Excel's way to name the separator.
 struct CSVReader {
     private let bytes: [UInt8]
     private var index = 0
@@ -32,9 +35,39 @@ struct CSVReader {
     private static let (comma, quote, lf, cr) = (UInt8(ascii: ","), UInt8(ascii: "\""), UInt8(10), UInt8(13))
     private static let (space, tab, hash) = (UInt8(ascii: " "), UInt8(9), UInt8(ascii: "#"))
 
+    /// What to do about a separator that is no comma.
+    static func wrongSeparator(_ name: String) -> String {
+        "fields are separated by \(name); must be commas: save the file as CSV with commas"
+    }
+
     init(_ bytes: [UInt8]) {
         self.bytes = bytes
         if bytes.starts(with: [0xef, 0xbb, 0xbf]) { index = 3 }
+    }
+
+    /// Skips a first line `sep=,`.
+    mutating func skipSeparatorLine() throws(CSVProblem) {
+        let ahead = bytes[index...].prefix { !Self.endsLine($0) }
+        var text = String(decoding: ahead, as: UTF8.self)
+        if text.count > 2, text.hasPrefix("\""), text.hasSuffix("\"") { text = String(text.dropFirst().dropLast()) }
+        guard text.lowercased().hasPrefix("sep=") else { return }
+        guard text.dropFirst(4) == "," else {
+            let separator = String(text.dropFirst(4))
+            throw CSVProblem(
+                line: line, column: column,
+                reason: Self.wrongSeparator(Self.name(of: separator) ?? "\(quoted(separator)), as this line says"))
+        }
+        skipLine()
+    }
+
+    /// What people call the other separators that spreadsheets write.
+    static func name(of separator: some StringProtocol) -> String? {
+        switch separator {
+        case ";": "semicolons"
+        case "\t": "tabs"
+        case "|": "vertical bars"
+        default: nil
+        }
     }
 
     private var current: UInt8? { index < bytes.count ? bytes[index] : nil }
@@ -70,7 +103,8 @@ struct CSVReader {
             } else if blankLine() {
                 skipLine()
             } else {
-                return try record()
+                let record = try record()
+                if record.fields.count == 1 || record.fields.contains(where: { !$0.text.isEmpty }) { return record }
             }
         }
         return nil
@@ -115,7 +149,7 @@ struct CSVReader {
         }
         var last = index
         while last > first, bytes[last - 1] == Self.space || bytes[last - 1] == Self.tab { last -= 1 }
-        return CSVField(text: try text(bytes[first..<last], column: start), column: start)
+        return CSVField(text: try text(bytes[first..<last], line: line, column: start), line: line, column: start)
     }
 
     private mutating func quotedField() throws(CSVProblem) -> CSVField {
@@ -132,9 +166,8 @@ struct CSVReader {
                 value.append(Self.quote)
                 advance()
             } else if Self.endsLine(byte) {
-                // No column of the inventory holds line ends; an error here names the line of the forgotten quote.
-                throw CSVProblem(
-                    line: startLine, column: startColumn, reason: "a quoted field that its line does not close")
+                value.append(Self.lf)
+                endLine()
             } else {
                 value.append(byte)
                 advance()
@@ -142,17 +175,33 @@ struct CSVReader {
         }
         skipBlanks()
         if let byte = current, byte != Self.comma, !Self.endsLine(byte) {
-            throw CSVProblem(
-                line: line, column: column, reason: "text behind a closing quote; must be a comma or the line's end")
+            if let name = Self.name(of: String(Unicode.Scalar(byte))) {
+                throw CSVProblem(line: line, column: column, reason: Self.wrongSeparator(name))
+            }
+            // The next quote closed a field that should have ended lines before.
+            throw line == startLine
+                ? CSVProblem(
+                    line: line, column: column,
+                    reason: "text behind a closing quote; must be a comma or the line's end")
+                : CSVProblem(
+                    line: startLine, column: startColumn,
+                    reason:
+                        "a quoted field that ends on line \(line) with text behind its quote; close it, or double the "
+                        + "quotes in it")
         }
-        return CSVField(text: try text(value[...], column: startColumn), column: startColumn)
+        return CSVField(
+            text: try text(value[...], line: startLine, column: startColumn), line: startLine, column: startColumn)
     }
 
-    private func text(_ slice: ArraySlice<UInt8>, column: Int) throws(CSVProblem) -> String {
+    private func text(_ slice: ArraySlice<UInt8>, line: Int, column: Int) throws(CSVProblem) -> String {
         guard let text = String(validating: slice, as: UTF8.self) else {
             throw CSVProblem(line: line, column: column, reason: "bytes that are no UTF-8; save the file as UTF-8")
         }
-        if let control = text.unicodeScalars.first(where: { $0.value < 0x20 && $0.value != 9 || $0.value == 0x7f }) {
+        // Tabs, and line breaks in quotes, are all that text has.
+        let control = text.unicodeScalars.first {
+            $0.value < 0x20 && $0.value != 9 && $0.value != 10 || $0.value == 0x7f
+        }
+        if let control {
             throw CSVProblem(
                 line: line, column: column, reason: "a control character (code \(control.value)); must be plain text")
         }

@@ -24,10 +24,22 @@ struct Parser {
             return add(
                 1, 1, "the file has \(bytes.count) bytes; must be at most \(Inventory.largestFile) bytes (16 MiB)")
         }
-        if bytes.starts(with: [0xff, 0xfe]) || bytes.starts(with: [0xfe, 0xff]) {
+        // With a byte order mark, or as its first letter shows.
+        if bytes.starts(with: [0xff, 0xfe]) || bytes.starts(with: [0xfe, 0xff])
+            || bytes.count > 1 && (bytes[0] == 0) != (bytes[1] == 0)
+        {
             return add(1, 1, "the file is UTF-16; save it as UTF-8")
         }
+        // Workbooks are zip archives (ECMA-376, ODF 1.3), older ones OLE files (MS-CFB 2.2).
+        if bytes.starts(with: [0x50, 0x4b, 0x03, 0x04]) || bytes.starts(with: [0xd0, 0xcf, 0x11, 0xe0]) {
+            return add(1, 1, "the file is a workbook of a spreadsheet; save it as CSV, in UTF-8, with commas")
+        }
         var reader = CSVReader(bytes)
+        do throws(CSVProblem) {
+            try reader.skipSeparatorLine()
+        } catch {
+            return add(error.line, error.column, error.reason)
+        }
         while true {
             do throws(CSVProblem) {
                 guard let record = try reader.next() else { break }
@@ -47,22 +59,36 @@ struct Parser {
         if header == nil { add(1, 1, "the file has no header; the first line must be mac,ip,server,gpio") }
     }
 
+    /// A record's fields without empty ones at its end: a spreadsheet makes all rows as long as the longest.
+    private static func trimmed(_ fields: [CSVField], to count: Int = 0) -> [CSVField] {
+        var fields = fields
+        while fields.count > count, fields.last?.text.isEmpty == true { fields.removeLast() }
+        return fields
+    }
+
     private mutating func readHeader(_ record: CSVRecord) {
         var columns: [Inventory.Column] = []
-        for field in record.fields {
+        let only = record.fields.count == 1 ? record.fields.first : nil
+        if let only, let separator = only.text.first(where: { CSVReader.name(of: String($0)) != nil }),
+            let name = CSVReader.name(of: String(separator))
+        {
+            let place = only.text.prefix { $0 != separator }.count
+            return add(only.line, only.column + place, CSVReader.wrongSeparator(name))
+        }
+        for field in Self.trimmed(record.fields) {
             guard let column = Inventory.Column(rawValue: field.text.lowercased()) else {
                 if (try? MACAddress(field.text)) != nil {
                     return add(
-                        record.line, field.column,
+                        field.line, field.column,
                         "a target where the header must be; the first line must be mac,ip,server,gpio")
                 }
                 add(
-                    record.line, field.column,
+                    field.line, field.column,
                     "unknown column \(quoted(field.text)); must be one of "
                         + Inventory.Column.allCases.map(\.rawValue).joined(separator: ", "))
                 continue
             }
-            if columns.contains(column) { add(record.line, field.column, "column \(column.rawValue) is there twice") }
+            if columns.contains(column) { add(field.line, field.column, "column \(column.rawValue) is there twice") }
             columns.append(column)
         }
         for column in Inventory.Column.required where !columns.contains(column) {
@@ -73,19 +99,25 @@ struct Parser {
 
     private mutating func readRow(_ record: CSVRecord) {
         guard let header else { return }
-        guard record.fields.count == header.count else {
+        let fields = Self.trimmed(record.fields, to: header.count)
+        guard fields.count == header.count else {
             return add(
-                record.line, record.fields.last?.column ?? 1,
-                "the line has \(count(record.fields.count, "field")); must have \(header.count), as the header has")
+                fields.last?.line ?? record.line, fields.last?.column ?? 1,
+                "the line has \(count(fields.count, "field")); must have \(header.count), as the header has")
         }
         var row = Row(line: record.line)
-        for (column, field) in zip(header, record.fields) {
-            if let reason = row.set(column, to: field) { add(record.line, field.column, reason) }
+        for (column, field) in zip(header, fields) {
+            if let reason = row.set(column, to: field) { add(field.line, field.column, reason) }
         }
         noteDuplicates(row)
         guard let mac = row.mac?.value, let ip = row.ip?.value, let server = row.server, row.isValid else { return }
         if row.gpio == nil, row.resetCommand == nil {
-            return add(record.line, row.gpioColumn, "nothing resets this target; must have a gpio or a reset_command")
+            return add(
+                row.gpioPlace.line, row.gpioPlace.column,
+                "nothing resets this target; must have a gpio or a reset_command")
+        }
+        if let place = row.ip, (try? IPv4Address(server)) == ip {
+            return add(place.line, place.column, "ip \(ip) is its server's too; must be the target's own")
         }
         byMAC[mac] = targets.count
         byIP[ip] = targets.count
@@ -100,23 +132,23 @@ struct Parser {
     private mutating func noteDuplicates(_ row: Row) {
         if let mac = row.mac {
             if let first = lineOfMAC[mac.value] {
-                add(row.line, mac.column, "mac \(mac.value) is already on line \(first)")
+                add(mac.line, mac.column, "mac \(mac.value) is already on line \(first)")
             } else {
-                lineOfMAC[mac.value] = row.line
+                lineOfMAC[mac.value] = mac.line
             }
         }
         if let ip = row.ip {
             if let first = lineOfIP[ip.value] {
-                add(row.line, ip.column, "ip \(ip.value) is already on line \(first)")
+                add(ip.line, ip.column, "ip \(ip.value) is already on line \(first)")
             } else {
-                lineOfIP[ip.value] = row.line
+                lineOfIP[ip.value] = ip.line
             }
         }
         if let name = row.name {
             if let first = lineOfName[name.value.lowercased()] {
-                add(row.line, name.column, "name \(quoted(name.value)) is already on line \(first)")
+                add(name.line, name.column, "name \(quoted(name.value)) is already on line \(first)")
             } else {
-                lineOfName[name.value.lowercased()] = row.line
+                lineOfName[name.value.lowercased()] = name.line
             }
         }
     }
@@ -128,6 +160,7 @@ func count(_ number: Int, _ noun: String) -> String { "\(number) \(noun)\(number
 private struct Row {
     struct Placed<Value> {
         var value: Value
+        var line: Int
         var column: Int
     }
 
@@ -136,7 +169,7 @@ private struct Row {
     var ip: Placed<IPv4Address>?
     var server: String?
     var gpio: GPIOLine?
-    var gpioColumn = 1
+    var gpioPlace = (line: 1, column: 1)
     var name: Placed<String>?
     var resetHold: Int?
     var resetCommand: String?
@@ -154,13 +187,17 @@ private struct Row {
     }
 
     private mutating func take(_ column: Inventory.Column, _ field: CSVField) -> String? {
+        // A shell takes several lines; between tags a line break is as good as a blank.
+        if column != .resetCommand, column != .tags, field.text.contains("\n") {
+            return "\(quoted(field.text)) has a line break; only reset_command and tags may: is a quote not closed?"
+        }
         do {
             switch column {
-            case .mac: mac = Placed(value: try MACAddress(field.text), column: field.column)
-            case .ip: ip = Placed(value: try IPv4Address(field.text), column: field.column)
+            case .mac: mac = Placed(value: try MACAddress(field.text), line: field.line, column: field.column)
+            case .ip: ip = Placed(value: try IPv4Address(field.text), line: field.line, column: field.column)
             case .server: return takeServer(field.text)
             case .gpio:
-                gpioColumn = field.column
+                gpioPlace = (field.line, field.column)
                 if !field.text.isEmpty { gpio = try GPIOLine(field.text) }
             case .name: return takeName(field)
             case .resetHold: return takeHold(field.text)
@@ -195,12 +232,12 @@ private struct Row {
         guard (try? MACAddress(text)) == nil, (try? IPv4Address(text)) == nil else {
             return "\(quoted(text)) is no name; must not be an address"
         }
-        name = Placed(value: text, column: field.column)
+        name = Placed(value: text, line: field.line, column: field.column)
         return nil
     }
 
     private mutating func takeTags(_ text: String) -> String? {
-        for word in text.split(whereSeparator: { $0 == " " || $0 == ";" }) {
+        for word in text.split(whereSeparator: { $0 == " " || $0 == ";" || $0 == "\n" || $0 == "\t" }) {
             let isTag = word.utf8.allSatisfy { $0.isLetter || $0.isDigit || "._-".utf8.contains($0) }
             guard isTag, word.utf8.count <= 63 else {
                 return

@@ -1,3 +1,4 @@
+internal import DiskLayout
 public import SystemPackage
 
 /// The ways in which OS images are compressed for download.
@@ -15,43 +16,109 @@ public enum Compression: String, Hashable, Sendable, CaseIterable {
         }
     }
 
-    /// A shell command that makes the raw image and keeps the file.
+    /// What the names of such files end in, the usual one first.
+    private var suffixes: [String] {
+        switch self {
+        case .xz: ["xz"]
+        case .gzip: ["gz", "gzip"]
+        case .zip: ["zip"]
+        case .zstd: ["zst", "zstd"]
+        case .bzip2: ["bz2"]
+        }
+    }
+
+    /// A shell command that takes off this layer and keeps the file. It works whatever the file's name is.
     package func command(for path: FilePath) -> String {
-        let file = path.string.shellQuoted
+        let (file, result) = (path.string.shellQuoted, path.less(suffixes).string.shellQuoted)
         return switch self {
-        case .xz: "unxz --keep \(file)"
-        case .gzip: "gunzip --keep \(file)"
+        case .xz: "unxz -c <\(file) >\(result)"
+        case .gzip: "gunzip -c <\(file) >\(result)"
+        // It has a file with a name of its own in it.
         case .zip: "unzip \(file)"
-        case .zstd: "unzstd --keep \(file)"
-        case .bzip2: "bunzip2 --keep \(file)"
+        case .zstd: "unzstd -c <\(file) >\(result)"
+        case .bzip2: "bunzip2 -c <\(file) >\(result)"
         }
     }
 
     /// How the file is compressed, nil where it is not.
     ///
-    /// - Throws: ``OSImageError``.
+    /// - Throws: ``OSImageError``: ``OSImageError/otherFormat(path:_:)`` where its first bytes are those of an archive or a
+    ///   disk image of a kind that is not taken.
     public init?(of path: FilePath) throws(OSImageError) {
-        let start: [UInt8]
+        let file = try FileStart(of: path)
+        if let format = OtherFormat(file.bytes) { throw .otherFormat(path: path, format) }
+        guard let found = try file.compression() else { return nil }
+        self = found
+    }
+}
+
+/// The first bytes of a file, by which formats are told.
+struct FileStart {
+    /// How many there are, where the file is not shorter: up to the end of a partition table, and of tar's first header.
+    static let length = 1024
+    let bytes: [UInt8]
+    private let path: FilePath
+
+    /// - Throws: ``OSImageError/unreadable(path:errno:)``.
+    init(of path: FilePath) throws(OSImageError) {
+        self.path = path
+        bytes = try Self.read(path, at: 0, count: Self.length)
+    }
+
+    private static func read(_ path: FilePath, at offset: UInt64, count: Int) throws(OSImageError) -> [UInt8] {
         do {
-            let file = try FileDescriptor.open(path, .readOnly)
-            start = try file.closeAfter {
-                try unsafe [UInt8](unsafeUninitializedCapacity: 8) { buffer, count in
-                    count = try unsafe file.read(into: UnsafeMutableRawBufferPointer(buffer))
+            let file = try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
+            return try file.closeAfter {
+                try unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, done in
+                    while done < count {
+                        let rest = unsafe UnsafeMutableRawBufferPointer(
+                            rebasing: UnsafeMutableRawBufferPointer(buffer)[done...])
+                        let read = try unsafe file.read(fromAbsoluteOffset: Int64(offset) + Int64(done), into: rest)
+                        if read == 0 { break }
+                        done += read
+                    }
                 }
             }
-        } catch let error as Errno {
-            throw .unreadable(path: path, errno: error)
         } catch {
-            throw .unreadable(path: path, errno: .ioError)
+            throw .unreadable(path: path, errno: error as? Errno ?? .ioError)
         }
-        guard let found = Self.allCases.first(where: { start.starts(with: $0.magic) }) else { return nil }
-        self = found
+    }
+
+    /// How the file is compressed; nil where it is not.
+    func compression() throws(OSImageError) -> Compression? {
+        if let known = Compression.allCases.first(where: { bytes.starts(with: $0.magic) }) { return known }
+        return try isZstdBehindSkippableFrames() ? .zstd : nil
+    }
+
+    /// Whether the file begins with skippable frames and has a zstd frame behind them (RFC 8878, 3.1.2): pzstd begins each
+    /// of its frames so. lz4 has such frames too.
+    private func isZstdBehindSkippableFrames() throws(OSImageError) -> Bool {
+        var (header, place) = (Array(bytes.prefix(8)), UInt64(0))
+        // No tool writes more than one before the first frame; each one takes a read.
+        for _ in 0..<64 {
+            guard header.count == 8, header[0] & 0xf0 == 0x50, header[1...3] == [0x2a, 0x4d, 0x18] else { break }
+            place += 8 + header.u32(4)
+            header = try Self.read(path, at: place, count: 8)
+        }
+        return place > 0 && header.starts(with: Compression.zstd.magic)
+    }
+}
+
+extension FilePath {
+    /// Its name without a suffix that is one of these, else with one more.
+    fileprivate func less(_ suffixes: [String]) -> FilePath {
+        var path = self
+        if let last = path.extension, suffixes.contains(last.lowercased()), path.stem?.isEmpty == false {
+            path.extension = nil
+            return path
+        }
+        return FilePath(string + ".unpacked")
     }
 }
 
 extension String {
     /// As a POSIX shell takes it for one word.
-    fileprivate var shellQuoted: String {
+    var shellQuoted: String {
         let plain = allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "/._-+=:,@%".contains($0)) }
         return plain && !isEmpty
             ? self : "'" + split(separator: "'", omittingEmptySubsequences: false).joined(separator: #"'\''"#) + "'"

@@ -38,9 +38,19 @@ package func inspectStartOfOSImage(at path: FilePath) throws(OSImageError) -> OS
     }
 }
 
+private func libfdiskTable(of path: FilePath) throws(FDiskError) -> PartitionTable {
+    // It takes text: a path that is not UTF-8 goes by an open descriptor.
+    guard FilePath(path.string) != path, let file = try? OwnedDescriptor(opening: path) else {
+        return try readPartitionTable(of: path.string)
+    }
+    let table = try readPartitionTable(of: "/proc/self/fd/\(file.raw)")
+    _ = consume file
+    return table
+}
+
 private func partitionTable(of path: FilePath) throws(OSImageError) -> PartitionTable {
     do {
-        return try readPartitionTable(of: path.string)
+        return try libfdiskTable(of: path)
     } catch .gpt {
         throw .gpt(path: path)
     } catch .noLabel {
@@ -87,8 +97,14 @@ public enum OSImageError: Error, Hashable, Sendable {
     case compressed(path: FilePath, by: Compression)
     /// It cannot be unpacked: damaged, cut short, or packed in a way that libarchive does not know; with its reason.
     case cannotUnpack(path: FilePath, by: Compression?, reason: String)
-    /// A zip archive with no image or more than one; the first two.
+    /// A zip archive with more than one image.
     case otherEntries(path: FilePath, names: [String])
+    /// A zip archive with no image; what is in it.
+    case noImageEntry(path: FilePath, names: [String])
+    /// It is an archive or a disk image of a kind that is not taken, as its first bytes tell.
+    case otherFormat(path: FilePath, OtherFormat)
+    /// It unpacks to something that is compressed or an archive itself.
+    case packedTwice(path: FilePath, by: Compression, PackedContent)
     /// It unpacks to more bytes than it may.
     case tooLarge(path: FilePath, limit: ByteCount)
     /// The file that it is unpacked to cannot be written.
@@ -124,6 +140,9 @@ extension OSImageError {
         case .cannotUnpack(_, let compression, let reason):
             .cannotUnpack(path: path, by: compression, reason: reason)
         case .otherEntries(_, let names): .otherEntries(path: path, names: names)
+        case .noImageEntry(_, let names): .noImageEntry(path: path, names: names)
+        case .otherFormat(_, let format): .otherFormat(path: path, format)
+        case .packedTwice(_, let compression, let content): .packedTwice(path: path, by: compression, content)
         case .tooLarge(_, let limit): .tooLarge(path: path, limit: limit)
         case .cannotWrite(_, let errno): .cannotWrite(path: path, errno: errno)
         case .gpt: .gpt(path: path)
@@ -156,11 +175,21 @@ extension OSImageError: CustomStringConvertible {
         case .cannotUnpack(let path, let compression, let reason):
             "\(path): image cannot be unpacked\(compression.map { " (\($0.rawValue))" } ?? ""): \(reason)"
         case .otherEntries(let path, let names):
-            names.isEmpty
-                ? "\(path): archive has no file that ends in .img; must have exactly one"
-                : "\(path): archive has more than one image (\(names.joined(separator: ", "))); must have exactly one"
+            "\(path): archive has more than one image (\(listed(names))); must have exactly one: unpack it, and give one of them"
+        case .noImageEntry(let path, let names):
+            "\(path): archive has no file that ends in .img, only \(names.isEmpty ? "folders" : listed(names)); must have exactly one"
+        case .otherFormat(let path, let format):
+            "\(path): is \(format.named); must be an image, raw or compressed (xz, gz, zst, bz2, zip): \(format.remedy(for: path))"
+        case .packedTwice(let path, let compression, .compressed(let inner)):
+            "\(path): is compressed twice (\(inner.rawValue) in \(compression.rawValue)); take off the outer one first: \(compression.command(for: path))"
+        case .packedTwice(let path, let compression, .other(.tar)) where compression != .zip:
+            "\(path): is a tar archive, compressed (\(compression.rawValue)); must be an image: unpack it first: tar xf \(path.string.shellQuoted)"
+        case .packedTwice(let path, let compression, .other(let inner)):
+            "\(path): has \(inner.named) in it; must have an image: take off the outer layer, and see what that is: \(compression.command(for: path))"
         case .tooLarge(let path, let limit):
             "\(path): image unpacks to more than \(limit.bytes) bytes; must be at most that"
+        case .cannotWrite(let path, .fileTooLarge):
+            "\(path): cannot be written: file too large for this process (ulimit -f) or for the file system"
         case .cannotWrite(let path, let errno):
             "\(path): cannot be written: \(errno.description.lowercasedFirst)"
         case .gpt(let path):
@@ -173,6 +202,12 @@ extension OSImageError: CustomStringConvertible {
             "\(path): \(error)"
         }
     }
+}
+
+/// The first few names, and how many others there are.
+private func listed(_ names: [String]) -> String {
+    let shown = names.prefix(4).joined(separator: ", ")
+    return names.count > 4 ? "\(shown) and \(names.count - 4) more" : shown
 }
 
 extension String {

@@ -1,5 +1,4 @@
 internal import CArchive
-internal import CDeflate
 public import DiskLayout
 internal import Glibc
 public import SystemPackage
@@ -16,9 +15,13 @@ public struct UnpackProgress: Hashable, Sendable {
 
 /// Unpacks a compressed image into a new sparse file: zeros become holes.
 ///
-/// xz, gzip, zstd and bzip2 by libarchive; of a zip archive its only entry whose name ends in `.img`. The formats' own
-/// checksums are checked. The compressed file is only read (law 4). Memory is what the format's window takes: 65 MiB for
-/// `xz -9`, 128 MiB at most for zstd.
+/// gzip by zlib, xz, zstd and bzip2 by libarchive, each with several members, frames or streams one behind the other; of a
+/// zip archive its only image (``ZipEntry``). The formats' own checksums are checked. What unpacks to something else than a
+/// raw image is refused from its first bytes. The compressed file is only read (law 4). Memory is what the format's window
+/// takes: 65 MiB for `xz -9`, 128 MiB at most for zstd.
+///
+/// A file that was cut exactly between two members is a whole one for every reader; its image is then too short for its
+/// partition table, which ``inspectOSImage(at:)`` finds.
 ///
 /// - Parameters:
 ///   - source: the compressed file.
@@ -34,44 +37,98 @@ public func unpackOSImage(
     guard let compression = try Compression(of: source.path) else {
         throw OSImageError.cannotUnpack(path: source.path, by: nil, reason: "is not compressed")
     }
-    let archive = try ArchiveReference(source, compression)
-    let file = try SparseFile(target, image: source.path, limit: limit)
-    var found: String?
-    while let entry = try archive.nextEntry() {
-        if compression == .zip {
-            guard entry.isFile, entry.name.lowercased().hasSuffix(".img") else { continue }
-            if let found { throw OSImageError.otherEntries(path: source.path, names: [found, entry.name]) }
-        }
-        found = entry.name
-        var reported: UInt64 = 0
-        while try archive.copyBlock(to: file) {
-            if let start, file.length >= start.bytes {
-                // What a zip archive holds else is known without unpacking it.
-                if compression != .zip { return try file.finish() }
-                break
-            }
-            guard file.length - reported >= 1 << 20 else { continue }
-            reported = file.length
-            progress(
-                .init(read: ByteCount(archive.bytesRead), total: source.size, unpacked: ByteCount(file.length)))
-            try Task.checkCancellation()
-            await Task.yield()
-        }
+    let blocks: any UnpackedBlocks
+    switch compression {
+    case .gzip: blocks = try GzipMembers(source)
+    case .zip: blocks = try ArchiveReference(source, .zip, entry: try findImage(in: source))
+    case .xz, .zstd, .bzip2: blocks = try ArchiveReference(source, compression, entry: 0)
     }
-    guard found != nil else { throw OSImageError.otherEntries(path: source.path, names: []) }
-    if start == nil { try archive.checkTrailer() }
+    let file = try SparseFile(target, image: source.path, limit: limit)
+    var (reported, isChecked) = (UInt64(0), false)
+    while try blocks.copyBlock(to: file) {
+        if !isChecked, file.length >= FileStart.length {
+            try checkContent(of: target, from: source.path, by: compression)
+            isChecked = true
+        }
+        if let start, file.length >= start.bytes { return try file.finish() }
+        guard file.length - reported >= 1 << 20 else { continue }
+        reported = file.length
+        progress(
+            .init(read: ByteCount(blocks.bytesRead), total: source.size, unpacked: ByteCount(file.length)))
+        try Task.checkCancellation()
+        await Task.yield()
+    }
+    if !isChecked { try checkContent(of: target, from: source.path, by: compression) }
     try file.finish()
     try source.checkUnchanged()
     progress(.init(read: source.size, total: source.size, unpacked: ByteCount(file.length)))
 }
 
+/// Refuses what is compressed once more, or an archive: there is no image in it that could be flashed.
+private func checkContent(
+    of unpacked: FilePath, from path: FilePath, by compression: Compression
+) throws(OSImageError) {
+    let inner: PackedContent?
+    do throws(OSImageError) {
+        inner = try Compression(of: unpacked).map { .compressed($0) }
+    } catch .otherFormat(_, let format) {
+        inner = .other(format)
+    }
+    if let inner { throw .packedTwice(path: path, by: compression, inner) }
+}
+
+/// What a compressed file unpacks to, a piece at a time.
+protocol UnpackedBlocks: AnyObject {
+    /// Bytes of the compressed file that were read.
+    var bytesRead: UInt64 { get }
+    /// Appends the next piece; false at the end.
+    func copyBlock(to file: SparseFile) throws(OSImageError) -> Bool
+}
+
+/// An entry of a zip archive.
+struct ZipEntry {
+    /// Its path in the archive, of untrusted bytes; for messages and for what is told from its ending. Nil where libarchive
+    /// has none, because its bytes are not what the archive says that they are.
+    let path: String?
+    /// Whether it is a file, and no folder or link.
+    let isFile: Bool
+
+    /// Whether it is an OS image: a file whose name ends in `.img`, and not what macOS keeps beside one, in a folder
+    /// `__MACOSX` or as `._name` (AppleDouble, RFC 1740).
+    var isImage: Bool {
+        let parts = (path ?? "").split(separator: "/")
+        guard isFile, let name = parts.last, !parts.dropLast().contains("__MACOSX") else { return false }
+        return name.lowercased().hasSuffix(".img") && !name.hasPrefix("._")
+    }
+}
+
+/// The number of a zip archive's only image. Only the archive's directory is read.
+private func findImage(in source: ImageReader) throws(OSImageError) -> Int {
+    let archive = try ArchiveReference(source, .zip)
+    var (images, nameless): ([(number: Int, name: String)], [(number: Int, name: String)]) = ([], [])
+    var others: [String] = []
+    var number = 0
+    while let entry = try archive.nextEntry() {
+        if entry.isImage {
+            images.append((number, entry.path ?? ""))
+        } else if entry.isFile {
+            if entry.path == nil { nameless.append((number, "?")) }
+            others.append(entry.path ?? "?")
+        }
+        number += 1
+    }
+    // What it is called is not known then; its content tells what it is.
+    if images.isEmpty { images = nameless }
+    guard let only = images.first else { throw .noImageEntry(path: source.path, names: others) }
+    guard images.count == 1 else { throw .otherEntries(path: source.path, names: images.map(\.name)) }
+    return only.number
+}
+
 /// Owns an archive that is being read. C: `archive_read_new`, `archive_read_free`.
-@safe private final class ArchiveReference {
+@safe private final class ArchiveReference: UnpackedBlocks {
     private let raw: OpaquePointer
     private let source: ImageReader
     private let compression: Compression
-    /// CRC-32 and length of what was unpacked: libarchive does not compare them with gzip's trailer.
-    private var (checksum, length): (UInt32, UInt64) = (0, 0)
 
     private static let blockSize = 1 << 17
 
@@ -82,23 +139,33 @@ public func unpackOSImage(
         unsafe self.raw = raw
         self.source = source
         self.compression = compression
-        // Nothing but what the first bytes say: no format inside a format. A zip archive without its directory is cut short.
-        let code =
-            switch compression {
-            case .zip: unsafe archive_read_support_format_zip_seekable(raw)
-            case .xz: unsafe archive_read_support_filter_xz(raw)
-            case .gzip: unsafe archive_read_support_filter_gzip(raw)
-            case .zstd: unsafe archive_read_support_filter_zstd(raw)
-            case .bzip2: unsafe archive_read_support_filter_bzip2(raw)
-            }
-        try check(code)
+        // Nothing but what the first bytes say: no format inside a format, and libarchive is not asked whether it agrees: it
+        // would take the first bytes of a stream that was cut for a raw file. A zip archive without its directory is cut
+        // short.
+        switch compression {
+        case .zip: try check(unsafe archive_read_support_format_zip_seekable(raw))
+        case .xz: try check(unsafe archive_read_append_filter(raw, ARCHIVE_FILTER_XZ))
+        case .zstd: try check(unsafe archive_read_append_filter(raw, ARCHIVE_FILTER_ZSTD))
+        case .bzip2: try check(unsafe archive_read_append_filter(raw, ARCHIVE_FILTER_BZIP2))
+        case .gzip: preconditionFailure("libarchive does not compare gzip's checksums: GzipMembers does")
+        }
         if compression != .zip { try check(unsafe archive_read_support_format_raw(raw)) }
         try check(unsafe archive_read_open_filename(raw, source.descriptorPath, Self.blockSize))
     }
 
+    /// At an entry: what is copied is its content.
+    ///
+    /// - Parameter number: 0 for the first.
+    convenience init(_ source: ImageReader, _ compression: Compression, entry number: Int) throws(OSImageError) {
+        try self.init(source, compression)
+        for _ in 0...number where try nextEntry() == nil {
+            throw .cannotUnpack(path: source.path, by: compression, reason: "it has nothing in it")
+        }
+    }
+
     deinit { unsafe archive_read_free(raw) }
 
-    /// Bytes of the file that were read. C: `archive_filter_bytes`.
+    /// Bytes of the file that the format has taken. C: `archive_filter_bytes`.
     var bytesRead: UInt64 { UInt64(max(0, unsafe archive_filter_bytes(raw, -1))) }
 
     /// The one place where a return code becomes an error; a warning is one too: it may mean damaged data.
@@ -109,51 +176,56 @@ public func unpackOSImage(
         let line =
             text.contains("No progress is possible")
             ? "truncated xz input" : text.split(whereSeparator: \.isNewline).joined(separator: " ")
-        throw .cannotUnpack(
-            path: source.path, by: compression, reason: String(line.prefix(1).lowercased() + line.dropFirst()))
+        throw failure(String(line.prefix(1).lowercased() + line.dropFirst()))
+    }
+
+    private func failure(_ reason: String) -> OSImageError {
+        .cannotUnpack(path: source.path, by: compression, reason: reason)
     }
 
     /// C: `archive_read_next_header`.
-    func nextEntry() throws(OSImageError) -> (name: String, isFile: Bool)? {
+    func nextEntry() throws(OSImageError) -> ZipEntry? {
         var entry: OpaquePointer?
-        let code = unsafe archive_read_next_header(raw, &entry)
+        let code = unsafe carchive_read_next_header(raw, &entry)
         if code == ARCHIVE_EOF { return nil }
-        try check(code)
-        // Untrusted, for messages and its ending only. No UTF-8 in it: no name.
-        let name = unsafe archive_entry_pathname_utf8(entry).map { unsafe String(cString: $0) } ?? ""
+        // A warning is about names and times; sizes and the checksum are compared with the content.
+        if code != ARCHIVE_WARN || compression != .zip { try check(code) }
+        let name = unsafe archive_entry_pathname(entry).map { unsafe String(cString: $0) }
         let type = unsafe archive_entry_filetype(entry)
-        return (String(name.filter { !$0.isNewline }.prefix(200)), compression != .zip || type & 0o170000 == 0o100000)
+        return ZipEntry(path: name?.shown, isFile: compression != .zip || type & 0o170000 == 0o100000)
     }
 
-    /// Copies a block of the entry's data; false at its end. C: `archive_read_data_block`.
     func copyBlock(to file: SparseFile) throws(OSImageError) -> Bool {
         var (buffer, count, offset): (UnsafeRawPointer?, Int, la_int64_t) = (nil, 0, 0)
         let code = unsafe archive_read_data_block(raw, &buffer, &count, &offset)
-        if code == ARCHIVE_EOF { return false }
+        if code == ARCHIVE_EOF {
+            try checkRest()
+            return false
+        }
         try check(code)
-        guard offset >= 0 else {
-            throw .cannotUnpack(path: source.path, by: compression, reason: "its data is out of order")
-        }
-        let block = unsafe UnsafeRawBufferPointer(start: buffer, count: count)
-        try unsafe file.append(block, at: UInt64(offset))
-        if compression == .gzip {
-            unsafe checksum = UInt32(libdeflate_crc32(checksum, block.baseAddress, block.count))
-            length = file.length
-        }
+        guard offset >= 0 else { throw failure("its data is out of order") }
+        try unsafe file.append(UnsafeRawBufferPointer(start: buffer, count: count), at: UInt64(offset))
         return true
     }
 
-    /// Compares gzip's trailer: CRC-32 and length, little endian (RFC 1952, 2.3.1).
-    func checkTrailer() throws(OSImageError) {
-        guard compression == .gzip else { return }
-        guard source.size.bytes >= 18 else {
-            throw .cannotUnpack(path: source.path, by: compression, reason: "truncated gzip input")
+    /// Refuses a bzip2 file that ends within the header of a further stream, of which libarchive wants 14 bytes to take it
+    /// for one. Anything else behind a stream is ignored, as bzip2 itself does.
+    private func checkRest() throws(OSImageError) {
+        guard compression == .bzip2, bytesRead < source.size.bytes else { return }
+        guard bytesRead > 0 else { throw failure("truncated or damaged bzip2 input") }
+        let header = "BZh".utf8
+        let rest = try source.bytes(at: bytesRead, count: Int(min(UInt64(header.count), source.size.bytes - bytesRead)))
+        guard !header.starts(with: rest) else { throw failure("truncated bzip2 input") }
+    }
+}
+
+extension String {
+    /// For a message: without control characters, at most 200 characters.
+    var shown: String {
+        let kept = unicodeScalars.prefix(200).map { scalar in
+            scalar.properties.generalCategory == .control || scalar.properties.generalCategory == .format
+                ? "?" : Character(scalar)
         }
-        let trailer = try source.bytes(at: source.size.bytes - 8, count: 8)
-        guard trailer.u32(0) == UInt64(checksum), trailer.u32(4) == length & 0xffff_ffff else {
-            throw .cannotUnpack(
-                path: source.path, by: compression,
-                reason: "its checksum is wrong, or it has more than one gzip member")
-        }
+        return String(kept)
     }
 }

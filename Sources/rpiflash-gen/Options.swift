@@ -62,7 +62,9 @@ struct DryRunOptions: ParsableArguments {
     var isOn = false
 
     /// Where a scratch folder is made.
-    static var scratch: FilePath { FilePath(environmentValue("TMPDIR") ?? "/tmp") }
+    ///
+    /// - Throws: `TemporaryFolderError`.
+    static var scratch: FilePath { get throws { try temporaryFolder() } }
 }
 
 extension FilePath: @retroactive ExpressibleByArgument {

@@ -18,7 +18,7 @@ struct RPiFlashGen: AsyncParsableCommand {
               rpiflash-gen check-image raspios.img.xz
 
             EXIT STATUS
-              0 done; 1 failed, with one message on standard error; 64 wrong usage; 130 interrupted, nothing left behind.
+              0 done; 1 failed or the output could not be written, with one message on standard error; 64 wrong usage; 130 interrupted, nothing left behind.
             """,
         subcommands: [
             LayoutCommand.self, BootScriptCommand.self, RecoveryImageCommand.self, CheckImageCommand.self,
@@ -26,6 +26,25 @@ struct RPiFlashGen: AsyncParsableCommand {
 
     /// Parses, runs and maps to an exit status. Ctrl-C and SIGTERM cancel, so that clean-up runs.
     static func main() async {
+        StandardOutput.prepare()
+        var status = await perform()
+        do throws(StandardOutputError) {
+            try StandardOutput.finish()
+        } catch {
+            report(error.description)
+            if status == 0 { status = 1 }
+        }
+        Glibc.exit(status)
+    }
+
+    /// - Returns: the exit status.
+    private static func perform() async -> Int32 {
+        do {
+            try ArgumentError.check()
+        } catch {
+            report(error.description)
+            return ExitCode.validationFailure.rawValue
+        }
         let work = Task {
             var command = try parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {
@@ -41,27 +60,44 @@ struct RPiFlashGen: AsyncParsableCommand {
             source.resume()
             return source
         }
-        signal(SIGPIPE, SIG_IGN)
         let result = await work.result
         signals.forEach { $0.cancel() }
         switch result {
         case .success:
-            Glibc.exit(0)
+            return 0
         case .failure(is CancellationError):
             report("interrupted; nothing is left of it")
-            Glibc.exit(130)
+            return 130
         case .failure(let error) where exitCode(for: error) == .failure:
             report("\(error)")
-            Glibc.exit(1)
+            return 1
         case .failure(let error):
-            exit(withError: error)
+            return tell(error)
         }
     }
 
-    static func report(_ message: String) { log(Palette.standardError.paint(message, .bad)) }
+    /// Prints help, a version, or what is wrong with the arguments.
+    private static func tell(_ error: any Error) -> Int32 {
+        let (text, code) = (fullMessage(for: error), exitCode(for: error))
+        if code.isSuccess {
+            print(text)
+        } else {
+            _ = try? FileDescriptor.standardError.writeAll((text + "\n").utf8)
+        }
+        return code.rawValue
+    }
+
+    static func report(_ message: String) { log(Palette.standardError.paint(sanitized(message), .bad)) }
 
     /// What is good to know, and is no error.
-    static func note(_ message: String) { log("note: \(message)") }
+    static func note(_ message: String) { log("note: \(sanitized(message))") }
+
+    /// A file's name may have any characters, and must do nothing to a terminal.
+    private static func sanitized(_ text: String) -> String {
+        String(
+            String.UnicodeScalarView(
+                text.unicodeScalars.map { $0 != "\n" && $0.properties.generalCategory == .control ? "?" : $0 }))
+    }
 
     private static func log(_ text: String) {
         // A closed standard error is no reason for another status.

@@ -1,6 +1,6 @@
 import ArgumentParser
 import Flashing
-import Glibc
+import HostTools
 import Inventory
 import RunRecords
 import Synchronization
@@ -44,7 +44,8 @@ struct ConsoleCommand: AsyncParsableCommand {
         let end = limit.map { clock.now + $0.duration }
         var watch = Watch(row: row, store: runs.store)
         do {
-            while end.map({ clock.now < $0 }) ?? true {
+            // Nobody reads what would come.
+            while end.map({ clock.now < $0 }) ?? true, !StandardOutput.hasFailed {
                 try watch.look()
                 try await clock.sleep(for: Self.interval)
             }
@@ -104,7 +105,6 @@ private struct Watch {
         while let count = try? bytes.withUnsafeMutableBytes({ try file.read(into: $0) }), count > 0 {
             for line in text.take(bytes[..<count]) { print(line) }
         }
-        fflush(nil)
         followed = (run, file, text)
         guard isOver else { return }
         try? file.close()
@@ -165,7 +165,6 @@ private final class OwnConsole: Sendable {
             bytes.isEmpty ? text.flush().map { [$0] } ?? [] : text.take(bytes)
         }
         for line in lines { print(line) }
-        fflush(nil)
     }
 
     func stop() {
@@ -175,6 +174,5 @@ private final class OwnConsole: Sendable {
         }
         opened?.stop()
         if let rest = text.withLock({ $0.flush() }) { print(rest) }
-        fflush(nil)
     }
 }

@@ -3,8 +3,8 @@ import DiskLayout
 import FlashPlan
 import Flashing
 import FoundationEssentials
+import HostTools
 import Synchronization
-import SystemPackage
 
 /// What `rpiflash flash --json` prints: one JSON object a line. docs/json.md has the table of events and fields.
 struct FlashEvent: Encodable {
@@ -201,10 +201,8 @@ final class EventWriter: Sendable {
 
     /// - Parameter sink: takes each line, without its end. By default standard output.
     init(
-        to sink: @escaping @Sendable (String) -> Void = {
-            // A reader that went away is no reason to stop half-way.
-            _ = try? FileDescriptor.standardOutput.writeAll(($0 + "\n").utf8)
-        }
+        // A reader that went away is no reason to stop half-way: it is told at the end.
+        to sink: @escaping @Sendable (String) -> Void = { StandardOutput.write($0 + "\n") }
     ) {
         self.sink = sink
     }

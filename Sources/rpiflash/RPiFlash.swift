@@ -2,6 +2,7 @@ import ArgumentParser
 import Flashing
 import Glibc
 import HostTools
+import SystemPackage
 
 /// The server side: flashes targets, resets them, lists them.
 @main
@@ -42,7 +43,7 @@ struct RPiFlash: AsyncParsableCommand {
           6    the inventory is missing or invalid
           7    the image is missing or unfit
           8    the target is unknown, or another server's
-          9    trouble on this server: port, disk, lock, GPIO, reset command
+          9    trouble on this server: port, disk, lock, GPIO, reset command, or its output could not be written
           64   wrong usage
           130  interrupted; cleaned up, RESET released
 
@@ -51,6 +52,26 @@ struct RPiFlash: AsyncParsableCommand {
 
     /// Parses, runs and maps to an exit status. SIGINT, SIGTERM and SIGHUP cancel, so that clean-up runs.
     static func main() async {
+        StandardOutput.prepare()
+        var status = await perform()
+        do throws(StandardOutputError) {
+            try StandardOutput.finish()
+        } catch {
+            Console.shared.line(error.description, .error)
+            // What went wrong before that says more.
+            if status == 0 { status = unnamed }
+        }
+        Glibc.exit(status)
+    }
+
+    /// - Returns: the exit status.
+    private static func perform() async -> Int32 {
+        do {
+            try ArgumentError.check()
+        } catch {
+            Console.shared.line(error.description, .error)
+            return ExitCode.validationFailure.rawValue
+        }
         do {
             try await Interruption.withCancellation { name in
                 Console.shared.line("\(name): cleaning up")
@@ -62,10 +83,10 @@ struct RPiFlash: AsyncParsableCommand {
                     try command.run()
                 }
             }
-            Glibc.exit(0)
+            return 0
         } catch is CancellationError {
             Console.shared.line(interrupted, .error)
-            Glibc.exit(130)
+            return 130
         } catch let error as FlashError {
             // Only an inventory has several mistakes; elsewhere a line end is not ours.
             if case .inventory(let text) = error {
@@ -73,14 +94,27 @@ struct RPiFlash: AsyncParsableCommand {
             } else {
                 Console.shared.line(error.description, .error)
             }
-            Glibc.exit(error.exitCode)
+            return error.exitCode
         } catch  where isUnnamed(error) {
             Console.shared.line("\(error)", .error)
-            Glibc.exit(unnamed)
+            return unnamed
         } catch {
             Console.shared.finish()
-            exit(withError: error)
+            return tell(error)
         }
+    }
+
+    /// Prints help, a version, or what is wrong with the arguments; an exit status that was chosen has no text.
+    private static func tell(_ error: any Error) -> Int32 {
+        let (text, code) = (fullMessage(for: error), exitCode(for: error))
+        if !text.isEmpty {
+            if code.isSuccess {
+                print(text)
+            } else {
+                _ = try? FileDescriptor.standardError.writeAll((text + "\n").utf8)
+            }
+        }
+        return code.rawValue
     }
 
     /// The exit status for what no other error names. Never ArgumentParser's 1, which says that a target is proven.

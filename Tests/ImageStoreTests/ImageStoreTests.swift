@@ -171,10 +171,11 @@ private func plainCRC32(_ bytes: Data) -> UInt32 {
         let packed = FilePath(folder.path("os.img.\(try #require(suffix))"))
         let unpacked = Counter()
         let prepared = try await bench.store.prepare(packed) { if case .unpacking = $0 { unpacked.count() } }
-        #expect(prepared == raw)
+        let size = try #require(FileFingerprint(of: bench.path)).size
+        #expect(prepared == raw.named("os.img.\(suffix ?? "")", imageBytes: size))
         #expect(unpacked.value > 10)
         #expect(bench.names("work") == [])
-        #expect(bench.store.preparedImage(of: packed) == raw)
+        #expect(bench.store.preparedImage(of: packed) == prepared)
     }
 
     @Test func `says of a compressed image what is wrong with it, and leaves nothing`() async throws {
@@ -212,7 +213,8 @@ private func plainCRC32(_ bytes: Data) -> UInt32 {
         #expect(chmod(bench.image.path, 0o644) == 0)
         #expect(try await bench.store.prepare(bench.path) == prepared)
         let progress = Mutex(0)
-        #expect(try await bench.store.prepare(FilePath(link)) { _ in progress.withLock { $0 += 1 } } == prepared)
+        let linked = try await bench.store.prepare(FilePath(link)) { _ in progress.withLock { $0 += 1 } }
+        #expect(linked.manifest.id == prepared.manifest.id)
         #expect(progress.withLock { $0 } == 0)
     }
 
@@ -221,6 +223,63 @@ private func plainCRC32(_ bytes: Data) -> UInt32 {
         let prepared = try await bench.store.prepare(bench.path)
         #expect(bench.store.preparedImage(of: bench.path) == nil)
         #expect(try await bench.store.prepare(bench.path) == prepared)
+    }
+
+    @Test func `a file with known content keeps its own name and size`() async throws {
+        let bench = try Bench()
+        let first = try await bench.store.prepare(bench.path)
+        let folder = bench.image.folder
+        try run("sh", ["-c", "cd '\(folder.url.path)' && cp os.img other.img && truncate -s +3333333 other.img"])
+        let other = FilePath(folder.path("other.img"))
+        let sizes = try [bench.path, other].map { try #require(FileFingerprint(of: $0)).size }
+        let second = try await bench.store.prepare(other)
+        #expect(second.manifest.id == first.manifest.id && sizes[1] == sizes[0] + 3_333_333)
+        // Prepared just now, and found prepared.
+        for (path, name, size, prepared) in [
+            (bench.path, "os.img", sizes[0], first), (other, "other.img", sizes[1], second),
+        ] {
+            #expect(prepared.manifest.name == name && prepared.manifest.imageBytes == size)
+            #expect(bench.store.preparedImage(of: path) == prepared)
+            #expect(try prepared.layout().size.bytes == size)
+        }
+        // Where the first one is gone from the list, the other one gives its name.
+        #expect(try bench.store.list().map(\.manifest?.name) == ["os.img"])
+        try FileManager.default.removeItem(
+            atPath: folder.path("store/sources/\(ImageStore.key(of: ImageStore.absolute(bench.path))).json"))
+        let listed = try bench.store.list()
+        #expect(listed.map(\.manifest?.name) == ["other.img"] && listed[0].manifest?.imageBytes == sizes[1])
+    }
+
+    @Test func `names an image as it was given, through a link too`() async throws {
+        let bench = try Bench()
+        let folder = bench.image.folder
+        try run("sh", ["-c", "cd '\(folder.url.path)' && ln -s os.img latest.img && : >empty && ln -s empty bad.img"])
+        let prepared = try await bench.store.prepare(FilePath(folder.path("latest.img")))
+        #expect(prepared.manifest.name == "latest.img")
+        let bad = FilePath(folder.path("bad.img"))
+        await #expect(throws: ImageStoreError.image(.empty(path: bad))) { try await bench.store.prepare(bad) }
+    }
+
+    @Test func `takes an image whose path is not UTF-8, and tells it from one with another such name`() async throws {
+        let bench = try Bench()
+        let folder = bench.image.folder
+        var paths: [FilePath] = []
+        for byte in [UInt8(0xf6), 0xfc] {
+            let bytes = Array("\(folder.url.path)/gr".utf8CString.dropLast()) + [CChar(bitPattern: byte), 0]
+            let path = FilePath(platformString: bytes)
+            #expect(path.withPlatformString { mkdir($0, 0o755) } == 0)
+            paths.append(path)
+        }
+        try #require(paths[0] != paths[1] && paths[0].string == paths[1].string)
+        for path in paths {
+            let image = path.appending("a.img")
+            let made = bench.path.withPlatformString { old in image.withPlatformString { link(old, $0) } }
+            #expect(made == 0)
+            let prepared = try await bench.store.prepare(image)
+            #expect(bench.store.preparedImage(of: image) == prepared)
+        }
+        #expect(bench.names("sources").count == 2)
+        #expect(ImageStore.key(of: paths[0]) != ImageStore.key(of: paths[1]))
     }
 
     @Test func `shares the files of what is the same in a changed image, and knows a copy of the same`() async throws {

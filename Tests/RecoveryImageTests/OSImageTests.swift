@@ -94,13 +94,13 @@ private func image(_ extents: [(UInt64, UInt64)], size: Int = 16 << 20, in folde
         ("empty.img", "empty.img: image is empty (0 bytes); must have a partition table and two partitions"),
         ("one.img", "one.img: image has no partition table; must have a DOS one (MBR) with two partitions"),
         ("zeros.img", "zeros.img: image has no partition table; must have a DOS one (MBR) with two partitions"),
-        ("a.xz", "a.xz: image is compressed (xz); decompress it first: unxz --keep DIR/a.xz"),
-        ("a.img", "a.img: image is compressed (gzip); decompress it first: gunzip --keep DIR/a.img"),
+        ("a.xz", "a.xz: image is compressed (xz); decompress it first: unxz -c <DIR/a.xz >DIR/a"),
+        ("a.img", "a.img: image is compressed (gzip); decompress it first: gunzip -c <DIR/a.img >DIR/a.img.unpacked"),
         ("a.zip", "a.zip: image is compressed (zip); decompress it first: unzip DIR/a.zip"),
-        ("a.zst", "a.zst: image is compressed (zstd); decompress it first: unzstd --keep DIR/a.zst"),
+        ("a.zst", "a.zst: image is compressed (zstd); decompress it first: unzstd -c <DIR/a.zst >DIR/a"),
         (
             "a b's.bz2",
-            "a b's.bz2: image is compressed (bzip2); decompress it first: bunzip2 --keep 'DIR/a b'\\''s.bz2'"
+            "a b's.bz2: image is compressed (bzip2); decompress it first: bunzip2 -c <'DIR/a b'\\''s.bz2' >'DIR/a b'\\''s'"
         ),
     ])
     func `says what a file is that is no image, and what to do`(name: String, message: String) throws {

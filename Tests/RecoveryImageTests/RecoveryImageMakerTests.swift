@@ -130,7 +130,46 @@ private func card() throws -> CardLayout {
         (["s": "server"], "server address is 'server'; must be four numbers from 0 to 255, as 192.168.1.10"),
         (["s": "1.2.3.4.5"], "server address is '1.2.3.4.5'; must be four numbers from 0 to 255, as 192.168.1.10"),
         (["s": ""], "server address is ''; must be four numbers from 0 to 255, as 192.168.1.10"),
-        (["s": "0.0.0.0"], "server address is 0.0.0.0; must be an address"),
+        (["s": "0.0.0.0"], "server address is 0.0.0.0; must be a host's, from 1.0.0.0 to 223.255.255.255"),
+        (
+            ["s": "255.255.255.255"],
+            "server address is 255.255.255.255; must be a host's, from 1.0.0.0 to 223.255.255.255"
+        ),
+        (["s": "239.1.2.3"], "server address is 239.1.2.3; must be a host's, from 1.0.0.0 to 223.255.255.255"),
+        (
+            ["s": "127.0.0.1"],
+            "server address is 127.0.0.1, a loopback address; must be one that other hosts can reach"
+        ),
+        (
+            ["a": "127.0.0.1", "m": "255.0.0.0"],
+            "address is 127.0.0.1, a loopback address; must be one that other hosts can reach"
+        ),
+        (
+            ["a": "10.0.0.2", "m": "255.255.255.0", "s": "10.0.0.2"],
+            "server address is 10.0.0.2, the target's own address; must be another host's"
+        ),
+        (
+            ["a": "10.0.0.2", "m": "255.255.255.0", "g": "10.0.0.2"],
+            "gateway is 10.0.0.2, the target's own address; must be another host's"
+        ),
+        (
+            ["a": "10.0.0.255", "m": "255.255.255.0"],
+            "address is 10.0.0.255, the last address of the target's network 10.0.0.0 with netmask 255.255.255.0; "
+                + "must be a host's, from 10.0.0.1 to 10.0.0.254"
+        ),
+        (
+            ["a": "10.0.0.64", "m": "255.255.255.192"],
+            "address is 10.0.0.64, the first address of the target's network 10.0.0.64 with netmask 255.255.255.192; "
+                + "must be a host's, from 10.0.0.65 to 10.0.0.126"
+        ),
+        (
+            ["a": "10.0.0.2", "m": "255.255.255.0", "s": "10.0.0.255"],
+            "server address is 10.0.0.255, the last address of the target's network 10.0.0.0 with netmask 255.255.255.0; "
+                + "must be a host's, from 10.0.0.1 to 10.0.0.254"
+        ),
+        (
+            ["a": "10.0.0.2", "m": "0.0.0.0"], "netmask is 0.0.0.0; must be ones followed by zeros, as 255.255.255.0"
+        ),
         (["a": "10.0.0.2"], "target has the fixed address 10.0.0.2 but no netmask; give both or none"),
         (
             ["m": "255.0.0.0"],
@@ -142,11 +181,11 @@ private func card() throws -> CardLayout {
         ),
         (
             ["a": "10.0.0.2", "m": "255.255.255.0", "g": "10.0.1.1"],
-            "gateway is 10.0.1.1, outside of the target's network 10.0.0.0"
+            "gateway is 10.0.1.1, outside of the target's network 10.0.0.0 with netmask 255.255.255.0; must be in it"
         ),
         (
             ["a": "10.0.0.2", "m": "255.255.255.0", "s": "10.0.1.1"],
-            "server address is 10.0.1.1, outside of the target's network 10.0.0.0; give a gateway"
+            "server address is 10.0.1.1, outside of the target's network 10.0.0.0 with netmask 255.255.255.0; give a gateway"
         ),
     ])
     func `refuses network settings that cannot work`(settings: [String: String], message: String) {
@@ -162,6 +201,8 @@ private func card() throws -> CardLayout {
         _ = try NetworkSettings()
         _ = try NetworkSettings(serverAddress: "10.0.0.1")
         _ = try NetworkSettings(serverAddress: "10.0.0.1", address: "10.0.0.2", netmask: "255.255.255.252")
+        // Two hosts and no more (RFC 3021).
+        _ = try NetworkSettings(serverAddress: "10.0.0.1", address: "10.0.0.0", netmask: "255.255.255.254")
         _ = try NetworkSettings(
             serverAddress: "10.9.0.1", address: "10.0.0.2", netmask: "255.255.255.0", gateway: "10.0.0.1")
     }

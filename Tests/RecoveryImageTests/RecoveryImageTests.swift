@@ -359,7 +359,8 @@ struct RecoveryImageTests {
         #expect(compressed.status == 1)
         #expect(
             compressed.errors
-                == "rpiflash-gen: os.img.xz: image is compressed (xz); decompress it first: unxz --keep os.img.xz\n")
+                == "rpiflash-gen: os.img.xz: image is compressed (xz); decompress it first: unxz -c <os.img.xz >os.img\n"
+        )
     }
 }
 
