@@ -18,7 +18,7 @@ extension SystemTests {
 
         /// Times that the chip negotiated its link, as its driver says.
         private func negotiations(_ console: some StringProtocol) -> Int {
-            console.matches(
+            String(console).matches(
                 of: /Waiting for Ethernet connection\.\.\. done|Waiting for PHY auto negotiation to complete/
             ).count
         }
