@@ -182,6 +182,11 @@ private struct Customizer {
         for name in names {
             let before = try files.read(name)
             let after = edit.applied(to: KernelCommandLine(before)).bytes
+            if KernelCommandLine(before).obstacle(name: name) == nil,
+                let obstacle = KernelCommandLine(after).obstacle(name: name)
+            {
+                throw ImageStoreError.cannotCustomize("with these words \(obstacle)")
+            }
             if after != before { try files.write(after, to: name) }
         }
         try bring(files.image, to: path)
