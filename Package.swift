@@ -116,9 +116,16 @@ let package = Package(
         // Scripts that tests run, and where what was built lies.
         .target(
             name: "TestSupport", dependencies: [subprocess, system], path: "Tests/TestSupport", swiftSettings: strict),
+        // Judges mutations of images in a process that a crash may end.
+        .executableTarget(
+            name: "image-fuzzer",
+            dependencies: ["BootFiles", "DiskLayout", "HostTools", "OSImage", "TestImages", system],
+            path: "Tests/ImageFuzzer", swiftSettings: strict),
         .testTarget(
             name: "OSImageTests",
-            dependencies: ["BootFiles", "DiskLayout", "HostTools", "OSImage", "TestImages", system],
+            dependencies: [
+                "BootFiles", "DiskLayout", "HostTools", "OSImage", "TestImages", "TestSupport", "image-fuzzer", system,
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "ImageStoreTests",

@@ -107,7 +107,8 @@ struct ExtError: Error {
     init(_ what: String, code: errcode_t) {
         _ = Self.texts
         // What is said most often, and libext2fs's words for it tell nobody what to do.
-        if code == errcode_t(EXT2_ET_BLOCK_ALLOC_FAIL) || code == errcode_t(ENOSPC) {
+        let full = [EXT2_ET_BLOCK_ALLOC_FAIL, EXT2_ET_INLINE_DATA_NO_BLOCK].map { errcode_t($0) }
+        if full.contains(code) || code == errcode_t(ENOSPC) {
             (reason, isFull) = ("\(what): it has no free block", true)
             return
         }

@@ -374,7 +374,7 @@ private struct Relocator {
                             ? "free some space in the image's partition 2"
                             : "run e2fsck -f on the image's partition 2, or take another image"))
             } else {
-                notes.append("the rootfs does not grow at the first boot: it \(failure.reason)")
+                notes.append("the rootfs does not grow at the first boot: \(failure.reason)")
             }
         }
         firstBoot = try form(area, boot)

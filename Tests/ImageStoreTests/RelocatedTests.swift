@@ -129,15 +129,61 @@ import Testing
         #expect(same == base)
     }
 
-    @Test func `files that the boot partition has no room for are an error, and leave nothing`() async throws {
+    @Test func `files that the boot partition has no room for are the image's fault, and leave nothing`() async throws {
         let bench = try Self.bench()
         let base = try await bench.store.prepare(bench.path, relocation: Self.automatic)
-        let edit = BootPartitionEdit(files: ["large": [UInt8](repeating: 7, count: 44 << 20)])
-        await #expect(throws: ImageStoreError.self) {
+        let edit = BootPartitionEdit(files: ["a": [1], "large": [UInt8](repeating: 7, count: 44 << 20)])
+        let error = await #expect(throws: ImageStoreError.self) {
             _ = try await bench.store.customize(base, edit, for: "cam", tools: Self.runner)
+        }
+        let sentence = try #require(error)
+        #expect(sentence.isAboutImage)
+        #expect(
+            "\(sentence)".firstMatch(
+                of:
+                    #/^image cannot be customized: boot partition has no room for large: 46137344 bytes are needed, \d+ bytes are free; free some space in the image's partition 1, or take an image with a larger one$/#
+            ) != nil, "\(sentence)")
+        // A dry run says the same, and makes nothing either.
+        await #expect(throws: sentence) {
+            try await bench.store.checkCustomization(of: base, edit, tools: Self.runner)
         }
         #expect(bench.names("work").isEmpty)
         #expect(try bench.store.list().count == 1)
+        try await bench.store.checkCustomization(
+            of: base, BootPartitionEdit(files: ["a": [1]]), tools: Self.runner)
+        #expect(try bench.store.list().count == 1)
+    }
+
+    /// A boot partition that is full but for some clusters, and what is put into it.
+    @Test(arguments: [0, 1, 2, 3, 40]) func `a full boot partition takes all settings or none`(free: UInt64)
+        async throws
+    {
+        var texts = SystemTexts()
+        texts.cmdline = "root=PARTUUID=12345678-02 " + String(repeating: "x", count: 480)
+        let image = try TestImage.small(texts)
+        let bench = Bench(image)
+        let files = try FATFiles(try ImageReader(bench.path), image.boot)
+        let count = try files.freeBytes() - free * 512
+        try image.folder.write(Data(repeating: 0x66, count: Int(count)), to: "fill")
+        try run("mcopy", ["-i", image.fat(image.boot), image.folder.path("fill"), "::/FILL"])
+        #expect(try FATFiles(try ImageReader(bench.path), image.boot).freeBytes() == free * 512)
+        let base = try await bench.store.prepare(bench.path, relocation: Self.automatic)
+        // A folder, a file of two clusters in it, and a command line that needs one more: four in all.
+        let edit = BootPartitionEdit(
+            files: ["bench/note one.txt": [UInt8](repeating: 7, count: 600)], addedWords: ["quiet", "splash"])
+        do {
+            let customized = try await bench.store.customize(base, edit, for: "cam", tools: Self.runner)
+            #expect(free == 40)
+            let found = try Self.read(customized, bench)
+            #expect(found.boot["cmdline.txt"] == (texts.cmdline ?? "") + " quiet splash")
+            #expect(found.boot["bench/note one.txt"]?.utf8.count == 600)
+        } catch let error as ImageStoreError {
+            #expect(free < 40)
+            #expect(error.isAboutImage && "\(error)".contains("boot partition has no room for "), "\(error)")
+            #expect(try bench.store.list().count == 1)
+            #expect(bench.names("work").isEmpty)
+        }
+        _ = try Self.read(base, bench)
     }
 
     @Test func `words for the kernel need a command line`() async throws {
@@ -152,14 +198,16 @@ import Testing
         }
     }
 
-    @Test func `a missing mtools is named, and leaves nothing`() async throws {
+    @Test func `a missing program is named, and leaves nothing`() async throws {
         let bench = try Self.bench()
         let none = RelocationRequest(
             growth: .automatic, tools: ToolRunner(path: nil, sourceDate: SourceDate.standard, folders: []))
         let error = await #expect(throws: ImageStoreError.self) {
             _ = try await bench.store.prepare(bench.path, relocation: none)
         }
-        #expect(error?.description.contains("mdir is not installed; install the Debian package mtools") == true)
+        #expect(
+            error?.description.contains("fsck.vfat is not installed; install the Debian package dosfstools") == true)
+        #expect(error?.isAboutImage == false)
         #expect(bench.names("work").isEmpty)
     }
 }

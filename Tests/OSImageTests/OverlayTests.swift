@@ -80,7 +80,7 @@ struct OverlayTests {
     }
 
     @Test(arguments: [
-        ("dtoverlay=broken", "dtoverlay=broken cannot be applied to bcm2710-rpi-3-b.dtb: fdtoverlay failed"),
+        ("dtoverlay=broken", "dtoverlay=broken does not fit bcm2710-rpi-3-b.dtb; it is left out there"),
         ("dtoverlay=none", "dtoverlay=none is lost, for U-Boot loads the device tree without overlays"),
         ("dtoverlay=one,x=1", "dtoverlay=one,x=1 is lost"), ("[pi4]\ndtoverlay=one", "[pi4]: dtoverlay=one is lost"),
         ("dtoverlay=only4", "dtoverlay=only4 is not for bcm2710-rpi-3-b.dtb, says overlays/overlay_map.dtb"),
@@ -97,7 +97,7 @@ struct OverlayTests {
         // All tools but those.
         let tools = image.folder.path("tools")
         try FileManager.default.createDirectory(atPath: tools, withIntermediateDirectories: true)
-        for tool in ["mcopy", "mdir", "mmd", "fsck.vfat", "e2fsck"] {
+        for tool in ["fsck.vfat", "e2fsck"] {
             try FileManager.default.createSymbolicLink(
                 atPath: "\(tools)/\(tool)", withDestinationPath: try #require(find(tool)))
         }

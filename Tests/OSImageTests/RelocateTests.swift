@@ -209,7 +209,7 @@ struct RelocateTests {
         #expect(try Self.check(relocation, image).fstab.contains("UUID=\(SystemTexts.bootUUID)"))
     }
 
-    @Test func `broken: a FAT that was not unmounted is mended in the view`() async throws {
+    @Test func `broken: a FAT that was not unmounted is repaired in the view`() async throws {
         let image = try TestImage.system(SystemTexts())
         try image.poke(image.boot, at: 65, [1])
         let before = try digest(image.path)

@@ -25,6 +25,11 @@ package func canUse(_ tools: [String]) -> Bool {
     tools.allSatisfy { find($0) != nil } || ProcessInfo.processInfo.environment["CI"] != nil
 }
 
+/// The same images each time, whatever the day.
+private let fixed = [
+    "MTOOLS_SKIP_CHECK": "1", "LC_ALL": "C", "SOURCE_DATE_EPOCH": "1700000000", "E2FSPROGS_FAKE_TIME": "1700000000",
+]
+
 /// Runs a program to its end.
 @discardableResult
 package func run(_ tool: String, _ arguments: [String], accept: Set<Int32> = [0]) throws -> Ran {
@@ -32,7 +37,7 @@ package func run(_ tool: String, _ arguments: [String], accept: Set<Int32> = [0]
     let process = Process()
     process.executableURL = URL(fileURLWithPath: path)
     process.arguments = arguments
-    process.environment = ProcessInfo.processInfo.environment.merging(["MTOOLS_SKIP_CHECK": "1", "LC_ALL": "C"]) { $1 }
+    process.environment = ProcessInfo.processInfo.environment.merging(fixed) { $1 }
     let folder = try TemporaryFolder()
     // Files and not pipes: nothing has to be drained while it runs.
     let (output, errors) = (folder.url.appendingPathComponent("output"), folder.url.appendingPathComponent("errors"))
