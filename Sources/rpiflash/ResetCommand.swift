@@ -21,6 +21,8 @@ struct ResetCommand: AsyncParsableCommand {
 
     @OptionGroup var dryRun: DryRunOptions
 
+    @OptionGroup var end: EndOptions
+
     @OptionGroup var log: LogOptions
 
     func validate() throws {
@@ -32,13 +34,14 @@ struct ResetCommand: AsyncParsableCommand {
 
     func run() async throws {
         log.apply()
+        end.apply()
         let row = try target.find()
         if hold != nil, row.gpio == nil {
             throw FlashError.server("--hold: target \(row.displayName) is reset by a command, which has its own time")
         }
         do {
             if dryRun.isOn {
-                let line = try freeResetLine(of: row)
+                let line = try checkResetLine(of: row)
                 print(
                     "\(row.displayName) (\(row.mac), \(row.ip)): would be reset \(Self.way(row, line, hold?.duration))")
                 return

@@ -165,12 +165,14 @@ extension SystemTests {
                 try #require(changed.status == 0, changed.all)
                 return (staged, try await target.carryOut(staged))
             }
-            let chunk = "chunk 5 of 11, sector 0x26000: c4"
+            // The place is told by numbers of their own.
+            let chunk = "c4"
             let (corrupt, first) = try await stage("printf x | dd of=$FILE bs=1 seek=77777 conv=notrunc status=none")
             #expect(
                 failure(corrupt, first)
                     == "target failed: \(chunk) is not what was planned: another SHA-256; first bad chunk 5 of 11 at LBA 155648"
             )
+            #expect(first.report.code == .wrongFile)
             #expect(first.report.retries == 3)
             #expect(first.writes.allSatisfy { $0.block < 0x26000 })
             #expect(first.outcome.written.bytes == 4 * (2 << 20) - 512)
@@ -181,10 +183,12 @@ extension SystemTests {
                 failure(short, second)
                     == "target failed: \(chunk) has 0x1fffff bytes instead of 0x200000; first bad chunk 5 of 11 at LBA 155648"
             )
+            #expect(second.report.code == .wrongFile)
             let (missing, third) = try await stage("rm $FILE")
             #expect(
                 failure(missing, third)
                     == "target failed: \(chunk) did not load; first bad chunk 5 of 11 at LBA 155648")
+            #expect(third.report.code == .notLoaded)
             try await flash(fixture.image, target)
             #expect(try await target.holdsImage())
         }
@@ -203,8 +207,8 @@ extension SystemTests {
             // Sector 160000 lies in the rootfs's second chunk of 0x1000 sectors, which starts at 0x27000.
             #expect(
                 failure(staged, run)
-                    == "target failed: chunk 6 of 11, sector 0x27000: the card does not hold what was written; "
-                    + "first bad chunk 6 of 11 at LBA 159744")
+                    == "target failed: the card does not hold what was written; first bad chunk 6 of 11 at LBA 159744")
+            #expect(run.report.code == .lostWrite)
             #expect(run.report.badLBA == LBA(0x27000))
             #expect(run.console.contains(halfWritten))
             let healed = try await bash("sed -i /VT_DRIVE_FILE/d $D/env", ["D": target.directory.string])
@@ -236,6 +240,7 @@ extension SystemTests {
                     == "target failed: 0x2 chunks differ, the first is 6 at sector 0x27000; "
                     + "first bad chunk 6 of 11 at LBA 159744")
             #expect(run.report.badCount == 2)
+            #expect(run.report.code == .differs)
             #expect(run.writes.isEmpty)
             #expect(run.wire < 32 << 10)
             #expect(try await target.cardDigest() == before)
@@ -258,6 +263,7 @@ extension SystemTests {
                 failure(staged, run)
                     == "target failed: the image does not fit the card: it needs 0x4800 and 0x2000 sectors, "
                     + "partitions 2 and 3 have 0x4000 and 0x1a000")
+            #expect(run.report.code == .noFit)
             #expect(run.outcome.written.bytes == 0)
 
             let other = try await StagedPlan(small.image, for: target) {
@@ -265,6 +271,7 @@ extension SystemTests {
             }
             let refused = try await target.carryOut(other)
             #expect(failure(other, refused).hasPrefix("target failed: this plan is for boot scripts with l_api 1"))
+            #expect(refused.report.code == .oldBootScript)
             #expect(try await target.cardDigest() == before)
         }
     }
