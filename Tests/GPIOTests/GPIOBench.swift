@@ -51,7 +51,7 @@ extension CommandResult {
     var all: Comment { Comment(rawValue: text) }
 }
 
-/// Runs a bash script with `set -euo pipefail`, ended after `seconds`.
+/// Runs a bash script with `set -euo pipefail`, ended where it hangs.
 ///
 /// The environment has RPIFLASH, BENCH (gpio-bench), REPOSITORY, D (the scratch folder) and what `environment` adds.
 func bash(_ script: String, _ environment: [String: String] = [:], seconds: Int) async throws -> CommandResult {

@@ -52,7 +52,7 @@ private final class Bench: Sendable {
 
     /// Waits until the log has a line; the service's threads write it.
     func waitFor(_ line: String) async throws {
-        for _ in 0..<500 where !lines.contains(line) { try await Task.sleep(for: .milliseconds(10)) }
+        for _ in 0..<30_000 where !lines.contains(line) { try await Task.sleep(for: .milliseconds(10)) }
         #expect(lines.contains(line), "\(lines)")
     }
 
