@@ -18,6 +18,12 @@ DESTDIR ?=
 # make deb: the version of the packages, by default that of the program; the boards whose U-Boot is packed.
 DEB_VERSION ?=
 DEB_BOARDS ?= rpi_arm64 qemu_arm64
+# make debs: for which releases and architectures.
+DEBS ?= bookworm/amd64 bookworm/arm64 trixie/amd64 trixie/arm64
+# make install: what builds for another system, as packaging/debian/debs does.
+SWIFT ?= swift
+SWIFT_FLAGS ?=
+STRIP ?= strip
 
 # Programs that run without Swift, and look for libraries nowhere but where the system has them.
 STATIC := -c release --static-swift-stdlib --disable-local-rpath
@@ -33,7 +39,7 @@ LAYOUTS := pios-2024 pios-trixie debian ubuntu ubuntu-ab buildroot
 SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot recovery_image virtual_target .ci packaging)
 
 .PHONY: help deps build uboot firmware usb-ethernet peers recovery-image demo-image layout-images userland-image debian-image \
-    gpio-bench demo demo-pi3 debian-boot boot-32 many test check docs recording bench bench-tftp bench-flash power-cuts upgrade-test install deb deb-test clean
+    gpio-bench demo demo-pi3 debian-boot boot-32 many test check docs recording bench bench-tftp bench-flash power-cuts upgrade-test install deb debs deb-test test-release clean
 
 help: ## this index
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -159,10 +165,11 @@ upgrade-test: deps-demo build firmware ## partition 1 brought up to date from it
 	@virtual_target/upgrade-test
 
 install: deps-build ## the programs, templates, boards and systemd units, below DESTDIR/PREFIX; they run without Swift
-	swift build $(STATIC) --product rpiflash
-	swift build $(STATIC) --product rpiflash-gen
+	$(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --product rpiflash
+	$(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --product rpiflash-gen
 	install -d "$(DESTDIR)$(PREFIX)"/{bin,share/rpiflash/{templates,uboot/boards,recovery_image,schema,virtual_target}}
-	install -s .build/release/rpiflash .build/release/rpiflash-gen "$(DESTDIR)$(PREFIX)/bin/"
+	bin=$$($(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --show-bin-path); \
+	    install -s --strip-program=$(STRIP) "$$bin"/rpiflash "$$bin"/rpiflash-gen "$(DESTDIR)$(PREFIX)/bin/"
 	install -m 644 templates/* "$(DESTDIR)$(PREFIX)/share/rpiflash/templates/"
 	install -m 644 uboot/boards/*.yaml "$(DESTDIR)$(PREFIX)/share/rpiflash/uboot/boards/"
 	install -m 644 recovery_image/* "$(DESTDIR)$(PREFIX)/share/rpiflash/recovery_image/"
@@ -183,6 +190,10 @@ deb: deps-deb $(DEB_ARM32) firmware ## Debian packages of this machine's archite
 	$(MAKE) --no-print-directory install DESTDIR=$(BUILD)/deb/stage PREFIX=/usr
 	packaging/debian/build $(if $(DEB_VERSION),--version $(DEB_VERSION)) $(DEB_BOARDS)
 	packaging/debian/check
+
+debs: deps-debs $(DEB_ARM32) firmware ## Debian packages for DEBS, cross-built, into build/packages, each used in a tree of its release; as root, on amd64
+	@for board in $(DEB_BOARDS); do uboot/build "$$board"; done
+	packaging/debian/debs $(if $(DEB_VERSION),--version $(DEB_VERSION)) $(addprefix --for ,$(DEBS)) $(DEB_BOARDS)
 
 deb-test: deps-demo deb demo-image ## the packages installed, used (a new user's whole way), upgraded and purged, on a copy of this system's files
 	packaging/debian/test $(DEB_BOARDS)

@@ -48,7 +48,6 @@ final class Messages {
     init(path: String) throws(FDiskError) {
         guard let raw = unsafe fdisk_new_partition() else { throw .outOfMemory(.newPartition, path) }
         unsafe self.raw = raw
-        messages = Messages()
     }
 
     /// Takes over a reference that libfdisk gave.
@@ -64,7 +63,6 @@ final class Messages {
     init(path: String) throws(FDiskError) {
         guard let raw = unsafe fdisk_new_parttype() else { throw .outOfMemory(.newPartitionType, path) }
         unsafe self.raw = raw
-        messages = Messages()
     }
 
     deinit { unsafe fdisk_unref_parttype(raw) }
