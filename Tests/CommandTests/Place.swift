@@ -9,7 +9,7 @@ enum Programs {
     static let folder = Parts.programs
     static let isCI = Parts.isCI
 
-    private static func has(_ tool: String) -> Bool {
+    static func has(_ tool: String) -> Bool {
         ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"].contains {
             FileManager.default.isExecutableFile(atPath: "\($0)/\(tool)")
         }
