@@ -46,7 +46,7 @@ help: ## this index
 	    printf '  make %-16s %s\n' "$$name" "$$text"; done
 	@echo "BOARD=$(BOARD) (of $(BOARDS)), SERVER_IP=$(SERVER_IP), PREFIX=$(PREFIX)"
 
-deps: ## install the Debian packages that are missing for DEPS (run, build, arm32, demo, deb, debs, test), with sudo when not root
+deps: ## install the Debian packages that are missing for DEPS (run, build, arm32, demo, deb, tree, debs, test), with sudo when not root
 	@scripts/deps $(DEPS)
 
 # What a target needs and no more; nothing is asked of the network where all of it is there.
@@ -114,6 +114,10 @@ test: deps-test build firmware usb-ethernet peers demo-image layout-images gpio-
 	swift test --skip-build --skip SystemTests --skip GPIOTests
 	swift test --skip-build --filter GPIOTests
 	swift test --skip-build --filter SystemTests
+
+test-release: deps-tree build ## builds, unit tests and a flash on another Debian release (RELEASE=trixie), in a tree of it; as root
+	@uboot/build qemu_arm64
+	@scripts/test-release $(RELEASE)
 
 check: deps-test build ## format and lint of Swift and shell, every board's fragments and boot script
 	swift format lint --strict --recursive --parallel Sources Tests Package.swift

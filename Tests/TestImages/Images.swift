@@ -58,11 +58,12 @@ package final class TestImage: Sendable {
     /// A partition as a file of its own in the image's folder, for tools that know no offset: from e2fsprogs 1.47.1 on,
     /// dumpe2fs takes `FILE?offset=N` for NAME=value.
     package func copy(of partition: Partition) throws -> String {
-        let copy = folder.path("partition-\(partition.start.sectors)")
+        let start = partition.start.byteOffset.bytes / 512
+        let copy = folder.path("partition-\(start)")
         try run(
             "dd",
             [
-                "if=\(path)", "of=\(copy)", "bs=512", "skip=\(partition.start.sectors)",
+                "if=\(path)", "of=\(copy)", "bs=512", "skip=\(start)",
                 "count=\(partition.size.sectors)", "conv=sparse", "status=none",
             ])
         return copy
