@@ -58,7 +58,7 @@ package final class TestImage: Sendable {
     /// A partition as a file of its own in the image's folder, for tools that know no offset: from e2fsprogs 1.47.1 on,
     /// dumpe2fs takes `FILE?offset=N` for NAME=value.
     package func copy(of partition: Partition) throws -> String {
-        let start = partition.start.byteOffset.bytes / 512
+        let start = partition.start.sector
         let copy = folder.path("partition-\(start)")
         try run(
             "dd",
