@@ -8,6 +8,8 @@ SHELL := bash
 
 # What you may set: make recovery-image BOARD=rpi_4_32b SERVER_IP=192.168.1.10
 BOARD ?= rpi_arm64
+# make deps: what for, of scripts/deps --help; more than one in quotes.
+DEPS ?= build
 SERVER_IP ?=
 # More options for rpiflash-gen recovery-image, e.g. RECOVERY_OPTIONS='--from-image raspios.img --card-size 16GB'
 RECOVERY_OPTIONS ?=
@@ -16,82 +18,95 @@ DESTDIR ?=
 # make deb: the version of the packages, by default that of the program; the boards whose U-Boot is packed.
 DEB_VERSION ?=
 DEB_BOARDS ?= rpi_arm64 qemu_arm64
+# make debs: for which releases and architectures.
+DEBS ?= bookworm/amd64 bookworm/arm64 trixie/amd64 trixie/arm64
+# make install: what builds for another system, as packaging/debian/debs does.
+SWIFT ?= swift
+SWIFT_FLAGS ?=
+STRIP ?= strip
 
 # Programs that run without Swift, and look for libraries nowhere but where the system has them.
 STATIC := -c release --static-swift-stdlib --disable-local-rpath
 
 BUILD := build
 BIN := .build/debug
+# U-Boot for 32-bit boards has a compiler of its own.
+ARM32 := $(if $(filter %_32b,$(BOARD)),deps-arm32)
+DEB_ARM32 := $(if $(filter %_32b,$(DEB_BOARDS)),deps-arm32)
 BOARDS := $(patsubst uboot/boards/%.yaml,%,$(wildcard uboot/boards/*.yaml))
 # demo.img is the layout pios.
 LAYOUTS := pios-2024 pios-trixie debian ubuntu ubuntu-ab buildroot
 SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot recovery_image virtual_target .ci packaging)
 
 .PHONY: help deps build uboot firmware usb-ethernet peers recovery-image demo-image layout-images userland-image debian-image \
-    gpio-bench demo demo-pi3 debian-boot boot-32 many test check docs recording bench bench-tftp bench-flash power-cuts upgrade-test install deb deb-test clean
+    gpio-bench demo demo-pi3 debian-boot boot-32 many test check docs recording bench bench-tftp bench-flash power-cuts upgrade-test install deb debs deb-test test-release clean
 
 help: ## this index
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
 	    printf '  make %-16s %s\n' "$$name" "$$text"; done
 	@echo "BOARD=$(BOARD) (of $(BOARDS)), SERVER_IP=$(SERVER_IP), PREFIX=$(PREFIX)"
 
-deps: ## install the Debian packages that are missing, with sudo when not root
-	@scripts/deps
+deps: ## install the Debian packages that are missing for DEPS (run, build, arm32, demo, deb, tree, debs, test), with sudo when not root
+	@scripts/deps $(DEPS)
 
-build: deps ## the two programs, for development, into .build/debug
+# What a target needs and no more; nothing is asked of the network where all of it is there.
+deps-%:
+	@scripts/deps $*
+
+build: deps-build ## the two programs, for development, into .build/debug
 	swift build
 
-uboot: deps ## U-Boot for BOARD, into build/uboot/<board>
+uboot: deps-build $(ARM32) ## U-Boot for BOARD, into build/uboot/<board>
 	@uboot/build $(BOARD)
 
-firmware: deps # the Pi's boot firmware, into build/firmware
+firmware: deps-build # the Pi's boot firmware, into build/firmware
 	@scripts/firmware
 
-usb-ethernet: deps $(BUILD)/usb-ethernet/usb-ethernet # the USB Ethernet of the virtual target's Pis, into build/usb-ethernet
+usb-ethernet: deps-demo $(BUILD)/usb-ethernet/usb-ethernet # the USB Ethernet of the virtual target's Pis, into build/usb-ethernet
 
 $(BUILD)/usb-ethernet/usb-ethernet: $(wildcard virtual_target/usb-ethernet/*.[ch]) Makefile
 	@mkdir -p $(@D)
 	gcc -O2 -std=c11 -Wall -Wextra -Werror -o $@ $(filter %.c,$^) $$(pkg-config --cflags --libs libusbredirparser-0.5)
 
-peers: deps # other TFTP servers, for tests and benchmarks, into build/peers
+peers: deps-test # other TFTP servers, for tests and benchmarks, into build/peers
 	@scripts/peers
 
 recovery-image: build uboot firmware ## the card that makes a board flashable: build/recovery-<board>.img, .bmap, .img.xz
 	$(BIN)/rpiflash-gen recovery-image --board $(BOARD) $(if $(SERVER_IP),--server-ip $(SERVER_IP)) \
 	    $(RECOVERY_OPTIONS) -o $(BUILD)/recovery-$(BOARD).img
 
-demo-image: deps # the demo's OS image, into build/demo
+demo-image: deps-demo # the demo's OS image, into build/demo
 	@virtual_target/demo-image $(BUILD)/demo/demo.img
 
-layout-images: deps # small images laid out as those of Raspberry Pi OS, Debian, Ubuntu and Buildroot, for tests, into build/layouts
+layout-images: deps-demo # small images laid out as those of Raspberry Pi OS, Debian, Ubuntu and Buildroot, for tests, into build/layouts
 	@for layout in $(LAYOUTS); do \
 	    virtual_target/demo-image --layout "$$layout" --boot-size 48MiB --rootfs-size 16MiB $(BUILD)/layouts/"$$layout".img; \
 	done
 
-userland-image: deps # an OS image of 1 GiB with a Debian userland, a third in use, into build/demo
+userland-image: deps-demo # an OS image of 1 GiB with a Debian userland, a third in use, into build/demo
 	@virtual_target/demo-image --rootfs-size 952MiB --userland virtual_target/userland.list $(BUILD)/demo/userland.img
 
-debian-image: deps # an OS image of a real Debian as on a Pi: systemd, fstab with PARTUUIDs; into build/debian
+debian-image: deps-demo # an OS image of a real Debian as on a Pi: systemd, fstab with PARTUUIDs; into build/debian
 	@virtual_target/debian-image $(BUILD)/debian/debian.img
 
-demo: build demo-image ## a whole flash without hardware: card, flash over the network, Linux up from partition 3
+demo: deps-demo build demo-image ## a whole flash without hardware: card, flash over the network, Linux up from partition 3
 	@uboot/build qemu_arm64
 	@virtual_target/demo
 
-demo-pi3: build demo-image firmware usb-ethernet ## the same on a Raspberry Pi 3 as QEMU has it: its own U-Boot, drivers, device tree
+demo-pi3: deps-demo build demo-image firmware usb-ethernet ## the same on a Raspberry Pi 3 as QEMU has it: its own U-Boot, drivers, device tree
 	@uboot/build rpi_arm64
 	@virtual_target/demo --machine pi3
 
-debian-boot: build debian-image firmware ## a real Debian flashed to the virtual target's card, booted by the Pi's U-Boot on raspi3b
+debian-boot: deps-demo build debian-image firmware ## a real Debian flashed to the virtual target's card, booted by the Pi's U-Boot on raspi3b
 	@uboot/build qemu_arm64
 	@uboot/build rpi_arm64
 	swift build --build-tests
 	RPIFLASH_DEBIAN_IMAGE="$(abspath $(BUILD)/debian/debian.img)" swift test --skip-build --filter DebianTests
 
-gpio-bench: deps # machines whose GPIO lines are seen, for tests, into build/gpio-bench
+gpio-bench: deps-test # machines whose GPIO lines are seen, for tests, into build/gpio-bench
 	@virtual_target/gpio-bench prepare
 
-test: build firmware usb-ethernet peers demo-image layout-images gpio-bench ## all tests; those of the whole system run real U-Boot and Linux in QEMU
+test: deps-test build firmware usb-ethernet peers demo-image layout-images gpio-bench ## all tests; those of the whole system run real U-Boot and Linux in QEMU
 	@uboot/build qemu_arm64
 	@uboot/build rpi_arm64
 	swift build --build-tests
@@ -100,7 +115,11 @@ test: build firmware usb-ethernet peers demo-image layout-images gpio-bench ## a
 	swift test --skip-build --filter GPIOTests
 	swift test --skip-build --filter SystemTests
 
-check: build ## format and lint of Swift and shell, every board's fragments and boot script
+test-release: deps-tree build ## builds, unit tests and a flash on another Debian release (RELEASE=trixie), in a tree of it; as root
+	@uboot/build qemu_arm64
+	@scripts/test-release $(RELEASE)
+
+check: deps-test build ## format and lint of Swift and shell, every board's fragments and boot script
 	swift format lint --strict --recursive --parallel Sources Tests Package.swift
 	shellcheck $(SCRIPTS)
 	@for board in $(BOARDS); do \
@@ -112,48 +131,49 @@ check: build ## format and lint of Swift and shell, every board's fragments and 
 docs: build ## what is generated of docs: the commands in reference.md, the card's picture
 	@scripts/docs
 
-recording: build demo-image ## docs/pictures/flash.svg, a flash of the virtual target as a terminal shows it; as root
+recording: deps-demo build demo-image ## docs/pictures/flash.svg, a flash of the virtual target as a terminal shows it; as root
 	@uboot/build qemu_arm64
 	@scripts/recording
 
-bench: build demo-image peers ## seconds of a whole flash, rpiflash's TFTP server beside atftpd and tftpd-hpa
+bench: deps-test build demo-image peers ## seconds of a whole flash, rpiflash's TFTP server beside atftpd and tftpd-hpa
 	@uboot/build qemu_arm64
 	@virtual_target/bench
 
-bench-tftp: build peers firmware ## rpiflash's TFTP server beside atftpd, dnsmasq and tftpd-hpa, with U-Boot and lost packets
+bench-tftp: deps-test build peers firmware ## rpiflash's TFTP server beside atftpd, dnsmasq and tftpd-hpa, with U-Boot and lost packets
 	@uboot/build qemu_arm64
 	swift build -c release --product tftp-bench-server
 	@virtual_target/bench-tftp
 
-bench-flash: build userland-image peers firmware ## whole flashes side by side: in parts, by plan, again; bytes and seconds
+bench-flash: deps-test build userland-image peers firmware ## whole flashes side by side: in parts, by plan, again; bytes and seconds
 	@uboot/build qemu_arm64
 	swift build -c release --product rpiflash
 	@virtual_target/bench-flash
 
-boot-32: build firmware # U-Boot and a kernel with 32 bits on QEMU's Raspberry Pi 2
+boot-32: deps-arm32 deps-demo build firmware # U-Boot and a kernel with 32 bits on QEMU's Raspberry Pi 2
 	@uboot/build rpi_3_32b
 	@virtual_target/demo-image --layout debian-armhf --boot-size 48MiB --rootfs-size 16MiB $(BUILD)/layouts/debian-armhf.img
 	swift build --build-tests
 	RPIFLASH_BOOT_32=1 swift test --skip-build --filter SystemTests.Boot32
 
-many: build demo-image ## eight virtual targets flashed at once, one of them loses its power
+many: deps-demo build demo-image ## eight virtual targets flashed at once, one of them loses its power
 	@uboot/build qemu_arm64
 	@virtual_target/many
 
-power-cuts: build demo-image firmware ## 20 power cuts in flashes by plan, at random points: nothing boots, all is mended
+power-cuts: deps-demo build demo-image firmware ## 20 power cuts in flashes by plan, at random points: nothing boots, all is mended
 	@uboot/build qemu_arm64
 	@virtual_target/power-cuts
 
-upgrade-test: build firmware ## partition 1 brought up to date from its Linux by ssh, with power cuts (8 of them, 10 minutes)
+upgrade-test: deps-demo build firmware ## partition 1 brought up to date from its Linux by ssh, with power cuts (8 of them, 10 minutes)
 	@uboot/build qemu_arm64
 	@uboot/build rpi_arm64
 	@virtual_target/upgrade-test
 
-install: deps ## the programs, templates, boards and systemd units, below DESTDIR/PREFIX; they run without Swift
-	swift build $(STATIC) --product rpiflash
-	swift build $(STATIC) --product rpiflash-gen
+install: deps-build ## the programs, templates, boards and systemd units, below DESTDIR/PREFIX; they run without Swift
+	$(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --product rpiflash
+	$(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --product rpiflash-gen
 	install -d "$(DESTDIR)$(PREFIX)"/{bin,share/rpiflash/{templates,uboot/boards,recovery_image,schema,virtual_target}}
-	install -s .build/release/rpiflash .build/release/rpiflash-gen "$(DESTDIR)$(PREFIX)/bin/"
+	bin=$$($(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --show-bin-path); \
+	    install -s --strip-program=$(STRIP) "$$bin"/rpiflash "$$bin"/rpiflash-gen "$(DESTDIR)$(PREFIX)/bin/"
 	install -m 644 templates/* "$(DESTDIR)$(PREFIX)/share/rpiflash/templates/"
 	install -m 644 uboot/boards/*.yaml "$(DESTDIR)$(PREFIX)/share/rpiflash/uboot/boards/"
 	install -m 644 recovery_image/* "$(DESTDIR)$(PREFIX)/share/rpiflash/recovery_image/"
@@ -168,15 +188,18 @@ install: deps ## the programs, templates, boards and systemd units, below DESTDI
 	        >"$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}"; \
 	done
 
-deb: deps firmware ## Debian packages of this machine's architecture, into build/deb, judged by lintian
-	@scripts/deps deb
+deb: deps-deb $(DEB_ARM32) firmware ## Debian packages of this machine's architecture, into build/deb, judged by lintian
 	@for board in $(DEB_BOARDS); do uboot/build "$$board"; done
 	rm -rf $(BUILD)/deb/stage $(BUILD)/deb/*.deb
 	$(MAKE) --no-print-directory install DESTDIR=$(BUILD)/deb/stage PREFIX=/usr
 	packaging/debian/build $(if $(DEB_VERSION),--version $(DEB_VERSION)) $(DEB_BOARDS)
 	packaging/debian/check
 
-deb-test: deb demo-image ## the packages installed, used (a new user's whole way), upgraded and purged, on a copy of this system's files
+debs: deps-debs $(DEB_ARM32) firmware ## Debian packages for DEBS, cross-built, into build/packages, each used in a tree of its release; as root, on amd64
+	@for board in $(DEB_BOARDS); do uboot/build "$$board"; done
+	packaging/debian/debs $(if $(DEB_VERSION),--version $(DEB_VERSION)) $(addprefix --for ,$(DEBS)) $(DEB_BOARDS)
+
+deb-test: deps-demo deb demo-image ## the packages installed, used (a new user's whole way), upgraded and purged, on a copy of this system's files
 	packaging/debian/test $(DEB_BOARDS)
 
 clean: ## remove all that was made or fetched

@@ -37,6 +37,24 @@ mebibytes() {
     echo "$size"
 }
 
+# unpack_kernel DEB DIR PATTERN...: unpack kernel, modules and the files of the patterns. The modules are in DIR/lib/modules
+# whether the package has them in lib (Debian 12) or in usr/lib (13).
+unpack_kernel() {
+    local deb=$1 dir=$2
+    shift 2
+    mkdir -p "$dir/usr/lib"
+    [ -e "$dir/lib" ] || ln -s usr/lib "$dir/lib"
+    dpkg-deb --fsys-tarfile "$deb" |
+        tar -C "$dir" --keep-directory-symlink --wildcards -x './boot/vmlinuz-*' '*/lib/modules/*' "$@"
+}
+
+# unpack_busybox DEB FILE: the program, which packages have in bin (Debian 12) or in usr/bin (13).
+unpack_busybox() {
+    dpkg-deb --fsys-tarfile "$1" | tar -x -O --wildcards './*bin/busybox' >"$2"
+    [ -s "$2" ] || die "package ${1##*/} has no bin/busybox"
+    chmod 755 "$2"
+}
+
 # ordered_modules TREE VERSION DIR MODULE...: copy the modules of the kernel in TREE, and all that they need, into DIR,
 # unpacked and numbered in the order in which they must be loaded. What the kernel has built in is not asked for.
 ordered_modules() {
@@ -101,11 +119,11 @@ partition_image() {
 
 # fill_boot IMAGE DIR: the files of DIR, and of the folders in it, into the boot partition.
 fill_boot() {
-    local fat=$1@@$((boot_start * 512)) folder files
+    local fat=$1@@$((boot_start * 512)) folder paths
     find "$2" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
     # In an order that the names give: mcopy -s takes a folder's files as they come.
-    mapfile -t files < <(find "$2" -maxdepth 1 -type f | sort)
-    mcopy -m -i "$fat" "${files[@]}" ::
+    mapfile -t paths < <(find "$2" -maxdepth 1 -type f | sort)
+    mcopy -m -i "$fat" "${paths[@]}" ::
     while read -r folder; do
         mmd -i "$fat" "::$folder"
         mcopy -m -i "$fat" "$2/$folder"/* "::$folder/"

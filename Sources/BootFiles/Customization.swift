@@ -157,8 +157,10 @@ public struct Customization: Hashable, Sendable {
             hostname, user?.name, user?.passwordHash, wifi?.ssid, wifi?.password, wifi?.psk, wifi?.country, timezone,
             keyboard, language,
         ]
-        return settings.compactMap(\.self) + (ssh?.authorizedKeys ?? []) + addedWords + removedWords
-            + bootFiles.flatMap { [$0.path, $0.content, $0.source].compactMap(\.self) }
+        // With their types: Swift 6.2 takes too long to find them.
+        let keys: [Text] = ssh?.authorizedKeys ?? []
+        let files: [Text] = bootFiles.flatMap { [$0.path, $0.content, $0.source].compactMap(\.self) }
+        return settings.compactMap(\.self) + keys + addedWords + removedWords + files
     }
 
     /// The paths of the files that `source` names, as written: relative ones are relative to the customization's folder.

@@ -28,11 +28,13 @@ final class Messages {
 @safe struct ContextReference: ~Copyable {
     let raw: OpaquePointer
     /// The callback's data: must live as long as the context.
-    let messages = Messages()
+    let messages: Messages
 
+    // Swift 6.2 makes wrong code of a stored property that is set before the init throws.
     init(path: String) throws(FDiskError) {
         guard let raw = unsafe fdisk_new_context() else { throw .outOfMemory(.newContext, path) }
         unsafe self.raw = raw
+        messages = Messages()
     }
 
     // Closes the device if it is still assigned; does not sync.

@@ -107,7 +107,7 @@ struct DoctorTests {
         let place = try await Place()
         let mute = try await place.bash(
             """
-            socat -u UDP-RECV:$PORT,bind=127.0.0.1 STDOUT >/dev/null & socat=$!
+            socat -u UDP-RECV:$PORT,bind=127.0.0.1 STDOUT >/dev/null 2>&1 & socat=$!
             trap 'kill $socat' EXIT
             until grep -qi ":$(printf %04x $PORT) " /proc/net/udp; do sleep 0.02; done
             \(Self.doctor)

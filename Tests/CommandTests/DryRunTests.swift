@@ -53,7 +53,7 @@ struct DryRunTests {
     }
 
     private static let mute = """
-        socat -u UDP-RECV:$PORT,bind=127.0.0.1 STDOUT >/dev/null &
+        socat -u UDP-RECV:$PORT,bind=127.0.0.1 STDOUT >/dev/null 2>&1 &
         until grep -qi ":$(printf %04x $PORT) " /proc/net/udp; do sleep 0.02; done
         """
     private static let other = """

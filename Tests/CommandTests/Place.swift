@@ -9,7 +9,7 @@ enum Programs {
     static let folder = Parts.programs
     static let isCI = Parts.isCI
 
-    private static func has(_ tool: String) -> Bool {
+    static func has(_ tool: String) -> Bool {
         ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"].contains {
             FileManager.default.isExecutableFile(atPath: "\($0)/\(tool)")
         }
@@ -24,9 +24,9 @@ extension CommandResult {
     var all: Comment { Comment(rawValue: text) }
 }
 
-/// Runs a bash script with `set -euo pipefail`, ended after `seconds`. RPIFLASH and GEN are the programs.
+/// Runs a bash script with `set -euo pipefail`, ended where it hangs. RPIFLASH and GEN are the programs.
 func runBash(
-    _ script: String, _ environment: [String: String] = [:], seconds: Int = 60, prefix: [String] = []
+    _ script: String, _ environment: [String: String] = [:], seconds: Int = Parts.hangs, prefix: [String] = []
 ) async throws -> CommandResult {
     let variables = [
         "RPIFLASH": Programs.folder.appending("rpiflash").string, "LC_ALL": "C.UTF-8",
@@ -177,7 +177,7 @@ final class Place: Sendable {
 
     /// Runs a script in the bench: D (the folder), IMG, TFTP (the root), MAC, PORT, UP (a free TCP port), FLASH (by
     /// plan, unless options say otherwise), PARTS (in parts).
-    func bash(_ script: String, seconds: Int = 60, prefix: [String] = []) async throws -> CommandResult {
+    func bash(_ script: String, seconds: Int = Parts.hangs, prefix: [String] = []) async throws -> CommandResult {
         try await runBash(
             Self.makeImage + "FLASH=\"\(Self.flash)\"\nPARTS=\"$FLASH --protocol parts\"\n" + script, variables,
             seconds: seconds, prefix: prefix)
@@ -190,7 +190,8 @@ final class Place: Sendable {
     /// root, the image as it was (law 4).
     @discardableResult
     func run(
-        _ script: String = "$PARTS --no-wait $IMG cam", exits status: Int32, image: Bool = true, seconds: Int = 60,
+        _ script: String = "$PARTS --no-wait $IMG cam", exits status: Int32, image: Bool = true,
+        seconds: Int = Parts.hangs,
         prefix: [String] = [], sourceLocation: SourceLocation = #_sourceLocation
     ) async throws -> CommandResult {
         let before = image ? try await bash(Self.look).stdout : ""

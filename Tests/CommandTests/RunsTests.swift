@@ -273,7 +273,7 @@ struct RunsTests {
             """)
         let result = try await place.bash(
             """
-            socat pty,raw,echo=0,link=$D/near pty,raw,echo=0,link=$D/far & socat=$!
+            socat pty,raw,echo=0,link=$D/near pty,raw,echo=0,link=$D/far 2>/dev/null & socat=$!
             trap 'kill $socat' EXIT
             until [ -e $D/near ] && [ -e $D/far ]; do sleep 0.02; done
             $RPIFLASH console cam --inventory $D/targets.csv --runs $D/runs >$D/out 2>$D/err & console=$!

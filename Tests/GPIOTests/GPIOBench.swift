@@ -9,11 +9,25 @@ enum GPIOBench {
     static let build = Parts.build
     static let binaries = Parts.programs
 
+    /// The virtual machine with the recorded lines: Debian's amd64 kernel, and programs of this machine.
+    static var hasRecordedLines: Bool {
+        #if arch(x86_64)
+            true
+        #else
+            false
+        #endif
+    }
+
+    /// libgpiod 1, which Debian 12 has, and no release after it.
+    static let hasLibraryOne =
+        (try? String(contentsOfFile: "/etc/os-release", encoding: .utf8))?.contains("VERSION_CODENAME=bookworm") == true
+
     /// What `make test` prepares.
-    static let needed = [
-        binaries.appending("rpiflash"), build.appending("gpio-bench/vm/vmlinux"),
-        build.appending("gpio-bench/pi/vmlinuz"), build.appending("gpio-bench/libgpiod2-arm64/lib/libgpiod.a"),
-    ]
+    static let needed =
+        [
+            binaries.appending("rpiflash"), build.appending("gpio-bench/pi/vmlinuz"),
+            build.appending("gpio-bench/libgpiod2-arm64/lib/libgpiod.a"),
+        ] + (hasRecordedLines ? [build.appending("gpio-bench/vm/vmlinux")] : [])
 
     /// Everything is there, or this is CI, where its absence has to be seen.
     static let isReady = Parts.has(needed)
@@ -22,11 +36,22 @@ enum GPIOBench {
     static let scratch = Parts.scratch("rpiflash-gpio-tests")
 }
 
+extension Trait where Self == ConditionTrait {
+    /// Skipped, by name, where the virtual machine cannot be had.
+    static var recordedLines: Self {
+        .enabled(if: GPIOBench.hasRecordedLines, "gpio-bench run needs an amd64 machine")
+    }
+    /// Skipped, by name, for a version of libgpiod that this Debian release does not have.
+    static func library(_ version: Int) -> Self {
+        .enabled(if: version != 1 || GPIOBench.hasLibraryOne, "libgpiod 1 is Debian 12's")
+    }
+}
+
 extension CommandResult {
     var all: Comment { Comment(rawValue: text) }
 }
 
-/// Runs a bash script with `set -euo pipefail`, ended after `seconds`.
+/// Runs a bash script with `set -euo pipefail`, ended where it hangs.
 ///
 /// The environment has RPIFLASH, BENCH (gpio-bench), REPOSITORY, D (the scratch folder) and what `environment` adds.
 func bash(_ script: String, _ environment: [String: String] = [:], seconds: Int) async throws -> CommandResult {

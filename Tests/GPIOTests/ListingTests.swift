@@ -5,7 +5,7 @@ import Testing
 
 extension GPIOTests {
     /// `rpiflash gpio`, in the machine of the scenarios.
-    @Suite struct Listing {
+    @Suite(.recordedLines) struct Listing {
         /// What the command printed; it looked and touched nothing.
         private func listing(_ name: String) async throws -> String {
             let scenario = try await Reset.scenario(name)

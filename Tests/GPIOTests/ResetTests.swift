@@ -5,7 +5,7 @@ import Testing
 
 extension GPIOTests {
     /// `rpiflash reset`, the built program, in a machine whose gpiochips record every change of a line.
-    @Suite struct Reset {
+    @Suite(.recordedLines) struct Reset {
         /// One machine runs all scenarios; each test looks at its own.
         static let scenarios = Task {
             let result = try await bash(

@@ -99,7 +99,7 @@ func check(_ usage: PartitionUsage, of partition: Partition, sourceLocation: Sou
         #expect(usage.note == nil)
 
         // The second opinion: dumpe2fs's free blocks and ours make the whole.
-        let dump = try run("dumpe2fs", [image.ext(image.rootfs)]).output
+        let dump = try run("dumpe2fs", [image.copy(of: image.rootfs)]).output
         let blockSize = try #require(number(after: "Block size:", in: dump))
         let blocks = try #require(number(after: "Block count:", in: dump))
         let free = freeBlocks(dump)

@@ -31,11 +31,11 @@ extension CommandResult {
     var all: Comment { Comment(rawValue: text) }
 }
 
-/// Runs a bash script with `set -euo pipefail`, ended after `seconds`.
+/// Runs a bash script with `set -euo pipefail`, ended where it hangs.
 ///
 /// The environment has RPIFLASH, RPIFLASH_GEN, VT (virtual-target), BUILD and what `environment` adds.
 func bash(
-    _ script: String, _ environment: [String: String] = [:], seconds: Int = 120,
+    _ script: String, _ environment: [String: String] = [:], seconds: Int = Parts.hangs,
     prefix: [String] = []
 ) async throws -> CommandResult {
     let variables = [
@@ -98,7 +98,7 @@ struct VirtualTarget: Sendable {
 
     /// Runs a bash script in the target's network. Beside ``bash(_:_:seconds:prefix:)``'s variables: D (the folder),
     /// IMAGE, FLASH (rpiflash flash with this target's inventory, card and TFTP root), TFTP (that root), MAC.
-    func exec(_ script: String, image: FilePath? = nil, seconds: Int = 180) async throws -> CommandResult {
+    func exec(_ script: String, image: FilePath? = nil, seconds: Int = Parts.hangs) async throws -> CommandResult {
         try await bash(
             script,
             [
@@ -116,7 +116,9 @@ struct VirtualTarget: Sendable {
 
     /// Flashes the image and expects exit status 0. The small images' kernel is none, so nothing comes up.
     @discardableResult
-    func flash(_ options: String = "--protocol parts --no-wait", seconds: Int = 180) async throws -> CommandResult {
+    func flash(_ options: String = "--protocol parts --no-wait", seconds: Int = Parts.hangs) async throws
+        -> CommandResult
+    {
         let result = try await exec("mkdir -p $TFTP; $FLASH \(options) $IMAGE vt", seconds: seconds)
         #expect(result.status == 0, result.all)
         return result

@@ -107,7 +107,7 @@ extension SystemTests {
                 mkdir -p $TFTP
                 \(command) & server=$!
                 trap 'kill $server' EXIT
-                for i in {1..50}; do ss -Hlun sport = :69 | grep -q . && break; sleep 0.1; done
+                for i in {1..1200}; do ss -Hlun sport = :69 | grep -q . && break; sleep 0.1; done
                 $FLASH --protocol parts --no-wait $IMAGE vt
                 ls -A $TFTP >&2
                 $FLASH --protocol plan --full --no-wait $IMAGE vt
@@ -149,7 +149,7 @@ extension SystemTests {
                 server=$!
                 trap 'kill $server' EXIT
                 $VT reset $D
-                $VT wait $D 'rpiflash: cannot boot' --timeout 90 >/dev/null
+                $VT wait $D 'rpiflash: cannot boot' --timeout 300 >/dev/null
                 od -An -tx8 --endian=little $TFTP/$MAC/OK
                 """)
             #expect(result.status == 0, "\(result.all)\(target.console)")
@@ -166,7 +166,7 @@ extension SystemTests {
                 printf 'serverip=192.168.77.1\nipaddr=192.168.77.2\nnetmask=255.255.255.0\nnetconsole=192.168.77.1\n' >$D/env.txt
                 mcopy -o -i $D/card.img@@4194304 $D/env.txt ::rpiflash.env
                 "$RPIFLASH" console vt --inventory $D/targets.csv --runs $D/runs >$D/heard & console=$!
-                $VT reset $D; $VT wait $D 'rpiflash: cannot boot: /kernel8.img is no kernel that booti starts' --timeout 60
+                $VT reset $D; $VT wait $D 'rpiflash: cannot boot: /kernel8.img is no kernel that booti starts' --timeout 300
                 until grep 'rpiflash: cannot boot: /kernel8.img is no kernel that booti starts' $D/heard; do sleep 0.1; done
                 kill $console; wait $console
                 """)

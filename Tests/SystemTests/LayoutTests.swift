@@ -52,7 +52,7 @@ extension SystemTests {
         /// Boots until the rootfs is mounted, or the script says why not.
         private func boot(_ target: VirtualTarget) async throws -> String {
             let booted = try await target.exec(
-                "$VT reset $D; $VT wait $D 'rpiflash-demo: (up|no root)|rpiflash: cannot boot:' --timeout 120")
+                "$VT reset $D; $VT wait $D 'rpiflash-demo: (up|no root)|rpiflash: cannot boot:' --timeout 300")
             try #require(booted.status == 0, "\(booted.all)\(target.console)")
             return booted.stdout
         }
@@ -98,7 +98,7 @@ extension SystemTests {
                 "$RPIFLASH" plan $IMAGE --card $CARD --store $D/store
                 mkdir -p $TFTP
                 \(isLaid ? "$VT reset $D" : flash)
-                $VT wait $D 'rpiflash-demo: (up|no root)' --timeout 120
+                $VT wait $D 'rpiflash-demo: (up|no root)' --timeout 300
                 """)
             try #require(flashed.status == 0, "\(flashed.all)\(target.console)")
             #expect(flashed.stdout.contains("\ncard         fits "), flashed.all)
@@ -168,7 +168,7 @@ extension SystemTests {
                     mcopy -o -i $P2 $D/config.txt ::config.txt
                     """)
             let booted = try await bash(
-                "$VT pi-boot $D --until 'Starting kernel|rpiflash: cannot boot:' --timeout 180",
+                "$VT pi-boot $D --until 'Starting kernel|rpiflash: cannot boot:' --timeout 300",
                 ["D": target.directory.string], seconds: 200)
             let console = text(of: target.directory.appending("pi-console.log"))
             #expect(booted.stdout.contains("Starting kernel"), "\(booted.all)\(console)")
@@ -188,7 +188,7 @@ struct Boot32 {
         let booted = try await bash(
             """
             $VT pi-boot $D --board rpi_3_32b --until 'rpiflash-demo: (up|no root)|rpiflash: cannot boot:' \
-              --timeout 240
+              --timeout 300
             """, ["D": target.directory.string], seconds: 260)
         let console = text(of: target.directory.appending("pi-console.log"))
         #expect(

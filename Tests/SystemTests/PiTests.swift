@@ -36,12 +36,12 @@ extension SystemTests {
                 mkdir -p $TFTP
                 $VT loss $D 10
                 $FLASH --no-wait $IMAGE vt & flash=$!
-                $VT wait $D 'rpiflash: chunk [0-9]+ of [0-9]+: wrote' --timeout 240 >&2
+                $VT wait $D 'rpiflash: chunk [0-9]+ of [0-9]+: wrote' --timeout 300 >&2
                 $VT stop $D
                 kill -TERM $flash
                 wait $flash || echo "cut, status $?"
                 $VT reset $D
-                $VT wait $D 'rpiflash: cannot boot: .*half written' --timeout 120
+                $VT wait $D 'rpiflash: cannot boot: .*half written' --timeout 300
                 """, seconds: 420)
             #expect(cut.status == 0, cut.all)
             #expect(cut.stdout.contains("cut, status 130"), cut.all)

@@ -164,7 +164,7 @@ extension VirtualTarget {
 
     /// Lets the target run a plan until it has booted or given up.
     func carryOut(
-        _ staged: StagedPlan, server: String? = nil, seconds: Int = 240
+        _ staged: StagedPlan, server: String? = nil, seconds: Int = Parts.hangs
     ) async throws -> PlanRun {
         let before = console.utf8.count
         let result = try await exec(

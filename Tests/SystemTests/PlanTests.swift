@@ -113,7 +113,7 @@ extension SystemTests {
                     $BUILD/peers/atftpd/usr/sbin/atftpd --daemon --no-fork --user root.root \
                       --bind-address 192.168.77.1 $TFTP & server=$!
                     trap 'kill $server' EXIT
-                    for i in {1..50}; do ss -Hlun sport = :69 | grep -q . && break; sleep 0.1; done
+                    for i in {1..1200}; do ss -Hlun sport = :69 | grep -q . && break; sleep 0.1; done
                     """)
             let proof = try staged.plan.judge(report: run.report, outcome: run.outcome)
             #expect(proof.written.bytes == 2 << 20 + 512)
@@ -138,11 +138,11 @@ extension SystemTests {
                 SERVER=\(Bench.binaries.appending("rpiflash-test-server").string)
                 \(target.server(staged))
                 $VT reset $D
-                $VT wait $D "\(moment)" --timeout 120
+                $VT wait $D "\(moment)" --timeout 300
                 $VT stop $D
                 kill $server; trap - EXIT
                 $VT reset $D
-                $VT wait $D '\(halfWritten)' --timeout 60
+                $VT wait $D '\(halfWritten)' --timeout 300
                 """)
             try #require(cut.status == 0, "\(cut.all)\(target.console)")
             let written = consoleChunks(target.console, "wrote")

@@ -15,7 +15,7 @@ extension SystemTests {
             try await target.flash()
             #expect(try await target.holdsImage())
             #expect(try await target.keepsPartition1())
-            let boot = try await target.exec("$VT reset $D; $VT wait $D '\(whole)' --timeout 60")
+            let boot = try await target.exec("$VT reset $D; $VT wait $D '\(whole)' --timeout 300")
             #expect(boot.status == 0, boot.all)
         }
 
@@ -35,12 +35,12 @@ extension SystemTests {
                 trap 'kill -KILL $job 2>/dev/null || true' EXIT
                 seen=$(stat -c %s $D/console.log)
                 until [ -s $D/qemu.pid ]; do sleep 0.1; done
-                $VT wait $D "\(moment)" --from $seen --timeout 120
+                $VT wait $D "\(moment)" --from $seen --timeout 300
                 $VT stop $D
                 kill -TERM $job; status=0; wait $job || status=$?
                 echo "status $status; left: $(ls -A $TFTP)"
                 $VT reset $D
-                $VT wait $D '\(halfWritten)' --timeout 60
+                $VT wait $D '\(halfWritten)' --timeout 300
                 """)
             #expect(cut.status == 0, cut.all)
             #expect(cut.stdout.contains("status 130; left: \n"), cut.all)
@@ -55,10 +55,10 @@ extension SystemTests {
                 $FLASH --protocol parts --no-wait --part-size 20MiB $IMAGE vt & job=$!
                 trap 'kill -KILL $job 2>/dev/null || true' EXIT
                 until [ -s $D/qemu.pid ]; do sleep 0.1; done
-                $VT wait $D "Filename '.*rpi_image_part_1'" --timeout 120
+                $VT wait $D "Filename '.*rpi_image_part_1'" --timeout 300
                 kill -KILL $job; wait $job || true
-                $VT wait $D 'rpiflash: FAILED' --timeout 90
-                $VT wait $D '\(halfWritten)' --timeout 120
+                $VT wait $D 'rpiflash: FAILED' --timeout 300
+                $VT wait $D '\(halfWritten)' --timeout 300
                 """, seconds: 300)
             #expect(killed.status == 0, killed.all)
             // What the killed run left is cleared by the next.

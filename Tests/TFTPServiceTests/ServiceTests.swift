@@ -59,7 +59,7 @@ private final class Bench: Sendable {
     /// Waits until the log has a line that starts like this; the service's threads write it.
     func waitFor(_ line: String) async throws {
         func isThere() -> Bool { lines.contains { $0.hasPrefix(line) } }
-        for _ in 0..<3000 where !isThere() { try await Task.sleep(for: .milliseconds(10)) }
+        for _ in 0..<30_000 where !isThere() { try await Task.sleep(for: .milliseconds(10)) }
         #expect(isThere(), "\(line): \(lines)")
     }
 

@@ -74,7 +74,7 @@ final class UDPClient {
     func send(_ packet: Packet, to port: UInt16? = nil) { send(packet.encoded, to: port) }
 
     /// The next packet, from ``peer`` from now on; nil where none comes in time.
-    func receive(within milliseconds: Int32 = 2000) -> Packet? {
+    func receive(within milliseconds: Int32 = 60_000) -> Packet? {
         var poller = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
         guard poll(&poller, 1, milliseconds) == 1 else { return nil }
         var bytes = [UInt8](repeating: 0, count: 65536)

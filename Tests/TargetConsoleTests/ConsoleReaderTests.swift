@@ -19,7 +19,7 @@ import Testing
 
         /// Waits until it has heard this; a deadline that only a failure reaches.
         func hears(_ expected: String) async -> Bool {
-            for _ in 0..<500 {
+            for _ in 0..<30_000 {
                 if text.contains(expected) { return true }
                 try? await Task.sleep(for: .milliseconds(10))
             }
@@ -95,7 +95,7 @@ import Testing
         #expect(write(master, bytes, bytes.count) == bytes.count)
         #expect(await ear.hears("U-Boot 2023.01\r\n\u{3}=> "))
         close(master)
-        for _ in 0..<500 where !ear.hasEnded { try await Task.sleep(for: .milliseconds(10)) }
+        for _ in 0..<30_000 where !ear.hasEnded { try await Task.sleep(for: .milliseconds(10)) }
         #expect(ear.hasEnded)
         reader.stop()
     }

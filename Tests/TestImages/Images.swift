@@ -55,6 +55,19 @@ package final class TestImage: Sendable {
 
     /// A partition as e2fsprogs name it.
     package func ext(_ partition: Partition) -> String { "\(path)?offset=\(partition.start.byteOffset.bytes)" }
+    /// A partition as a file of its own in the image's folder, for tools that know no offset: from e2fsprogs 1.47.1 on,
+    /// dumpe2fs takes `FILE?offset=N` for NAME=value.
+    package func copy(of partition: Partition) throws -> String {
+        let start = partition.start.sector
+        let copy = folder.path("partition-\(start)")
+        try run(
+            "dd",
+            [
+                "if=\(path)", "of=\(copy)", "bs=512", "skip=\(start)",
+                "count=\(partition.size.sectors)", "conv=sparse", "status=none",
+            ])
+        return copy
+    }
     /// A partition as mtools name it.
     package func fat(_ partition: Partition) -> String { "\(path)@@\(partition.start.byteOffset.bytes)" }
 

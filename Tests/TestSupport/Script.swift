@@ -22,6 +22,10 @@ public enum Parts {
         isCI || needed.allSatisfy { FileManager.default.fileExists(atPath: $0.string) }
     }
 
+    /// Seconds after which what a test runs counts as hanging, and is ended. No test is to be judged by the time that it
+    /// takes, so this is far more than the slowest of them takes on a machine with a lot else to do.
+    public static let hangs = 900
+
     /// A folder for this run, kept for a look at a failure.
     public static func scratch(_ name: String) -> FilePath {
         let path = FilePath(FileManager.default.temporaryDirectory.path).appending(
@@ -51,16 +55,18 @@ public struct CommandResult: Sendable {
 /// - Parameters:
 ///   - script: what comes after that.
 ///   - variables: added to the environment.
-///   - seconds: after which it is ended.
+///   - seconds: after which it is ended, where ``Parts/hangs`` is not enough.
 ///   - prefix: a command that runs bash.
 public func runScript(
-    _ script: String, _ variables: [String: String], seconds: Int, prefix: [String] = []
+    _ script: String, _ variables: [String: String], seconds: Int = Parts.hangs, prefix: [String] = []
 ) async throws -> CommandResult {
     let updates = variables.map { (Environment.Key(stringLiteral: $0.key), Optional($0.value)) }
     let result = try await run(
         .name("timeout"),
         arguments: Arguments(
-            ["--kill-after=10", "\(seconds)"] + prefix + ["bash", "-c", "set -euo pipefail\n" + script]),
+            ["--kill-after=10", "\(max(seconds, Parts.hangs))"] + prefix + [
+                "bash", "-c", "set -euo pipefail\n" + script,
+            ]),
         environment: .inherit.updating(Dictionary(uniqueKeysWithValues: updates)),
         output: .string(limit: 16 << 20), error: .string(limit: 16 << 20))
     let status: Int32 =
