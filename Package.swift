@@ -106,7 +106,8 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "BootScriptTests", dependencies: ["BootScript", "DiskLayout"], swiftSettings: strict),
         .testTarget(
-            name: "RecoveryImageTests", dependencies: ["RecoveryImage", "FDisk", "OSImage", "TestImages"],
+            name: "RecoveryImageTests",
+            dependencies: ["RecoveryImage", "FDisk", "HostTools", "OSImage", "TestImages", system],
             swiftSettings: strict),
         // Images made with mkfs and the like, for the tests of what reads them.
         .target(

@@ -18,9 +18,11 @@ if test {{netconsole}} = yes && test -z "${netconsole}"; then
 fi
 echo "rpiflash: flash plan {{job}}, {{mode}}: {{chunk_count}} chunks, {{total_sectors}} sectors"
 setenv p_state ok
+setenv p_code
 setenv rpi_report 1
 setenv rpi_job {{job}}
 setenv rpi_state failed
+setenv rpi_code
 setenv rpi_reason
 setenv rpi_chunks 0
 setenv rpi_written 0
@@ -55,14 +57,22 @@ setenv p_check_size 'setexpr p_end 0x${l_p3} + 0x${l_p3size} && setexpr p_end ${
 if run p_check_api && run p_check_names; then
     if run l_check_card && part size mmc ${l_mmc} 2 p_p2size; then
         if itest {{boot_sectors}} -le 0x${p_p2size} && itest {{rootfs_sectors}} -le 0x${l_p3size}; then
-            run p_check_size || setenv p_state "the card ends before sector 0x${p_end}, its partition table is larger than it"
+            if run p_check_size; then
+                setenv p_code
+            else
+                setenv p_code short_card
+                setenv p_state "the card ends before sector 0x${p_end}, its partition table is larger than it"
+            fi
         else
+            setenv p_code no_fit
             setenv p_state "the image does not fit the card: it needs {{boot_sectors}} and {{rootfs_sectors}} sectors, partitions 2 and 3 have 0x${p_p2size} and 0x${l_p3size}"
         fi
     else
+        setenv p_code other_layout
         setenv p_state "partitions 2 and 3 of the card start at 0x${l_p2} and 0x${l_p3}, its boot script was made for ${l_boot_start} and ${l_rootfs_start}"
     fi
 else
+    setenv p_code old_boot_script
     setenv p_state "this plan is for boot scripts with l_api 1, the card has ${l_api}: bring it up to date with rpiflash-upgrade-card"
 fi
 
@@ -122,11 +132,12 @@ setenv p_load '
 setenv p_to ${p_a}
 test ${p_e} = raw || setenv p_to ${p_b}
 setenv filesize 0
+setenv p_code not_loaded
 setenv p_cause "${p_f} did not load"
-tftpboot ${p_to} ${ethaddr}/${p_f} && run p_count && setenv p_cause "${p_f} has 0x${filesize} bytes instead of ${p_z}" && itest 0x${filesize} == ${p_z} && run p_unpack && setenv p_cause "${p_f} is not what was planned: another SHA-256" && hash -v sha256 ${p_a} ${p_bytes} ${p_h}'
+tftpboot ${p_to} ${ethaddr}/${p_f} && run p_count && setenv p_code wrong_file && setenv p_cause "${p_f} has 0x${filesize} bytes instead of ${p_z}" && itest 0x${filesize} == ${p_z} && run p_unpack && setenv p_cause "${p_f} is not what was planned: another SHA-256" && hash -v sha256 ${p_a} ${p_bytes} ${p_h}'
 setenv p_unpack 'test ${p_e} = raw || run p_unzip'
 setenv p_unzip 'setenv filesize 0; setenv p_cause "${p_f} does not unpack to 0x${p_bytes} bytes"; unzip ${p_b} ${p_a} ${p_bytes} && itest 0x${filesize} == 0x${p_bytes}'
-setenv p_store 'setenv p_cause "the card does not hold what was written"; run p_touch && setenv l_from ${p_a} && setenv l_block ${p_block} && setenv l_blocks ${p_s} && run l_write'
+setenv p_store 'setenv p_code lost_write; setenv p_cause "the card does not hold what was written"; run p_touch && setenv l_from ${p_a} && setenv l_block ${p_block} && setenv l_blocks ${p_s} && run l_write'
 
 # Or load only what differs. The table of pieces has 8 bytes for each 32 KiB: its CRC-32, then (in the first of 32) that
 # of the whole MiB. MiBs that differ are looked at closer; the pieces found are taken from the image itself, where that
@@ -258,6 +269,7 @@ if test ${p_done} = yes; then
     echo "rpiflash: chunk ${p_n} of {{chunk_count}}: wrote 0x${p_new} of ${p_s} sectors"
 else
     run p_is_bad
+    setenv rpi_reason "${p_cause}"
     setenv p_state "chunk ${p_n} of {{chunk_count}}, sector 0x${p_block}: ${p_cause}"
 fi'
 setenv p_is_bad '
@@ -284,6 +296,7 @@ if test "${p_state}" = ok; then
             fi
         fi
     else
+        setenv p_code outside
         setenv p_state "chunk ${p_n} lies outside of partition ${p_p}"
     fi
 fi'
@@ -294,24 +307,31 @@ fi'
 # Done: only what was proven counts, and it must be everything.
 if test "${p_state}" = ok; then
     if itest 0x${rpi_bad_count} -gt 0x0; then
+        setenv p_code differs
         setenv p_state "0x${rpi_bad_count} chunks differ, the first is ${rpi_bad_chunk} at sector 0x${rpi_bad_lba}"
     fi
 fi
 setexpr l_written ${rpi_written} + ${rpi_same}
 if test "${p_state}" = ok; then
-    itest 0x${l_written} == {{total_sectors}} || setenv p_state "0x${l_written} sectors were proven instead of {{total_sectors}}"
+    if itest 0x${l_written} == {{total_sectors}}; then
+        setenv p_code
+    else
+        setenv p_code miscounted
+        setenv p_state "0x${l_written} sectors were proven instead of {{total_sectors}}"
+    fi
 fi
 if test "${p_state}" = ok; then
     setenv l_outcome OK
     setenv rpi_state ok
 else
     setenv l_outcome FAILED
-    setenv rpi_reason "${p_state}"
+    setenv rpi_code ${p_code}
+    test -n "${rpi_reason}" || setenv rpi_reason "${p_state}"
     echo "rpiflash: ${p_state}"
 fi
 echo "rpiflash: wrote 0x${rpi_written} sectors, 0x${rpi_same} were there, loaded 0x${rpi_fetched}, 0x${rpi_retries} retries"
 setenv tftptimeoutcountmax 5
-env export -t ${l_text} rpi_report rpi_job rpi_state rpi_reason rpi_chunks rpi_written rpi_same rpi_fetched rpi_retries rpi_bad_count rpi_bad_chunk rpi_bad_lba rpi_card rpi_script rpi_board ver serial#
+env export -t ${l_text} rpi_report rpi_job rpi_state rpi_code rpi_reason rpi_chunks rpi_written rpi_same rpi_fetched rpi_retries rpi_bad_count rpi_bad_chunk rpi_bad_lba rpi_card rpi_script rpi_board ver serial#
 setenv p_length ${filesize}
 setenv p_put 'tftpput ${l_text} ${p_length} ${ethaddr}/REPORT'
 run p_put || run p_put || run p_put || run p_put || run p_put || echo "rpiflash: cannot upload REPORT"

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -36,6 +37,9 @@ int cunix_connect(const char *path)
     int descriptor = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (descriptor < 0)
         return -1;
+    /* The time limit of a send is that of connect() too; the caller sets its own for what follows. */
+    struct timeval limit = { .tv_sec = 10 };
+    setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
     if (connect(descriptor, (struct sockaddr *)&address, sizeof(address)) != 0)
         return close_keeping_errno(descriptor);
     return descriptor;
@@ -98,6 +102,15 @@ int cunix_send(int socket, const void *bytes, size_t count, int descriptor)
     return sent < 0 ? -1 : 0;
 }
 
+int cunix_send_now(int socket, const void *bytes, size_t count)
+{
+    ssize_t sent;
+    do
+        sent = send(socket, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -1 : 0;
+}
+
 ssize_t cunix_receive(int socket, void *bytes, size_t count, int *descriptor)
 {
     /* Room for more files than one, so that those that should not be there are seen, and closed. */
@@ -138,6 +151,23 @@ ssize_t cunix_receive(int socket, void *bytes, size_t count, int *descriptor)
         return -1;
     }
     return received;
+}
+
+int cunix_bell(void)
+{
+    return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
+void cunix_ring(int bell)
+{
+    /* A counter that is full is as readable as one more. */
+    eventfd_write(bell, 1);
+}
+
+void cunix_silence(int bell)
+{
+    eventfd_t rings;
+    eventfd_read(bell, &rings);
 }
 
 int cunix_peer(int socket, pid_t *pid, uid_t *uid)

@@ -10,11 +10,37 @@ public struct Report: Hashable, Sendable {
     /// The most bytes that are looked at.
     public static let longest = 4096
 
+    /// Why a target failed. templates/plan.cmd sets it where it sets the reason.
+    public enum Code: String, Hashable, Sendable, CaseIterable {
+        /// The card's boot script has other names than the plan uses.
+        case oldBootScript = "old_boot_script"
+        /// Partitions 2 and 3 are not where the boot script expects them.
+        case otherLayout = "other_layout"
+        /// A partition of the image is larger than the card's.
+        case noFit = "no_fit"
+        /// The card ends before its partition table does.
+        case shortCard = "short_card"
+        /// A chunk's file did not arrive.
+        case notLoaded = "not_loaded"
+        /// A chunk's file arrived, and its length or SHA-256 is not the plan's.
+        case wrongFile = "wrong_file"
+        /// The card refused a write, or does not hold what was written.
+        case lostWrite = "lost_write"
+        /// A chunk lies outside of its partition.
+        case outside
+        /// The card differs from the image; only where nothing was to be written.
+        case differs
+        /// All chunks are there, but not all sectors.
+        case miscounted
+    }
+
     /// The job that the target says it did.
     public let job: ChunkPlan.JobID
     /// What it says about how it went.
     public let state: Outcome.Kind
-    /// Why it failed, in its words; printable ASCII, at most 512 characters.
+    /// Why it failed, for programs; nil where it did not, or does not say, or says what is unknown here.
+    public let code: Code?
+    /// Why it failed, for people, in its words; printable ASCII, at most 512 characters. Nothing is decided by it.
     public let reason: String?
     /// Chunks that it says are on the card as planned.
     public let chunks: UInt64
@@ -71,6 +97,8 @@ public struct Report: Hashable, Sendable {
         case "failed": state = .failed
         case let other: throw .badValue("rpi_state", other)
         }
+        // A code that nobody knows tells no more than none. Where the target says that all is well there is none to tell.
+        code = state == .failed ? values["rpi_code"].flatMap { Code(rawValue: $0) } : nil
         reason = values["rpi_reason"]
         chunks = try count("rpi_chunks")
         written = SectorCount(try count("rpi_written"))
@@ -104,7 +132,7 @@ public struct Report: Hashable, Sendable {
     }
 
     private static let known: Set<String> = [
-        "rpi_report", "rpi_job", "rpi_state", "rpi_reason", "rpi_chunks", "rpi_written", "rpi_same", "rpi_fetched",
+        "rpi_report", "rpi_job", "rpi_state", "rpi_code", "rpi_reason", "rpi_chunks", "rpi_written", "rpi_same", "rpi_fetched",
         "rpi_retries", "rpi_bad_count", "rpi_bad_chunk", "rpi_bad_lba", "rpi_card", "rpi_script", "rpi_board", "ver",
         "serial#",
     ]

@@ -156,11 +156,9 @@ extension ChunkPlan: Assignment {
             reportProblem = error.description
         }
         if let content = said.outcomes[.failed] {
-            let reason = report.flatMap { report -> String? in
-                report.job == job ? failure(in: report) : nil
-            }
+            let own = report.flatMap { $0.job == job && $0.state == .failed ? $0 : nil }
             throw .planFailed(
-                target: said.target, reason: reason,
+                target: said.target, code: own?.code, reason: own.flatMap { failure(in: $0) },
                 proven: (try? Outcome(kind: .failed, bytes: content))?.written, expected: totalSectors.byteCount)
         }
         let outcome = try said.ok()
@@ -176,19 +174,15 @@ extension ChunkPlan: Assignment {
         }
     }
 
-    /// Why the target failed. What the plan's script says of the place in hexadecimal is said here, in decimal.
+    /// Why the target failed, for people.
     private func failure(in report: Report) -> String? {
         guard let chunk = report.badChunk else { return report.reason }
         let lba = report.badLBA.map { " at LBA \($0.sector)" } ?? ""
-        if mode == .verify, report.reason?.contains("chunks differ") == true {
+        if report.code == .differs {
             let count = report.badCount
             return "\(count) of \(chunks.count) chunks differ\(count == 1 ? "s" : "") from the image"
                 + "\(count == 1 ? ": " : ", the first is ")chunk \(chunk)\(lba)"
         }
-        let text = report.reason.map { text in
-            text.firstMatch(of: #/^chunk [0-9]+ of (?:0x)?[0-9a-f]+, sector 0x[0-9a-f]+: /#)
-                .map { String(text[$0.range.upperBound...]) } ?? text
-        }
-        return ["chunk \(chunk) of \(chunks.count)\(lba)", text].compactMap { $0 }.joined(separator: ": ")
+        return ["chunk \(chunk) of \(chunks.count)\(lba)", report.reason].compactMap { $0 }.joined(separator: ": ")
     }
 }

@@ -5,8 +5,6 @@ public import SystemPackage
 
 /// Where an inventory is looked for when none is given, in order.
 public let defaultInventories: [FilePath] = ["/etc/rpiflash/targets.csv", "targets.csv"]
-/// Where the card's layout is looked for when none is given, in order; after that its defaults hold.
-public let defaultCards: [FilePath] = ["/etc/rpiflash/card.yaml", "recovery_image/card.yaml"]
 
 /// Reads an inventory.
 ///
@@ -93,13 +91,10 @@ public func selectTargets(
 
 /// Reads the layout of the card that targets have.
 ///
-/// - Parameter path: the file; nil: the first of ``defaultCards`` that is there, else the defaults of card.yaml.
+/// - Parameter path: the file.
 /// - Throws: ``FlashError/server(_:)``.
-public func loadCard(_ path: FilePath?) throws(FlashError) -> CardLayout {
+public func loadCard(_ path: FilePath) throws(FlashError) -> CardLayout {
     do {
-        guard let path = path ?? defaultCards.first(where: exists) else {
-            return try CardConfiguration(yaml: "{}\n", file: "card.yaml").layout()
-        }
         guard let content = try contents(of: path, limit: 1 << 20, as: FlashError.server) else {
             throw FlashError.server("\(path) is larger than 1 MiB; that is no card.yaml")
         }

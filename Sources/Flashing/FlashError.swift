@@ -1,5 +1,5 @@
 public import DiskLayout
-internal import FlashPlan
+public import FlashPlan
 internal import SystemPackage
 
 /// Why a flash ended without proof. Each has an exit code, as `rpiflash --help` lists them.
@@ -8,8 +8,9 @@ public enum FlashError: Error, Hashable, Sendable {
     case notUp(target: String, port: UInt16, within: Duration)
     /// The target reported FAILED; the bytes that it says it wrote, nil where it says nothing of use.
     case targetFailed(target: String, written: ByteCount?, expected: ByteCount)
-    /// The target reported that it cannot make its card match; why, in its words, and what it says is on the card.
-    case planFailed(target: String, reason: String?, proven: ByteCount?, expected: ByteCount)
+    /// The target reported that it cannot make its card match; why, for programs and in its words, and what it says is on
+    /// the card.
+    case planFailed(target: String, code: Report.Code?, reason: String?, proven: ByteCount?, expected: ByteCount)
     /// The target asked for the image, but no outcome came.
     case noOutcome(String)
     /// The target's report is not what was to be written.
@@ -38,6 +39,14 @@ public enum FlashError: Error, Hashable, Sendable {
         case .target: 8
         case .server: 9
         }
+    }
+}
+
+extension FlashError {
+    /// Why the target failed, as its report says for programs; nil where it says nothing of use, and for other errors.
+    public var reportCode: Report.Code? {
+        guard case .planFailed(_, let code, _, _, _) = self else { return nil }
+        return code
     }
 }
 
@@ -79,7 +88,7 @@ extension FlashError: CustomStringConvertible {
             } else {
                 "target \(target) reported FAILED; its console says why"
             }
-        case .planFailed(let target, let reason, let proven, let expected):
+        case .planFailed(let target, _, let reason, let proven, let expected):
             "target \(target) reported FAILED"
                 + (proven.map { ", \($0.bytes) of \(expected.bytes) bytes are on its card" } ?? "") + ": "
                 + (reason ?? "its console says why")

@@ -323,18 +323,18 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         try await reset(target, first)
         let resetAt = now
         // What was there before the reset proves nothing.
-        let early = events.take().filter { if case .uploaded = $0 { false } else { true } }
+        let early = take(events).filter { if case .uploaded = $0.event { false } else { true } }
         var follower = Follower(
             plan: plan, target: target.displayName, requestTimeout: request.requestTimeout,
             silenceTimeout: request.outcomeTimeout ?? plan.patience,
             consoleTimeout: request.outcomeTimeout ?? Follower<PartsPlan>.usualConsoleTimeout, start: resetAt)
-        for event in early { follow(event, &follower, since: resetAt) }
+        for (event, at) in early { follow(event, &follower, at: at, since: resetAt) }
         let proven: Proven
         do {
             proven = try await follow(&follower, events, since: resetAt, of: target, attempts)
         } catch is CancellationError {
-            // It may have asked since the last look.
-            for event in events.take() { _ = follower.take(event, at: now) }
+            // It may have asked since events were taken last.
+            for (event, at) in take(events) { _ = follower.take(event, at: at) }
             if follower.hasAsked {
                 report(
                     .warning(
@@ -370,7 +370,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     ) async throws -> Proven {
         var attempt = 0
         while true {
-            for event in events.take() { follow(event, &follower, since: start) }
+            for (event, at) in take(events) { follow(event, &follower, at: at, since: start) }
             if ports.heardConsole() { follower.heardConsole(at: now) }
             if follower.isOverdue(at: now) {
                 attempt += 1
@@ -380,7 +380,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
                 }
                 try await beforeReset()
                 // It may have asked while others were reset.
-                for event in events.take() { follow(event, &follower, since: start) }
+                for (event, at) in take(events) { follow(event, &follower, at: at, since: start) }
                 guard follower.isOverdue(at: now) else { continue }
                 report(
                     .warning(
@@ -395,13 +395,20 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         }
     }
 
+    /// What happened since the last call, and when.
+    private func take(_ events: any ServeEvents) -> [(event: ServeEvent, at: Duration)] {
+        let taken = events.take()
+        let now = now
+        return taken.map { ($0.event, now - $0.age) }
+    }
+
     private func follow<Plan: Assignment>(
-        _ event: ServeEvent, _ follower: inout Follower<Plan>, since reset: Duration
+        _ event: ServeEvent, _ follower: inout Follower<Plan>, at instant: Duration, since reset: Duration
     ) {
         if case .completed(let file, let packets, let repeated, let window) = event {
             report(.completed(file: file, packets: packets, repeated: repeated, window: window))
         }
-        if let progress = follower.take(event, at: now) { report(progress) }
+        if let progress = follower.take(event, at: instant) { report(progress) }
         if let write = follower.takeWrite() {
             report(.wrote(number: write.step + 1, bytes: write.bytes, took: write.took))
         }
@@ -411,7 +418,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         case .opened, .progress, .sent:
             report(
                 follower.plan.progress(
-                    step: step, bytes: follower.bytes, elapsed: now - reset))
+                    step: step, bytes: follower.bytes, elapsed: max(.zero, instant - reset)))
         default: break
         }
     }
@@ -423,7 +430,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         guard let port = request.waitPort else { return nil }
         let begin = now
         while true {
-            for event in events.take() { _ = follower.take(event, at: now) }
+            for (event, at) in take(events) { _ = follower.take(event, at: at) }
             try follower.checkNoLateFailure()
             if try await ports.answers(request.target, port) { return now }
             guard now - begin < request.waitTimeout else {

@@ -1,6 +1,7 @@
 internal import FlashPlan
 
-/// Follows a flash from the reset to the outcome: takes what the server sees and says what it means. Reads no clock.
+/// Follows a flash from the reset to the outcome: takes what the server sees and says what it means. Reads no clock: each
+/// event brings the time at which it happened, whenever it is taken.
 ///
 /// Nothing that the target says is believed (law 7): OK counts only when the target has fetched everything since the
 /// reset, when its count is exactly the expected one, and when no FAILED came.
@@ -18,6 +19,7 @@ struct Follower<Plan: Assignment> {
     let consoleTimeout: Duration
     private var hasHeardConsole = false
     private(set) var lastActivity: Duration
+    private var lastEvent: Duration
     private var resetAt: Duration
     private(set) var hasAsked = false
     private(set) var restarts = 0
@@ -55,6 +57,7 @@ struct Follower<Plan: Assignment> {
         self.silenceTimeout = silenceTimeout
         self.consoleTimeout = consoleTimeout
         lastActivity = start
+        lastEvent = start
         resetAt = start
     }
 
@@ -89,7 +92,11 @@ struct Follower<Plan: Assignment> {
     }
 
     /// Takes one event; returns what is worth a line in the log.
-    mutating func take(_ event: ServeEvent, at now: Duration) -> FlashProgress? {
+    ///
+    /// - Parameter instant: when it happened. Events come in order: one that seems older than the one before is as old.
+    mutating func take(_ event: ServeEvent, at instant: Duration) -> FlashProgress? {
+        let now = max(instant, lastEvent)
+        lastEvent = now
         switch event {
         case .refused(let text): return .note(text)
         case .lost(let text):
@@ -97,7 +104,7 @@ struct Follower<Plan: Assignment> {
             return nil
         default: break
         }
-        lastActivity = now
+        lastActivity = max(lastActivity, now)
         switch event {
         case .opened(plan.entryFile): return openEntry()
         case .opened(let file):

@@ -26,10 +26,21 @@ public enum ServeEvent: Hashable, Sendable {
     case lost(String)
 }
 
+/// What happened on a server, and how long ago.
+public struct TimedServeEvent: Hashable, Sendable {
+    /// What.
+    public let event: ServeEvent
+    /// How long ago it was when it was taken, at least zero.
+    public let age: Duration
+
+    /// An event as given; one of the future is one of now.
+    public init(_ event: ServeEvent, age: Duration) { (self.event, self.age) = (event, max(.zero, age)) }
+}
+
 /// Where events wait until they are asked for.
 public protocol ServeEvents: Sendable {
     /// What happened since the last call, in order.
-    func take() -> [ServeEvent]
+    func take() -> [TimedServeEvent]
 }
 
 /// What a server hands out for a job.

@@ -40,6 +40,9 @@ public struct LineDescription: Hashable, Sendable {
     public let isUsed: Bool
     /// Whether it is driven. One that nobody uses was left so by its last user.
     public let isOutput: Bool
+    /// Whether it is driven and nobody uses it: a program that held it was killed, or firmware set it up. Known without a
+    /// request, and all that is: what the wire has can only be read by the line's user.
+    public var isForgotten: Bool { isOutput && !isUsed }
 
     /// `gpiochip0:17`.
     public var place: String { "\(chip.name):\(offset)" }

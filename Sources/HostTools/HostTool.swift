@@ -58,7 +58,7 @@ extension HostToolError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .missing(let tool):
-            "\(tool.name) is not installed; install the Debian package \(tool.debianPackage): make deps"
+            "\(tool.name) is not installed; \(Installation.current.remedy(package: tool.debianPackage))"
         case .notStarted(let tool, let reason):
             "\(tool.name) cannot be started: \(reason)"
         case .failed(let tool, let status, let errors):

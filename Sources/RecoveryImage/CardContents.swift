@@ -16,11 +16,14 @@ public struct CardSources: Hashable, Sendable {
     public var uboot: FilePath
     /// Folder of the Pi's firmware files.
     public var firmware: FilePath
+    /// How to get what is missing of ``uboot``, and of ``firmware``: the ends of messages.
+    public var ubootRemedy: String
+    public var firmwareRemedy: String
 
     /// These places.
     public init(
         files: FilePath, firmwareConfiguration: FilePath, environment: FilePath, templates: FilePath, uboot: FilePath,
-        firmware: FilePath
+        firmware: FilePath, ubootRemedy: String, firmwareRemedy: String
     ) {
         self.files = files
         self.firmwareConfiguration = firmwareConfiguration
@@ -28,6 +31,8 @@ public struct CardSources: Hashable, Sendable {
         self.templates = templates
         self.uboot = uboot
         self.firmware = firmware
+        self.ubootRemedy = ubootRemedy
+        self.firmwareRemedy = firmwareRemedy
     }
 }
 
@@ -92,9 +97,9 @@ public func cardContents(
         [sources.uboot.appending("u-boot.bin")]
         + board.deviceTrees.map { sources.uboot.appending("dtb").appending("\($0).dtb") }
     for path in built {
-        try require(path, remedy: "make uboot BOARD=\(board.name)")
+        try require(path, remedy: sources.ubootRemedy)
     }
-    for path in contents.copies { try require(path, remedy: "make firmware") }
+    for path in contents.copies { try require(path, remedy: sources.firmwareRemedy) }
     contents += built.map { .copy($0) }
 
     let script = try makeBootScript(

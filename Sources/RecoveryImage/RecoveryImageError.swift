@@ -3,7 +3,7 @@ public import SystemPackage
 
 /// Why a recovery image or boot script cannot be made.
 public enum RecoveryImageError: Error, Hashable, Sendable {
-    /// A file that goes in is not there; `remedy` is the command that makes it.
+    /// A file that goes in is not there; `remedy` says how to get it.
     case missing(path: FilePath, remedy: String)
     /// A file that goes in cannot be read.
     case unreadable(path: FilePath, errno: Errno)
@@ -30,7 +30,7 @@ extension RecoveryImageError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .missing(let path, let remedy):
-            "\(path) does not exist; make it with: \(remedy)"
+            "\(path) does not exist; \(remedy)"
         case .unreadable(let path, let errno):
             "\(path) cannot be read: \(errno.text)"
         case .notText(let path):

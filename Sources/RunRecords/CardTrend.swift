@@ -24,6 +24,9 @@ public struct CardTrend: Hashable, Sendable {
     /// A rate below this share of the median is slow.
     public static let slowPercent = 60
 
+    /// The code of a run whose card did not hold what was written: `rpi_code` in docs/plan-protocol.md.
+    public static let lostWriteCode = "lost_write"
+
     /// What tells cards apart.
     public struct Key: Hashable, Sendable {
         /// The target's Ethernet address.
@@ -78,8 +81,7 @@ public struct CardTrend: Hashable, Sendable {
     /// What follows.
     public var verdict: Verdict {
         guard let last = runs.last, let card = last.card else { return .tooFewRuns }
-        // plan.cmd and boot.cmd say so where what was read back differs.
-        if last.error?.contains("the card does not hold what was written") == true { return .lostWrites }
+        if last.code == Self.lostWriteCode { return .lostWrites }
         if let rate, let usual = usualRate, rate * 100 < usual * Double(Self.slowPercent) {
             return .slower(percent: Int(rate * 100 / usual))
         }

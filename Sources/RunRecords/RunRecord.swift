@@ -26,8 +26,11 @@ public struct RunRecord: Hashable, Sendable, Codable {
     public var by: Author
     /// The exit status that this target's flash had alone; nil while it runs, and where it was killed.
     public var status: Int32?
-    /// Why it failed; nil where it did not.
+    /// Why it failed, for people; nil where it did not.
     public var error: String?
+    /// Why the target failed, for programs, as docs/plan-protocol.md lists it; nil where it did not or did not say, and in
+    /// records of before 0.2.
+    public var code: String?
     /// What is proven; nil where nothing is.
     public var proven: ProvenEntry?
     /// How long its steps took.
@@ -38,7 +41,7 @@ public struct RunRecord: Hashable, Sendable, Codable {
     public var board: BoardEntry?
 
     enum CodingKeys: String, CodingKey {
-        case version, id, program, started, ended, target, image, mode, by, status, error, proven, timings, card, board
+        case version, id, program, started, ended, target, image, mode, by, status, error, code, proven, timings, card, board
         case delivery = "protocol"
     }
 

@@ -5,7 +5,7 @@ internal import TFTP
 final class Registry: Sendable {
     private struct Entry {
         var job: Job
-        var events: AsyncStream<ServerEvent>.Continuation
+        var events: AsyncStream<TimedServerEvent>.Continuation
         var uploads: [String: [UInt8]] = [:]
         var refusals: Set<String> = []
         var windows = WindowMemory()
@@ -14,16 +14,16 @@ final class Registry: Sendable {
     private let entries = Mutex<[String: Entry]>([:])
 
     /// Adds a job and returns its events.
-    func add(_ job: Job) -> AsyncStream<ServerEvent> {
-        let (stream, continuation) = AsyncStream.makeStream(of: ServerEvent.self)
+    func add(_ job: Job) -> AsyncStream<TimedServerEvent> {
+        let (stream, continuation) = AsyncStream.makeStream(of: TimedServerEvent.self)
         let old = entries.withLock { $0.updateValue(Entry(job: job, events: continuation), forKey: job.folder) }
         old?.events.finish()
         return stream
     }
 
     /// Adds a job and returns its events; nil where its folder has one.
-    func addNew(_ job: Job) -> AsyncStream<ServerEvent>? {
-        let (stream, continuation) = AsyncStream.makeStream(of: ServerEvent.self)
+    func addNew(_ job: Job) -> AsyncStream<TimedServerEvent>? {
+        let (stream, continuation) = AsyncStream.makeStream(of: TimedServerEvent.self)
         let isNew = entries.withLock { entries in
             guard entries[job.folder] == nil else { return false }
             entries[job.folder] = Entry(job: job, events: continuation)
@@ -48,8 +48,9 @@ final class Registry: Sendable {
     }
 
     func report(_ event: ServerEvent, folder: String) {
+        let timed = TimedServerEvent(event, at: .now)
         let events = entries.withLock { $0[folder]?.events }
-        events?.yield(event)
+        events?.yield(timed)
     }
 
     /// The largest window for the next transfer of a job, in blocks.
@@ -98,7 +99,7 @@ final class Registry: Sendable {
         let receivers = entries.withLock { entries in
             let named = entries.keys.filter { path.contains($0) }
             return (named.isEmpty ? Array(entries.keys) : named).compactMap {
-                folder -> AsyncStream<ServerEvent>.Continuation? in
+                folder -> AsyncStream<TimedServerEvent>.Continuation? in
                 // The limit keeps a flood of made-up names out of memory and out of the log.
                 guard var entry = entries[folder], entry.refusals.count < 64, entry.refusals.insert(key).inserted
                 else { return nil }
@@ -106,21 +107,22 @@ final class Registry: Sendable {
                 return entry.events
             }
         }
-        for receiver in receivers { receiver.yield(.refused(path: path, address: address, reason: reason)) }
+        let event = TimedServerEvent(.refused(path: path, address: address, reason: reason), at: .now)
+        for receiver in receivers { receiver.yield(event) }
     }
 
     /// Takes a complete upload. The first of a name counts; the same again is a client that missed the last ACK.
     ///
     /// - Returns: false where another content came under this name before, or the job is over.
     func take(upload content: [UInt8], name: String, folder: String) -> Bool {
-        let (isTaken, events) = entries.withLock { entries -> (Bool, AsyncStream<ServerEvent>.Continuation?) in
+        let (isTaken, events) = entries.withLock { entries -> (Bool, AsyncStream<TimedServerEvent>.Continuation?) in
             guard var entry = entries[folder] else { return (false, nil) }
             if let old = entry.uploads[name] { return (old == content, nil) }
             entry.uploads[name] = content
             entries[folder] = entry
             return (true, entry.events)
         }
-        events?.yield(.uploaded(name: name, content: content))
+        events?.yield(TimedServerEvent(.uploaded(name: name, content: content), at: .now))
         return isTaken
     }
 }

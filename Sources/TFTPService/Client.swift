@@ -34,7 +34,7 @@ public final class ServiceClient: Sendable {
             throw .unreachable(socket, Errno(rawValue: code))
         }
         let connection = Connection(owning: descriptor)
-        connection.setPatience(hearing: 10, telling: 10)
+        connection.setTimeouts(receiving: 10, sending: 10)
         do {
             guard let (greeting, _) = try connection.receive(Greeting.self) else { throw ServiceError.silent(socket) }
             guard greeting.version == ServiceVersion.current else {
@@ -68,7 +68,7 @@ public final class ServiceClient: Sendable {
     public func register(
         folder: String, files: Set<String>, entry: String, image: String? = nil, imageFile: FileDescriptor? = nil,
         address: String
-    ) throws(ServiceError) -> AsyncStream<ServerEvent> {
+    ) throws(ServiceError) -> AsyncStream<TimedServerEvent> {
         do {
             try connection.send(
                 Registration(
@@ -84,14 +84,18 @@ public final class ServiceClient: Sendable {
         } catch {
             throw .broken
         }
-        connection.setPatience(hearing: 0, telling: 10)
-        let (stream, events) = AsyncStream.makeStream(of: ServerEvent.self)
-        Thread.start { [connection] in
+        connection.setTimeouts(receiving: 0, sending: 10)
+        let (stream, events) = AsyncStream.makeStream(of: TimedServerEvent.self)
+        let isReading = Thread.start { [connection] in
             // A message that cannot be read ends the stream like the service's end: whoever waits notices.
-            while let (message, _) = try? connection.receive(ServiceMessage.self) {
-                if let event = message.event { events.yield(event) }
+            while let (message, _) = try? connection.receive(TimedMessage.self) {
+                if let event = message.event(receivedAt: .now) { events.yield(event) }
             }
             events.finish()
+        }
+        guard isReading else {
+            connection.shutDown()
+            throw .noThread
         }
         return stream
     }
@@ -112,6 +116,8 @@ public enum ServiceError: Error, Hashable, Sendable {
     case refused(String)
     /// The connection broke.
     case broken
+    /// This process cannot start one more thread.
+    case noThread
 }
 
 extension ServiceError: CustomStringConvertible {
@@ -121,12 +127,13 @@ extension ServiceError: CustomStringConvertible {
         case .unreachable(let socket, let error):
             "the rpiflash service on \(socket) cannot be reached: \(error)"
                 + (error == .permissionDenied ? "; become a member of the group that owns it" : "")
-        case .silent(let socket): "what listens on \(socket) is no rpiflash service"
+        case .silent(let socket): "what listens on \(socket) is not an rpiflash service"
         case .otherVersion(let socket, let version):
             "the rpiflash service on \(socket) speaks version \(version), this program \(ServiceVersion.current); "
                 + "restart the service"
         case .refused(let reason): "the rpiflash service does not take the job: \(reason)"
         case .broken: "the rpiflash service ended; see its log"
+        case .noThread: "cannot start a thread; this user or host has as many as it may"
         }
     }
 }

@@ -24,10 +24,40 @@ final class Connection: Sendable {
     ///
     /// - Parameter file: an open file to go along.
     func send(_ message: some Encodable, file: Int32 = -1) throws {
-        let bytes = try JSONEncoder().encode(message)
-        guard bytes.count <= longestMessage else { throw Errno(rawValue: EMSGSIZE) }
+        let bytes = try Self.encode(message)
         let result = unsafe bytes.withUnsafeBytes { unsafe cunix_send(socket, $0.baseAddress, $0.count, file) }
         guard result == 0 else { throw Errno(rawValue: errno) }
+    }
+
+    /// A message as it goes over the socket.
+    static func encode(_ message: some Encodable) throws -> Data {
+        let bytes = try JSONEncoder().encode(message)
+        guard bytes.count <= longestMessage else { throw Errno(rawValue: EMSGSIZE) }
+        return bytes
+    }
+
+    /// Sends a message where there is room for it; never waits.
+    ///
+    /// - Returns: false where there is no room, as the other side does not read.
+    func sendNow(_ bytes: Data) throws(Errno) -> Bool {
+        let result = unsafe bytes.withUnsafeBytes { unsafe cunix_send_now(socket, $0.baseAddress, $0.count) }
+        if result == 0 { return true }
+        let code = Errno(rawValue: errno)
+        guard code == .resourceTemporarilyUnavailable else { throw code }
+        return false
+    }
+
+    /// Waits until the other side says something or closes, `bell` rings, or (`toSend`) there is room to send.
+    ///
+    /// - Parameter milliseconds: how long at most; -1 for ever.
+    /// - Returns: whether the other side said something or closed.
+    func wait(for bell: Int32, toSend: Bool, milliseconds: Int32) -> Bool {
+        var polled = [
+            pollfd(fd: socket, events: Int16(POLLIN) | (toSend ? Int16(POLLOUT) : 0), revents: 0),
+            pollfd(fd: bell, events: Int16(POLLIN), revents: 0),
+        ]
+        guard unsafe poll(&polled, nfds_t(polled.count), milliseconds) > 0 else { return false }
+        return polled[0].revents & ~Int16(POLLOUT) != 0
     }
 
     /// Waits for a message; nil where the other side has closed.
@@ -48,8 +78,8 @@ final class Connection: Sendable {
     }
 
     /// How long the other side may take to say something, and to read; 0 for ever.
-    func setPatience(hearing: Int, telling: Int) {
-        for (option, seconds) in [(SO_RCVTIMEO, hearing), (SO_SNDTIMEO, telling)] {
+    func setTimeouts(receiving: Int, sending: Int) {
+        for (option, seconds) in [(SO_RCVTIMEO, receiving), (SO_SNDTIMEO, sending)] {
             var time = timeval(tv_sec: seconds, tv_usec: 0)
             _ = unsafe setsockopt(socket, SOL_SOCKET, option, &time, socklen_t(MemoryLayout<timeval>.size))
         }

@@ -7,7 +7,8 @@ internal import TFTPServer
 /// service says that it is taken, or why not, and then what happens. The job ends when the client closes the connection,
 /// however that comes about.
 enum ServiceVersion {
-    /// Grows when a message changes its meaning.
+    /// Grows when a message changes its meaning. A field that is new is optional and leaves it as it is: who does not know
+    /// the field skips it.
     static let current = 1
 }
 
@@ -74,6 +75,84 @@ enum ServiceMessage: Codable {
         case .notServed(let path, let address, let reason):
             .refused(path: path, address: address, reason: reason)
         }
+    }
+}
+
+/// What the service says of an event, and when that was.
+struct TimedMessage: Codable {
+    var message: ServiceMessage
+    /// ``MonotonicInstant/nanoseconds``; nil from a service of before 0.2, whose events count from when they came.
+    var at: Int64?
+
+    private enum Key: String, CodingKey { case at }
+
+    init(_ event: TimedServerEvent) {
+        (message, at) = (ServiceMessage(event.event), event.instant.nanoseconds)
+    }
+
+    init(from decoder: any Decoder) throws {
+        message = try ServiceMessage(from: decoder)
+        at = try decoder.container(keyedBy: Key.self).decodeIfPresent(Int64.self, forKey: .at)
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        try message.encode(to: encoder)
+        var fields = encoder.container(keyedBy: Key.self)
+        try fields.encodeIfPresent(at, forKey: .at)
+    }
+
+    /// The event, never later than now; nil for an answer to the registration.
+    func event(receivedAt now: MonotonicInstant) -> TimedServerEvent? {
+        message.event.map { TimedServerEvent($0, at: min(now, at.map(MonotonicInstant.init(nanoseconds:)) ?? now)) }
+    }
+}
+
+extension Registration {
+    /// The most files of a job: a plan's chunks, its script and its table, with room to spare.
+    static let mostFiles = 8192
+
+    /// Why it is not taken; nil where nothing is wrong with it. It comes from another process and is checked as what a
+    /// target sends is.
+    func problem(hasFile: Bool) -> String? {
+        if version != ServiceVersion.current {
+            return "it speaks version \(version), this service \(ServiceVersion.current)"
+        }
+        if !Self.isMACAddress(folder) { return "its folder is not named by a MAC address" }
+        if !Self.isIPv4Address(address) { return "its address is not a dotted IPv4 address" }
+        if files.count > Self.mostFiles { return "it has \(files.count) files; must be at most \(Self.mostFiles)" }
+        if !(files + [entry] + (open.map { [$0] } ?? [])).allSatisfy(Self.isFileName) {
+            return "a file's name is not 1 to 128 of letters, digits, '.', '_' and '-', or starts with '.'"
+        }
+        if (open == nil) == hasFile { return hasFile ? "a file came without a name" : "a file is missing" }
+        return nil
+    }
+
+    private static func isMACAddress(_ text: String) -> Bool {
+        let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+        return parts.count == 6
+            && parts.allSatisfy { part in
+                part.utf8.count == 2
+                    && part.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
+            }
+    }
+
+    private static func isIPv4Address(_ text: String) -> Bool {
+        let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+        // As the server prints a sender's: no zeros in front.
+        return parts.count == 4 && parts.allSatisfy { part in UInt8(part).map { "\($0)" == part } ?? false }
+    }
+
+    private static func isFileName(_ text: String) -> Bool {
+        let bytes = text.utf8
+        return (1...128).contains(bytes.count) && bytes.first != UInt8(ascii: ".")
+            && bytes.allSatisfy { byte in
+                switch byte {
+                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                    UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
+                    true
+                default: false
+                }
+            }
     }
 }
 

@@ -3,7 +3,10 @@ internal import Glibc
 
 /// A thread of the system's, for calls that wait: Swift's own threads are as many as there are cores.
 enum Thread {
-    static func start(_ body: @escaping @Sendable () -> Void) {
+    /// Runs `body` in a thread of its own.
+    ///
+    /// - Returns: false where the system has none left; then `body` never runs.
+    static func start(_ body: @escaping @Sendable () -> Void) -> Bool {
         final class Body: Sendable {
             let run: @Sendable () -> Void
             init(_ run: @escaping @Sendable () -> Void) { self.run = run }
@@ -23,7 +26,7 @@ enum Thread {
                 return nil
             }, argument)
         unsafe pthread_attr_destroy(&attributes)
-        // Out of threads: the connection is let go with its last reference.
         if result != 0 { unsafe Unmanaged<Body>.fromOpaque(argument).release() }
+        return result == 0
     }
 }

@@ -9,10 +9,7 @@ public import SystemPackage
 
 /// Which card.
 struct CardOptions: ParsableArguments {
-    @Option(
-        help: ArgumentHelp(
-            "The card's sizes. Default: recovery_image/card.yaml in the working folder, then /etc/rpiflash/card.yaml.",
-            valueName: "file"))
+    @Option(help: ArgumentHelp("The card's sizes. \(cardDefault)", valueName: "file"))
     var card: FilePath?
 
     @Option(
@@ -25,7 +22,7 @@ struct CardOptions: ParsableArguments {
 
     /// The card that the options ask for.
     func layout() throws -> CardLayout {
-        let card = card ?? Places.card
+        let card = card ?? Installation.current.card
         let configuration = try CardConfiguration(yaml: readText(card), file: card.string)
         guard let fromImage else { return try configuration.layout(cardSize: cardSize) }
         let image = try inspectOSImage(at: fromImage)
@@ -75,22 +72,11 @@ extension FilePath: @retroactive ExpressibleByArgument {
 
 /// Where things are when no option names them.
 enum Places {
-    /// Folder of everything that is built: RPIFLASH_BUILD, else `build`.
-    static var build: FilePath { FilePath(environmentValue("RPIFLASH_BUILD") ?? "build") }
+    private static var named: FilePath? { environmentValue("RPIFLASH_BUILD").map { FilePath($0) } }
 
-    /// The card's sizes: the working folder's, then this host's, which a flash takes too, then the product's own.
-    static var card: FilePath {
-        let name = "recovery_image/card.yaml"
-        let host = "/etc/rpiflash/card.yaml"
-        return access(name, F_OK) != 0 && access(host, F_OK) == 0 ? FilePath(host) : sharedFile(name)
-    }
+    /// Folder of everything that is made: RPIFLASH_BUILD, else `build` in the working folder.
+    static var build: FilePath { named ?? "build" }
 
-    /// What was built or fetched: in the folder that RPIFLASH_BUILD names, else in `build`, else, installed with the
-    /// product, in its `prebuilt`. The first of these for the message where none has it.
-    static func built(_ path: String) -> FilePath {
-        let own = build.appending(path)
-        let isElsewhere = environmentValue("RPIFLASH_BUILD") == nil && access(own.string, F_OK) != 0
-        let installed = sharedFile("prebuilt/\(path)")
-        return isElsewhere && access(installed.string, F_OK) == 0 ? installed : own
-    }
+    /// What was built or fetched: in the folder that RPIFLASH_BUILD names, else where the program runs from.
+    static func built(_ path: String) -> FilePath { Installation.current.built(path, in: named) }
 }

@@ -38,13 +38,13 @@ struct RecoveryImageCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Folder of u-boot.bin and dtb/; default: build/uboot/<board>, then the installed one.",
+            "Folder of u-boot.bin and dtb/; default: the installed one, in a source tree build/uboot/<board>.",
             valueName: "folder"))
     var uboot: FilePath?
 
     @Option(
         help: ArgumentHelp(
-            "Folder of the Pi's firmware files; default: build/firmware, then the installed one.",
+            "Folder of the Pi's firmware files; default: the installed one, in a source tree build/firmware.",
             valueName: "folder"))
     var firmware: FilePath?
 
@@ -74,7 +74,11 @@ struct RecoveryImageCommand: AsyncParsableCommand {
             files: files.appending("files.yaml"), firmwareConfiguration: files.appending("config.txt"),
             environment: files.appending("rpiflash.env"), templates: board.templates,
             uboot: uboot ?? Places.built("uboot/\(profile.name)"),
-            firmware: firmware ?? Places.built("firmware"))
+            firmware: firmware ?? Places.built("firmware"),
+            ubootRemedy: Installation.current.remedy(
+                make: "make uboot BOARD=\(profile.name)", package: "rpiflash-uboot", option: "--uboot"),
+            firmwareRemedy: Installation.current.remedy(
+                make: "make firmware", package: "rpiflash-firmware", option: "--firmware"))
         let contents = try cardContents(board: profile, card: layout, network: network(), sources: sources)
         let maker = try RecoveryImageMaker.onThisHost()
         let output = output ?? Places.build.appending("recovery-\(profile.name).img")

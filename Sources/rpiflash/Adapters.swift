@@ -46,7 +46,7 @@ extension FlashPorts {
                     raw: try isCompressed(image) ? nil : image, remark: record?.summary(of: image))
             },
             renderPlan: { try $0.scriptImage(templates: try planTemplates(in: templates), time: 0) },
-            checkReset: { try checkResetLine(of: $0) },
+            checkReset: { _ = try checkResetLine(of: $0) },
             reset: { try await resetTarget($0, by: $1, hold: nil) },
             claimServer: { try await claim(root: $0, target: $1, listen: listen, service: service, share: share) },
             answers: { try await TCPPort(address: $0.ip.description, port: $1).answers(within: .seconds(2)) },
@@ -65,19 +65,21 @@ extension GPIOLine {
     }
 }
 
-/// Checks that a target's line is there and free; a command is only known when it runs. A line that a killed program left
-/// driven is let go at once: preparing an image can take minutes (law 5).
-func checkResetLine(of target: Target) throws {
-    if let line = try freeResetLine(of: target), line.isOutput { try ResetLine(line).release() }
-}
-
-/// A target's line, which is there and free, looked at only; nil where it has none.
+/// Checks that a target's line is there and free. Nothing is requested, so nothing changes: a request would make a line
+/// that is driven an input. A command is only known when it runs.
+///
+/// - Returns: the line; nil where the target has none.
 @discardableResult
-func freeResetLine(of target: Target) throws -> LineDescription? {
+func checkResetLine(of target: Target) throws -> LineDescription? {
     guard let gpio = target.gpio else { return nil }
     let line = try findLine(gpio.reference)
     guard !line.isUsed else { throw GPIOError.busy(line: line.place, consumer: line.consumer) }
     logFound(line, of: target)
+    if line.isForgotten {
+        Console.shared.line(
+            "\(line.place) is driven, but nobody uses it: \(target.displayName) may be held in reset; "
+                + "its next reset ends that", .warning)
+    }
     return line
 }
 
@@ -253,7 +255,7 @@ actor FlashShare {
     private let folders: Set<String>
     /// The prepared image, without the settings of a target.
     private(set) var image: PreparedImage?
-    private var starting: Task<Result<TFTPServer, TFTPServerError>, Never>?
+    private let shared = SharedServer<TFTPServer>()
 
     init(_ targets: [Target]) { folders = Set(targets.map(\.mac.description)) }
 
@@ -264,27 +266,13 @@ actor FlashShare {
 
     /// The server that has the port, started where it is not; it stays until ``close()``.
     func server(root: FilePath, listen: ListenOption) async throws(TFTPServerError) -> TFTPServer {
-        let task =
-            starting
-            ?? Task {
-                do throws(TFTPServerError) {
-                    return .success(try await TFTPServer.start(root: root.string, host: listen.host, port: listen.port))
-                } catch {
-                    return .failure(error)
-                }
-            }
-        starting = task
-        let result = await task.value
-        // Another program that has the port may be gone when the next one asks.
-        if case .failure = result { starting = nil }
-        return try result.get()
+        try await shared.server { () async throws(TFTPServerError) in
+            try await TFTPServer.start(root: root.string, host: listen.host, port: listen.port)
+        }
     }
 
     /// Frees the port.
-    func close() async {
-        if case .success(let server)? = await starting?.value { await server.stop() }
-        starting = nil
-    }
+    func close() async { await shared.close() }
 }
 
 /// Our own server, for one of several targets.
@@ -325,23 +313,23 @@ private struct ServiceServing: OwnServer {
 
 /// Holds events until they are asked for.
 private final class EventQueue: ServeEvents {
-    private let events = Mutex<[ServeEvent]>([])
+    private let events = Mutex<[(event: ServeEvent, at: MonotonicInstant)]>([])
     private let others: Set<String>
 
     /// - Parameters:
     ///   - lost: what the end of the events means where nobody here brought it about; nil where only we do.
     ///   - others: folders of other targets of this run: what is refused of them says nothing of this one.
-    init(_ stream: AsyncStream<ServerEvent>, lost: String? = nil, others: Set<String> = []) {
+    init(_ stream: AsyncStream<TimedServerEvent>, lost: String? = nil, others: Set<String> = []) {
         self.others = others
         Task {
             for await event in stream { add(event) }
-            if let lost { events.withLock { $0.append(.lost(lost)) } }
+            if let lost { events.withLock { $0.append((.lost(lost), .now)) } }
         }
     }
 
-    private func add(_ event: ServerEvent) {
+    private func add(_ timed: TimedServerEvent) {
         let own: ServeEvent? =
-            switch event {
+            switch timed.event {
             case .opened(let file, _, _): .opened(file: file)
             case .progress(let file, let bytes): .progress(file: file, bytes: bytes)
             case .sent(let file): .sent(file: file)
@@ -354,14 +342,16 @@ private final class EventQueue: ServeEvents {
             case .refused(let path, _, _) where path.hasSuffix("/flash.scr"): .activity
             case .refused(let path, let address, let reason): .refused("refused \(address) the file \(path): \(reason)")
             }
-        if let own { events.withLock { $0.append(own) } }
+        if let own { events.withLock { $0.append((own, timed.instant)) } }
     }
 
-    func take() -> [ServeEvent] {
-        events.withLock { events in
+    func take() -> [TimedServeEvent] {
+        let taken = events.withLock { events in
             defer { events = [] }
             return events
         }
+        let now = MonotonicInstant.now
+        return taken.map { TimedServeEvent($0.event, age: $0.at.duration(to: now)) }
     }
 }
 
@@ -397,8 +387,9 @@ private struct WatchedFolder: ServeEvents {
     let folder: FilePath
     let watch: FolderWatch
 
-    func take() -> [ServeEvent] {
-        watch.take().compactMap { event in
+    func take() -> [TimedServeEvent] {
+        // inotify has no times, and nothing is measured with another server: it does not tell when the target has a file.
+        watch.take().compactMap { event -> ServeEvent? in
             switch event {
             case .opened(let name): .opened(file: name)
             case .read: .activity
@@ -411,6 +402,6 @@ private struct WatchedFolder: ServeEvents {
                     .activity
                 }
             }
-        }
+        }.map { TimedServeEvent($0, age: .zero) }
     }
 }

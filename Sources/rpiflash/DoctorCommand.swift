@@ -35,7 +35,7 @@ struct DoctorCommand: AsyncParsableCommand, ServerCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The layout of the targets' cards. Default: \(defaultCards.map(\.string).joined(separator: ", then ")).",
+            "The layout of the targets' cards. \(cardDefault)",
             valueName: "file"))
     var card: String?
 
@@ -101,7 +101,7 @@ struct DoctorCommand: AsyncParsableCommand, ServerCommand {
 
     private func lookAtFiles(_ findings: inout [Finding]) {
         findings.check("card") {
-            let layout = try loadCard(card.map { FilePath($0) })
+            let layout = try loadCard(card.map { FilePath($0) } ?? Installation.current.card)
             return "boot partition \(layout.boot.size), rootfs \(layout.rootfs.size); an image's must fit these"
         }
         findings.check("templates") {
@@ -303,6 +303,12 @@ struct DoctorCommand: AsyncParsableCommand, ServerCommand {
                         "target \(target.displayName): \(GPIOError.busy(line: line.place, consumer: line.consumer))")
                 } else {
                     good += 1
+                    if line.isForgotten {
+                        findings.add(
+                            .note, "reset",
+                            "target \(target.displayName): \(line.place) is driven, but nobody uses it, so it may be held "
+                                + "in reset; rpiflash reset \(target.displayName) ends that")
+                    }
                 }
             } catch {
                 findings.add(.bad, "reset", "target \(target.displayName): \(error)")

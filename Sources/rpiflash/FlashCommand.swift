@@ -50,7 +50,7 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The layout of the target's card. Default: \(defaultCards.map(\.string).joined(separator: ", then ")).",
+            "The layout of the target's card. \(cardDefault)",
             valueName: "file"))
     var card: String?
 
@@ -201,7 +201,7 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
     }
 
     private func flash(_ rows: [Target], _ reporter: BenchReporter) async throws -> [TargetEnding] {
-        let card = try loadCard(card.map { FilePath($0) })
+        let card = try loadCard(card.map { FilePath($0) } ?? Installation.current.card)
         var settings: [Target: FirstBootSettings] = [:]
         if let customize {
             for row in rows { settings[row] = try FirstBootSettings(FilePath(customize), for: row) }
@@ -287,7 +287,7 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
     private func flash(
         _ row: Target, report: @escaping @Sendable (FlashProgress) -> Void
     ) async throws -> FlashResult {
-        let request = request(row, try loadCard(card.map { FilePath($0) }))
+        let request = request(row, try loadCard(card.map { FilePath($0) } ?? Installation.current.card))
         let settings = try customize.map { try FirstBootSettings(FilePath($0), for: row) }
         let reporter = Reporter(target: row.displayName)
         let recorder = recorder(row)

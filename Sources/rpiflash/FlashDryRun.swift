@@ -52,7 +52,7 @@ extension FlashCommand {
     }
 
     private func forecast(_ rows: [Target]) async throws -> (CardLayout, [FlashForecast]) {
-        let card = try loadCard(card.map { FilePath($0) })
+        let card = try loadCard(card.map { FilePath($0) } ?? Installation.current.card)
         var settings: [Target: FirstBootSettings] = [:]
         if let customize {
             for row in rows { settings[row] = try FirstBootSettings(FilePath(customize), for: row) }
@@ -197,7 +197,7 @@ extension DryRunPorts {
             },
             renderPlan: { try $0.scriptImage(templates: try planTemplates(in: templates), time: 0) },
             checkTemplates: { _ = try planTemplates(in: templates) },
-            checkReset: { try freeResetLine(of: $0) },
+            checkReset: { _ = try checkResetLine(of: $0) },
             claimServer: { try await claim(root: $0, target: $1, listen: listen, service: service, share: share) })
     }
 }

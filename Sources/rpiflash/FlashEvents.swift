@@ -21,7 +21,7 @@ struct FlashEvent: Encodable {
         case event, time, version, image, target, name, mac, ip, text, bytes, total, server, attempt, method, number
         case count, rate, packets, repeated, window, written, loaded, retries, port, status, error
         case flashProtocol = "protocol"
-        case mode, targets, methods, run, uboot, script, board, serial, card, seconds
+        case mode, targets, methods, run, uboot, script, board, serial, card, seconds, code
         case imageID = "image_id"
         case provenCount = "proven_count"
         case failedCount = "failed_count"
@@ -72,6 +72,7 @@ struct FlashEvent: Encodable {
     var status: Int32?
     var isProven: Bool?
     var error: String?
+    var code: String?
     var flashSeconds: Double?
     var upSeconds: Double?
     var provenCount: UInt64?
@@ -250,6 +251,7 @@ final class EventWriter: Sendable {
         if let error {
             let end = RPiFlash.ending(error)
             (result.status, result.error) = (end.status, end.text)
+            result.code = (error as? FlashError)?.reportCode?.rawValue
         }
         return result
     }

@@ -56,8 +56,6 @@ struct GPIOReport {
     struct Line {
         let line: LineDescription
         var targets: [String]
-        /// Left driven by a program that was killed.
-        var isForgotten: Bool { line.isOutput && !line.isUsed }
     }
 
     /// A target of this host whose line cannot be found.
@@ -140,7 +138,7 @@ struct GPIOReport {
             if row.targets.count > 1 {
                 notes.append("\(place) resets \(row.targets.count) targets; each needs a line of its own")
             }
-            if row.isForgotten, let target = row.targets.first {
+            if row.line.isForgotten, let target = row.targets.first {
                 notes.append(
                     """
                     \(place) is driven, but nobody uses it: \(target) may be held in reset; \
@@ -223,19 +221,8 @@ private func list(_ elements: [String]) -> String {
     elements.isEmpty ? "[]" : "[\n    " + elements.joined(separator: ",\n    ") + "\n  ]"
 }
 
-/// A JSON string (RFC 8259, section 7).
-private func quoted(_ text: String) -> String {
-    let escaped = text.unicodeScalars.map { scalar -> String in
-        switch scalar {
-        case "\"", "\\": return "\\\(scalar)"
-        case "\0"..<" ":
-            let digits = String(scalar.value, radix: 16)
-            return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-        default: return String(scalar)
-        }
-    }
-    return "\"\(escaped.joined())\""
-}
+/// A JSON string (RFC 8259, section 7), in ASCII like all JSON of ours.
+private func quoted(_ text: String) -> String { jsonLine(text) }
 
 /// A JSON string; null where there is no text.
 private func quoted(orNull text: String) -> String { text.isEmpty ? "null" : quoted(text) }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import DiskLayout
 import Flashing
+import HostTools
 import Glibc
 import ImageStore
 import OSImage
@@ -27,8 +28,7 @@ struct PlanCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The layout of a card that it must fit. Default: \(defaultCards.map(\.string).joined(separator: ", then ")), "
-                + "if there.", valueName: "file"))
+            "The layout of a card that it must fit. Default: \(Installation.hostCard), if there.", valueName: "file"))
     var card: String?
 
     @OptionGroup var relocation: RelocationOptions
@@ -55,7 +55,8 @@ struct PlanCommand: AsyncParsableCommand {
         let reporter = Reporter(target: "")
         // A card that cannot be read is found before minutes of preparation.
         let cardPath =
-            card.map { FilePath($0) } ?? defaultCards.first { $0.withPlatformString { access($0, F_OK) } == 0 }
+            card.map { FilePath($0) }
+            ?? [Installation.hostCard].first { $0.withPlatformString { access($0, F_OK) } == 0 }
         let layout = try cardPath.map { try loadCard($0) }
         let prepared = try await prepare(path, relocation.request, in: ImageStore(at: store.path)) {
             reporter.report($0)

@@ -38,7 +38,7 @@ struct ResetCommand: AsyncParsableCommand {
         }
         do {
             if dryRun.isOn {
-                let line = try freeResetLine(of: row)
+                let line = try checkResetLine(of: row)
                 print(
                     "\(row.displayName) (\(row.mac), \(row.ip)): would be reset \(Self.way(row, line, hold?.duration))")
                 return

@@ -218,6 +218,7 @@ final class RunRecorder: Sendable {
             if let error {
                 let end = RPiFlash.ending(error)
                 (state.record.status, state.record.error) = (end.status, harmless(end.text))
+                state.record.code = (error as? FlashError)?.reportCode?.rawValue
             }
             // The record is over with its last file: what waits for that may read it all.
             state.run = nil

@@ -44,6 +44,12 @@ struct ServeCommand: AsyncParsableCommand {
         log.apply()
         guard !dryRun.isOn else { return try await rehearse() }
         let root = FilePath(root)
+        // Before anything listens: a reload that comes early must not end a job.
+        let clients = ClientCount()
+        let hangup = Interruption.onHangup {
+            Console.shared.line("SIGHUP: ending when no job is left")
+            clients.endWhenIdle()
+        }
         let server: TFTPServer
         let control: FileDescriptor
         let path: FilePath?
@@ -62,20 +68,19 @@ struct ServeCommand: AsyncParsableCommand {
         } catch {
             throw FlashError.server("\(error)")
         }
-        let jobs = JobCount()
         let service = Service(socket: control, path: path, server: server, root: root) { event in
-            jobs.follow(event)
             if let (text, level) = Self.line(event) { Console.shared.line(text, level) }
+            clients.follow(event)
         }
-        service.start()
+        do throws(Errno) {
+            try service.start()
+        } catch {
+            throw FlashError.server("cannot start a thread for the service: \(error)")
+        }
         Console.shared.line(
             "serving \(root) on UDP port \(server.port); jobs come through \(path?.string ?? "systemd's socket")")
-        let hangup = Interruption.onHangup {
-            Console.shared.line("SIGHUP: ending when no job is left")
-            jobs.endWhenIdle()
-        }
         // Cancelled by a signal, or done after SIGHUP.
-        await jobs.ended()
+        await clients.ended()
         hangup.cancel()
         service.stop()
         await server.stop()
@@ -123,6 +128,9 @@ struct ServeCommand: AsyncParsableCommand {
         case .began(let folder, let address, let process, let user):
             ("\(folder): job for \(address), from process \(process) of user \(user)", .note)
         case .ended(let folder): ("\(folder): job is over", .note)
+        case .dropped(let folder, let reason): ("\(folder): job is dropped: \(reason)", .warning)
+        case .trouble(let text): (text, .warning)
+        case .connected, .disconnected: nil
         case .refused(let reason, let process, let user):
             ("refused a job from process \(process) of user \(user): \(reason)", .warning)
         case .job(let folder, .uploaded(let name, let content)):
@@ -139,8 +147,9 @@ struct ServeCommand: AsyncParsableCommand {
     }
 }
 
-/// Counts jobs, so that the service can end when there are none.
-private final class JobCount: Sendable {
+/// Counts clients, so that the service can end when there are none. Also those that have no job yet: a flash that prepares
+/// counts on this service.
+private final class ClientCount: Sendable {
     private struct State {
         var running = 0
         var isEnding = false
@@ -150,8 +159,8 @@ private final class JobCount: Sendable {
 
     func follow(_ event: ServiceEvent) {
         switch event {
-        case .began: state.withLock { $0.running += 1 }
-        case .ended:
+        case .connected: state.withLock { $0.running += 1 }
+        case .disconnected:
             state.withLock { $0.running -= 1 }
             check()
         default: break

@@ -69,7 +69,7 @@ struct PlanCommandTests {
             ),
             (
                 "plan; report 0 9 rpi_state=failed rpi_bad_count=1 rpi_bad_chunk=1 rpi_bad_lba=0x4001 "
-                    + "'rpi_reason=chunk 1 of 3, sector 0x4001: chunk-1 did not load'; put FAILED 4608",
+                    + "rpi_code=not_loaded 'rpi_reason=chunk-1 did not load'; put FAILED 4608",
                 2,
                 "target cam reported FAILED, 4608 of 5242880 bytes are on its card: chunk 1 of 3 at LBA 16385: chunk-1 did not load"
             ),
@@ -96,7 +96,7 @@ struct PlanCommandTests {
 
         let differs = try await Place(
             "plan; report 0 9 rpi_state=failed rpi_bad_count=2 rpi_bad_chunk=2 rpi_bad_lba=0x6000 "
-                + "'rpi_reason=0x2 chunks differ, the first is 2 at sector 0x6000'; put FAILED 4608")
+                + "rpi_code=differs 'rpi_reason=0x2 chunks differ, the first is 2 at sector 0x6000'; put FAILED 4608")
         let failed = try await differs.run("$FLASH --no-wait --verify-only $IMG cam", exits: 2)
         #expect(
             failed.errorLines.last?.hasSuffix(

@@ -100,7 +100,7 @@ struct RunsTests {
             plan
             printf '%s\\n' rpi_report=1 rpi_job=$job rpi_state=failed rpi_chunks=0 rpi_written=0 rpi_same=0 rpi_fetched=0 \
                 rpi_retries=9 rpi_bad_count=1 rpi_bad_chunk=1 rpi_bad_lba=4001 rpi_card=52504946-01 \
-                'rpi_reason=chunk 1 of 3, sector 0x4001: the card does not hold what was written' >got/REPORT
+                rpi_code=lost_write 'rpi_reason=another sentence of later' >got/REPORT
             send REPORT
             put FAILED 0
             """)
@@ -112,7 +112,10 @@ struct RunsTests {
                 "rpiflash: warning: the card of target cam did not hold what was written; replace it"), result.all)
         let record = try await Self.record(place)
         #expect(record["status"] as? Int == 2)
-        #expect((record["error"] as? String)?.contains("does not hold what was written") == true)
+        #expect((record["error"] as? String)?.hasSuffix(": chunk 1 of 3 at LBA 16385: another sentence of later") == true)
+        #expect(record["code"] as? String == "lost_write")
+        let events = try await place.bash("\(Self.show) last --events")
+        #expect(events.stdout.split(separator: "\n").last?.contains(#""code":"lost_write""#) == true, events.all)
         #expect((record["card"] as? [String: Any])?["retries"] as? Int == 9)
         #expect(record["proven"] == nil)
         let cards = try await place.bash("$RPIFLASH runs cards --runs $D/runs")

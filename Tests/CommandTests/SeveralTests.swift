@@ -40,7 +40,7 @@ struct SeveralTests {
     private static let good = "\(Place.written)"
     private static let failure =
         "plan; report 0 9 rpi_state=failed rpi_bad_count=1 rpi_bad_chunk=1 rpi_bad_lba=0x4001 "
-        + "'rpi_reason=chunk 1 of 3, sector 0x4001: chunk-1 did not load'; put FAILED 4608"
+        + "rpi_code=not_loaded 'rpi_reason=chunk-1 did not load'; put FAILED 4608"
     private static let failed =
         "target elk reported FAILED, 4608 of 5242880 bytes are on its card: "
         + "chunk 1 of 3 at LBA 16385: chunk-1 did not load"

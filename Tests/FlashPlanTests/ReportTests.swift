@@ -1,5 +1,6 @@
 import DiskLayout
 import FlashPlan
+import Foundation
 import Testing
 
 /// What U-Boot uploaded for ``smallPlan()`` on the virtual target, with `changes` (nil: the line is missing).
@@ -43,6 +44,29 @@ struct ReportTests {
         #expect(read.ubootVersion == "U-Boot 2023.01 (Jan 09 2023 - 16:07:33 +0000)")
         #expect(read.serial == "00000000a1b2c3d4")
         #expect(read.card == "52504946-01")
+    }
+
+    @Test func `a code is one of those that are known, or none, and only of what failed`() throws {
+        func code(_ value: String?, _ state: String = "failed") throws -> Report.Code? {
+            try Report(bytes: report(["rpi_state": state, "rpi_code": value])).code
+        }
+        for known in Report.Code.allCases { #expect(try code(known.rawValue) == known) }
+        // A plan of before there were codes; one of later; what a target may make up.
+        #expect(try code(nil) == nil)
+        for unknown in ["", "later", "LOST_WRITE", "lost_write ", "the card does not hold what was written"] {
+            #expect(try code(unknown) == nil)
+        }
+        #expect(try code("lost_write", "ok") == nil)
+    }
+
+    @Test func `the plan's script sets every code, and the page has them all`() throws {
+        let script = try repositoryText("templates/plan.cmd")
+        let set = Set(script.matches(of: /setenv p_code ([a-z_]+)/).map { String($0.output.1) })
+        #expect(set == Set(Report.Code.allCases.map(\.rawValue)))
+        let page = try repositoryText("docs/plan-protocol.md")
+        let table = try #require(page.components(separatedBy: "| `rpi_code` |").last)
+        let documented = table.matches(of: /(?m)^\| `([a-z_]+)` \|/).map { String($0.output.1) }
+        #expect(documented.prefix(Report.Code.allCases.count) == Report.Code.allCases.map(\.rawValue)[...])
     }
 
     @Test func `law 7 - every kind of nonsense is refused by name`() {

@@ -8,6 +8,11 @@ import SystemPackage
 private let templates = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
     .appending("templates")
 
+/// A file of the repository.
+func repositoryText(_ path: String) throws -> String {
+    try String(contentsOfFile: templates.removingLastComponent().appending(path).string, encoding: .utf8)
+}
+
 /// The repository's own templates.
 func planTemplates() throws -> PlanTemplates {
     func template(_ name: String) throws -> Template {

@@ -293,5 +293,5 @@ private struct BenchServer: OwnServer {
 private struct BenchEvents: ServeEvents {
     let bench: BenchWorld
     let name: String
-    func take() -> [ServeEvent] { bench.take(name) }
+    func take() -> [TimedServeEvent] { bench.take(name).map { TimedServeEvent($0, age: .zero) } }
 }

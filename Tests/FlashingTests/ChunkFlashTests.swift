@@ -172,8 +172,8 @@ import Testing
         world.resets { world in
             let report = try Self.report(
                 world, state: "failed", same: 9, chunks: 1,
-                more: "rpi_bad_chunk=2\nrpi_bad_lba=22064\n"
-                    + "rpi_reason=chunk 2 of 4, sector 0x22064: the card does not hold what was written")
+                more: "rpi_bad_chunk=2\nrpi_bad_lba=22064\nrpi_code=lost_write\n"
+                    + "rpi_reason=the card does not hold what was written")
             world.happen(Self.asked + [report, .failed(9 * 512)])
         }
         let error = try await world.fails(try Self.request(world))
@@ -182,26 +182,30 @@ import Testing
                 == "target camera reported FAILED, 4608 of 16896 bytes are on its card: chunk 2 of 4 at LBA 139364: "
                 + "the card does not hold what was written")
         #expect(error?.exitCode == 2)
+        #expect(error?.reportCode == .lostWrite)
     }
 
     @Test(arguments: [
         (
-            1, "0x1 chunks differ, the first is 2 at sector 0x22064",
+            1, "differs", "0x1 chunks differ, the first is 2 at sector 0x22064",
             "1 of 4 chunks differs from the image: chunk 2 at LBA 139364"
         ),
         (
-            3, "0x3 chunks differ, the first is 2 at sector 0x22064",
+            3, "differs", "0x3 chunks differ, the first is 2 at sector 0x22064",
             "3 of 4 chunks differ from the image, the first is chunk 2 at LBA 139364"
         ),
-        // Another reason stays, with the place.
-        (1, "the card has gone", "chunk 2 of 4 at LBA 139364: the card has gone"),
+        // Another reason stays, with the place; by its code, whatever it says.
+        (1, "not_loaded", "the card has gone", "chunk 2 of 4 at LBA 139364: the card has gone"),
+        (1, "made_up", "no chunks differ", "chunk 2 of 4 at LBA 139364: no chunks differ"),
     ])
-    func `a card that differs is told in decimal numbers, once`(count: Int, reason: String, told: String) async throws {
+    func `a card that differs is told in decimal numbers, once`(
+        count: Int, code: String, reason: String, told: String
+    ) async throws {
         let world = try Self.world().ownServer()
         world.resets { world in
             let report = try Self.report(
                 world, state: "failed", same: 9, chunks: 4 - count, bad: count,
-                more: "rpi_bad_chunk=2\nrpi_bad_lba=22064\nrpi_reason=\(reason)")
+                more: "rpi_bad_chunk=2\nrpi_bad_lba=22064\nrpi_code=\(code)\nrpi_reason=\(reason)")
             world.happen(Self.asked + [report, .failed(9 * 512)])
         }
         let error = try await world.fails(try Self.request(world, .verify))

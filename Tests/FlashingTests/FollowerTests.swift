@@ -146,6 +146,48 @@ import Testing
         }
     }
 
+    // MARK: When it happened
+
+    @Test func `each write has its own time, also where several are taken at once`() throws {
+        let plan = try Self.plan()
+        // Two parts, all taken in one look a second later; the third time is the report's.
+        var follower = Self.follower(plan)
+        var writes: [Duration] = []
+        let events: [(ServeEvent, Duration)] = [
+            (.opened(file: PartsPlan.manifestName), .milliseconds(100)),
+            (.opened(file: "rpi_image_part_0"), .milliseconds(110)),
+            (.sent(file: "rpi_image_part_0"), .milliseconds(119)),
+            (.completed(file: "rpi_image_part_0", packets: 1, repeated: 0), .milliseconds(120)),
+            (.opened(file: "rpi_image_part_1"), .milliseconds(157)),
+            (.sent(file: "rpi_image_part_1"), .milliseconds(159)),
+            (.completed(file: "rpi_image_part_1", packets: 1, repeated: 0), .milliseconds(160)),
+            (.ok(plan.bytesToWrite.bytes), .milliseconds(190)),
+        ]
+        for (event, at) in events {
+            _ = follower.take(event, at: at)
+            if let write = follower.takeWrite() { writes.append(write.took) }
+        }
+        #expect(writes == [.milliseconds(37), .milliseconds(30)])
+        // OK settles a second after it came, not after it was seen.
+        #expect(try follower.outcome(at: .milliseconds(1189)) == nil)
+        #expect(try follower.outcome(at: .milliseconds(1190)) != nil)
+    }
+
+    @Test func `an event that seems older than the one before is as old as that one`() throws {
+        let plan = try Self.plan()
+        var follower = Self.follower(plan)
+        _ = follower.take(.opened(file: PartsPlan.manifestName), at: .seconds(5))
+        _ = follower.take(.completed(file: "rpi_image_part_0", packets: 1, repeated: 0), at: .seconds(7))
+        _ = follower.take(.opened(file: "rpi_image_part_1"), at: .seconds(6))
+        #expect(follower.takeWrite() == nil)
+        #expect(follower.lastActivity == .seconds(7))
+        // One from before the reset is no older than that.
+        var fresh = Follower(
+            plan: plan, target: "camera", requestTimeout: .seconds(45), silenceTimeout: .seconds(60), start: .seconds(9))
+        _ = fresh.take(.opened(file: PartsPlan.manifestName), at: .seconds(3))
+        #expect(fresh.lastActivity == .seconds(9))
+    }
+
     // MARK: Untrusted input
 
     @Test(arguments: [

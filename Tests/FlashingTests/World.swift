@@ -240,11 +240,11 @@ final class World: Sendable {
         return error
     }
 
-    fileprivate func due() -> [ServeEvent] {
+    fileprivate func due() -> [TimedServeEvent] {
         let now = clock.now.offset
         return state.withLock { state in
             defer { state.schedule.removeAll { $0.at <= now } }
-            return state.schedule.filter { $0.at <= now }.map(\.event)
+            return state.schedule.filter { $0.at <= now }.map { TimedServeEvent($0.event, age: now - $0.at) }
         }
     }
 }
@@ -278,7 +278,7 @@ extension ServeEvent {
 
 private struct Events: ServeEvents {
     let world: World
-    func take() -> [ServeEvent] { world.due() }
+    func take() -> [TimedServeEvent] { world.due() }
 }
 
 private struct OwnDouble: OwnServer {

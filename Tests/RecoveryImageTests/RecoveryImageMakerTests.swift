@@ -187,7 +187,8 @@ private func card() throws -> CardLayout {
             firmwareConfiguration: base.appending("recovery_image/config.txt"),
             environment: base.appending("recovery_image/rpiflash.env"),
             templates: FilePath(root.appendingPathComponent("templates").path),
-            uboot: base.appending("build/uboot/rpi_arm64"), firmware: base.appending("build/firmware"))
+            uboot: base.appending("build/uboot/rpi_arm64"), firmware: base.appending("build/firmware"),
+            ubootRemedy: "build it", firmwareRemedy: "fetch it")
         #expect {
             try cardContents(board: profile("rpi_arm64"), card: card(), network: NetworkSettings(), sources: sources)
         } throws: {

@@ -135,17 +135,26 @@ func profile(_ board: String) throws -> BoardProfile {
     try readBoard(board, in: FilePath(root.appendingPathComponent("uboot/boards").path))
 }
 
-/// Runs rpiflash-gen in a work folder, with the source tree's templates and boards.
-func generate(
-    _ arguments: [String], in folder: TemporaryFolder, environment: [String: String] = [:]
-) throws -> Ran {
+/// A command's arguments, with the source tree's templates and boards, and all else from the work folder: no program takes
+/// anything from there unless it is told to. What was built is named by RPIFLASH_BUILD=build.
+func withPlaces(_ arguments: [String]) -> [String] {
     var arguments = arguments
     if arguments.first != "layout" {
         arguments += ["--templates", root.appendingPathComponent("templates").path]
         arguments += ["--boards", root.appendingPathComponent("uboot/boards").path]
     }
+    if !arguments.contains("--card") { arguments += ["--card", "recovery_image/card.yaml"] }
+    if arguments.first == "recovery-image" { arguments += ["--files", "recovery_image"] }
+    return arguments
+}
+
+/// Runs rpiflash-gen in a work folder, with the source tree's templates and boards.
+func generate(
+    _ arguments: [String], in folder: TemporaryFolder, environment: [String: String] = [:]
+) throws -> Ran {
+    var arguments = withPlaces(arguments)
     // Compressing takes longest, and little hangs on it.
     if arguments.first == "recovery-image", !arguments.contains("--xz") { arguments.append("--no-xz") }
-    let environment = ["SOURCE_DATE_EPOCH": "", "RPIFLASH_BUILD": ""].merging(environment) { $1 }
+    let environment = ["SOURCE_DATE_EPOCH": "", "RPIFLASH_BUILD": "build"].merging(environment) { $1 }
     return try run(program.path, arguments, in: folder.url, environment: environment)
 }

@@ -5,7 +5,7 @@ import Testing
 
 private func record(
     _ mac: String = "b8:27:eb:3d:60:b9", at seconds: Double = 1_764_051_638, rate: Double? = nil, retries: UInt64 = 0,
-    partuuid: String? = "52504946-01", model: String? = nil, error: String? = nil
+    partuuid: String? = "52504946-01", model: String? = nil, error: String? = nil, code: String? = nil
 ) -> RunRecord {
     var record = RunRecord(
         program: "1", started: Date(timeIntervalSince1970: seconds),
@@ -21,6 +21,7 @@ private func record(
     }
     record.card = card
     record.error = error
+    record.code = code
     return record
 }
 
@@ -128,8 +129,11 @@ private func record(
         #expect(verdict(usual + [record(rate: 5e6, retries: 2)]) == .retries(now: 2, before: 0))
         #expect(verdict(usual + [record(rate: 5e6, retries: 2), record(rate: 5e6, retries: 2)]) == .steady)
         #expect(verdict([record(retries: 3)]) == .tooFewRuns)
-        let lost = record(error: "target failed: chunk 3 of 9 at LBA 5: the card does not hold what was written")
-        #expect(verdict([lost]) == .lostWrites)
+        // By the code, in whatever words. A record of before there were codes tells nothing; nor does what a target may say.
+        #expect(verdict([record(error: "chunk 3 of 9 at LBA 5: anything", code: "lost_write")]) == .lostWrites)
+        let text = "target failed: chunk 3 of 9 at LBA 5: the card does not hold what was written"
+        #expect(verdict([record(error: text)]) == .tooFewRuns)
+        #expect(verdict([record(error: text, code: "not_loaded")]) == .tooFewRuns)
     }
 
     @Test func `cards are told apart by target, signature and model; a run that heard none is about the one before`() {

@@ -11,9 +11,9 @@ struct Counts {
     var (sent, repeated, interrupted): (UInt64, UInt64, Int) = (0, 0, 0)
 }
 
-@concurrent func count(_ events: AsyncStream<ServerEvent>) async -> Counts {
+@concurrent func count(_ events: AsyncStream<TimedServerEvent>) async -> Counts {
     var counts = Counts()
-    for await event in events {
+    for await event in events.map(\.event) {
         switch event {
         case .completed(_, _, let sent, let repeated, _):
             counts.sent += sent

@@ -3,8 +3,9 @@ import Glibc
 import Synchronization
 import SystemPackage
 import TFTPServer
-import TFTPService
 import Testing
+
+@testable import TFTPService
 
 private let mac = "52:54:00:00:00:01"
 
@@ -17,7 +18,10 @@ private final class Bench: Sendable {
     var socket: FilePath { folder.appending("serve.sock") }
     var root: FilePath { folder.appending("root") }
 
-    init() async throws {
+    init(
+        limits: Service.Limits = Service.Limits(),
+        startThread: @escaping @Sendable (@escaping @Sendable () -> Void) -> Bool = { Thread.start($0) }
+    ) async throws {
         var template = Array("/tmp/rpiflash-service.XXXXXX".utf8CString)
         try #require(mkdtemp(&template) != nil)
         let folder = FilePath(String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self))
@@ -30,17 +34,19 @@ private final class Bench: Sendable {
         let box = Box()
         service = Service(
             socket: try Service.listen(at: folder.appending("serve.sock"), mode: [.ownerReadWrite]),
-            path: folder.appending("serve.sock"), server: server, root: root
+            path: folder.appending("serve.sock"), server: server, root: root, limits: limits, startThread: startThread
         ) { event in
             switch event {
             case .began(let folder, _, let process, _): box.add("began \(folder) \(process == getpid())")
             case .ended(let folder): box.add("ended \(folder)")
             case .refused(let reason, _, _): box.add("refused \(reason)")
-            case .job: break
+            case .dropped(let folder, let reason): box.add("dropped \(folder) \(reason)")
+            case .trouble(let text): box.add("trouble \(text)")
+            case .job, .connected, .disconnected: break
             }
         }
         self.box = box
-        service.start()
+        try service.start()
     }
 
     private final class Box: Sendable {
@@ -50,10 +56,11 @@ private final class Bench: Sendable {
     private let box: Box
     var lines: [String] { box.lines.withLock { $0 } }
 
-    /// Waits until the log has a line; the service's threads write it.
+    /// Waits until the log has a line that starts like this; the service's threads write it.
     func waitFor(_ line: String) async throws {
-        for _ in 0..<500 where !lines.contains(line) { try await Task.sleep(for: .milliseconds(10)) }
-        #expect(lines.contains(line), "\(lines)")
+        func isThere() -> Bool { lines.contains { $0.hasPrefix(line) } }
+        for _ in 0..<3000 where !isThere() { try await Task.sleep(for: .milliseconds(10)) }
+        #expect(isThere(), "\(line): \(lines)")
     }
 
     func client() throws -> ServiceClient { try #require(try ServiceClient.connect(to: socket)) }
@@ -69,7 +76,7 @@ private final class Bench: Sendable {
     }
 }
 
-@Suite struct ServiceTests {
+@Suite(.timeLimit(.minutes(5))) struct ServiceTests {
     @Test func `serves a job's files while its client is connected, and tells what happens`() async throws {
         let bench = try await Bench()
         // Before there is a client: the service waits for a registration only so long.
@@ -80,14 +87,20 @@ private final class Bench: Sendable {
         try await bench.waitFor("began \(mac) true")
         #expect(await bench.read("\(mac)/file") == .content(Array("staged".utf8)))
         // The longest upload, which makes the longest event.
+        let before = MonotonicInstant.now
         let upload = await ServerProbe(host: "127.0.0.1", port: bench.server.port)
             .write("\(mac)/OK", content: [1, 2, 3, 4, 5, 6, 7, 8])
         #expect(upload == .taken)
         var seen: [ServerEvent] = []
-        for await event in events {
-            seen.append(event)
-            if case .uploaded = event { break }
+        var instants: [MonotonicInstant] = []
+        for await timed in events {
+            seen.append(timed.event)
+            instants.append(timed.instant)
+            if case .uploaded = timed.event { break }
         }
+        // When it happened in the service, not when it was heard of.
+        #expect(instants == instants.sorted() && instants.last.map { before < $0 && $0 < .now } == true)
+        #expect(instants.first.map { $0 < before } == true)
         #expect(seen.contains(.opened(file: "file", size: 6, address: "127.0.0.1")))
         #expect(seen.last == .uploaded(name: "OK", content: [1, 2, 3, 4, 5, 6, 7, 8]))
         client.close()
@@ -136,10 +149,164 @@ private final class Bench: Sendable {
     func `takes no job whose folder is no MAC address`(folder: String) async throws {
         let bench = try await Bench()
         let client = try bench.client()
-        #expect(throws: ServiceError.refused("its folder is named by no MAC address")) {
+        #expect(throws: ServiceError.refused("its folder is not named by a MAC address")) {
             _ = try client.register(folder: folder, files: ["file"], entry: "file", address: "127.0.0.1")
         }
         await bench.end()
+    }
+
+    @Test(arguments: [
+        "", "127.0.0", "127.0.0.1.1", "127.0.0.256", "127.0.0.01", "127.0.0.+1", " 127.0.0.1", "::1", "localhost",
+        "127.0.0.1\u{1b}[2J",
+    ])
+    func `takes no job whose address is not a dotted one`(address: String) async throws {
+        let bench = try await Bench()
+        let client = try bench.client()
+        #expect(throws: ServiceError.refused("its address is not a dotted IPv4 address")) {
+            _ = try client.register(folder: mac, files: ["file"], entry: "file", address: address)
+        }
+        await bench.end()
+    }
+
+    @Test(arguments: [
+        "", ".", "..", ".hidden", "a/b", "/etc/shadow", "a b", "a\n", "\u{1b}[2J", "image@0+8", "ä",
+        String(repeating: "x", count: 129),
+    ])
+    func `takes no job with a name that is not a file's`(name: String) async throws {
+        let bench = try await Bench()
+        let image = try FileDescriptor.open("/dev/null", .readOnly)
+        for (files, entry, open) in [([name], "file", "image"), ([], name, "image"), ([], "file", name)] as [
+            (Set<String>, String, String)
+        ] {
+            let client = try bench.client()
+            let error = #expect(throws: ServiceError.self) {
+                _ = try client.register(
+                    folder: mac, files: files, entry: entry, image: open, imageFile: image, address: "127.0.0.1")
+            }
+            guard case .refused(let reason)? = error else {
+                Issue.record("\(String(describing: error))")
+                continue
+            }
+            #expect(reason.hasPrefix("a file's name is not 1 to 128 of letters"))
+        }
+        try image.close()
+        await bench.end()
+    }
+
+    /// Clients that register and never read again, as many as there are cores and more; each has more to read than its
+    /// socket holds.
+    @Test func `clients that do not read delay nobody, and are dropped`() async throws {
+        var limits = Service.Limits()
+        limits.timeout = .seconds(2)
+        let bench = try await Bench(limits: limits)
+        let folders = (10..<10 + 2 * max(2, ProcessInfo.processInfo.activeProcessorCount)).map { "52:54:00:00:00:\($0)" }
+        var slow: [Int32] = []
+        for folder in folders {
+            try FileManager.default.createDirectory(
+                atPath: bench.root.appending(folder).string, withIntermediateDirectories: true)
+            try Data("staged".utf8).write(to: URL(filePath: bench.root.appending(folder).appending("file").string))
+            let raw = try rawConnection(bench.socket)
+            let registration = Registration(
+                version: 1, folder: folder, address: "127.0.0.1", files: ["file"], entry: "file", open: nil)
+            let bytes = try Connection.encode(registration)
+            _ = bytes.withUnsafeBytes { send(raw, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+            slow.append(raw)
+            try await bench.waitFor("began \(folder)")
+        }
+        let client = try bench.client()
+        let events = try client.register(folder: mac, files: ["file"], entry: "file", address: "127.0.0.1")
+        // About 600 small messages are more than a Unix socket holds (net.core.wmem_default).
+        for _ in 0..<200 {
+            await withTaskGroup(of: Void.self) { group in
+                for folder in folders { group.addTask { _ = await bench.read("\(folder)/file") } }
+            }
+        }
+        let begin = MonotonicInstant.now
+        #expect(await bench.read("\(mac)/file") == .content(Array("staged".utf8)))
+        for await timed in events { if case .completed = timed.event { break } }
+        #expect(begin.duration(to: .now) < .seconds(1.5))
+        for folder in folders { try await bench.waitFor("dropped \(folder) its client has read nothing for 2 s, while ") }
+        for folder in folders { try await bench.waitFor("ended \(folder)") }
+        #expect(!bench.lines.contains { $0.contains("ended \(mac)") }, "\(bench.lines)")
+        for raw in slow { close(raw) }
+        client.close()
+        await bench.end()
+    }
+
+    @Test func `where no place is left the oldest client without a job makes room, and one with a job never does`()
+        async throws
+    {
+        var limits = Service.Limits()
+        limits.clients = 3
+        let bench = try await Bench(limits: limits)
+        let working = try bench.client()
+        _ = try working.register(folder: mac, files: ["file"], entry: "file", address: "127.0.0.1")
+        let (idle, other) = (try bench.client(), try bench.client())
+        let late = try bench.client()
+        _ = try late.register(
+            folder: "52:54:00:00:00:02", files: ["file"], entry: "file", address: "127.0.0.1")
+        #expect(throws: ServiceError.self) {
+            _ = try idle.register(folder: "52:54:00:00:00:03", files: [], entry: "file", address: "127.0.0.1")
+        }
+        _ = try other.register(folder: "52:54:00:00:00:04", files: [], entry: "file", address: "127.0.0.1")
+        #expect(throws: ServiceError.silent(bench.socket)) { _ = try bench.client() }
+        try await bench.waitFor("trouble 3 jobs are served")
+        #expect(await bench.read("\(mac)/file") == .content(Array("staged".utf8)))
+        late.close()
+        try await bench.waitFor("ended 52:54:00:00:00:02")
+        for _ in 0..<500 {
+            if (try? bench.client()) != nil { break }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        _ = try bench.client()
+        await bench.end()
+    }
+
+    @Test func `a thread that cannot start costs its client the connection, and no place`() async throws {
+        var limits = Service.Limits()
+        limits.clients = 2
+        let starts = Mutex(0)
+        let bench = try await Bench(limits: limits) { body in
+            let number = starts.withLock { count in
+                count += 1
+                return count
+            }
+            // The first takes clients.
+            return (2...6).contains(number) ? false : Thread.start(body)
+        }
+        for _ in 2...6 { #expect(throws: ServiceError.silent(bench.socket)) { _ = try bench.client() } }
+        try await bench.waitFor("trouble cannot start a thread")
+        let (first, second) = (try bench.client(), try bench.client())
+        _ = try first.register(folder: mac, files: ["file"], entry: "file", address: "127.0.0.1")
+        _ = try second.register(folder: "52:54:00:00:00:02", files: [], entry: "file", address: "127.0.0.1")
+        await bench.end()
+    }
+
+    @Test func `only what says that the socket is no good ends the taking of clients`() {
+        for code in [EINTR, ECONNABORTED] { #expect(Service.AcceptFailure(code) == .next) }
+        for code in [EMFILE, ENFILE, ENOMEM, ENOBUFS, EPERM, EPROTO, ENETDOWN, EHOSTUNREACH] {
+            #expect(Service.AcceptFailure(code) == .later)
+        }
+        for code in [EBADF, EINVAL, ENOTSOCK, EOPNOTSUPP] { #expect(Service.AcceptFailure(code) == .end) }
+    }
+
+    @Test func `an event's time is a field that older services and clients do without`() throws {
+        // As a service of before 0.2 wrote it.
+        let old = Data(#"{"opened":{"file":"flash.scr","size":6,"address":"192.0.2.1"}}"#.utf8)
+        let event = ServerEvent.opened(file: "flash.scr", size: 6, address: "192.0.2.1")
+        let now = MonotonicInstant(nanoseconds: 1000)
+        #expect(
+            try JSONDecoder().decode(TimedMessage.self, from: old).event(receivedAt: now)
+                == TimedServerEvent(event, at: now))
+        // As this one writes it, read by itself and by a client of before.
+        let new = try Connection.encode(TimedMessage(TimedServerEvent(event, at: MonotonicInstant(nanoseconds: 7))))
+        #expect(try JSONDecoder().decode(ServiceMessage.self, from: new).event == event)
+        let read = try JSONDecoder().decode(TimedMessage.self, from: new)
+        #expect(read.event(receivedAt: now) == TimedServerEvent(event, at: MonotonicInstant(nanoseconds: 7)))
+        // Nothing happens in the future.
+        #expect(read.event(receivedAt: MonotonicInstant(nanoseconds: 5))?.instant.nanoseconds == 5)
+        let registered = try JSONDecoder().decode(TimedMessage.self, from: Data(#"{"registered":{}}"#.utf8))
+        #expect(registered.event(receivedAt: now) == nil)
     }
 
     @Test func `what is no registration ends the connection and nothing else`() async throws {

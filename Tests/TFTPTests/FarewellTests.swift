@@ -9,7 +9,7 @@ import Testing
     private static let mac = TemporaryRoot.mac
 
     private func serve(_ root: borrowing TemporaryRoot, _ files: Set<String>) async throws
-        -> (TFTPServer, AsyncStream<ServerEvent>)
+        -> (TFTPServer, AsyncStream<TimedServerEvent>)
     {
         let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
         return (server, server.add(Job(folder: Self.mac, files: files, address: "127.0.0.1")))
@@ -59,7 +59,7 @@ import Testing
         }
         await server.stop()
         var refused = 0
-        for await event in events { if case .refused = event { refused += 1 } }
+        for await event in events.map(\.event) { if case .refused = event { refused += 1 } }
         #expect(refused == 0)
     }
 
@@ -81,7 +81,7 @@ import Testing
         #expect(!client.isRefused)
         await server.stop()
         var interrupted: [ServerEvent] = []
-        for await event in events { if case .interrupted = event { interrupted.append(event) } }
+        for await event in events.map(\.event) { if case .interrupted = event { interrupted.append(event) } }
         #expect(interrupted == [.interrupted(file: "file", reason: "the client asked for something else")])
     }
 

@@ -12,7 +12,7 @@ import Testing
     init() throws { root = try TemporaryRootBox() }
 
     private func serve(size: Int, addresses: [String] = ["127.0.0.1"]) async throws -> (
-        TFTPServer, AsyncStream<ServerEvent>
+        TFTPServer, AsyncStream<TimedServerEvent>
     ) {
         try root.value.write("file", pattern(size))
         let server = try await TFTPServer.start(root: root.value.path, host: "127.0.0.1", port: 0)
@@ -24,9 +24,9 @@ import Testing
             Packet.Request(path: Self.path, options: options.map { Packet.Option(name: $0.0, value: $0.1) }))
     }
 
-    private func collect(_ events: AsyncStream<ServerEvent>, _ isWanted: (ServerEvent) -> Bool) async -> [ServerEvent] {
+    private func collect(_ events: AsyncStream<TimedServerEvent>, _ isWanted: (ServerEvent) -> Bool) async -> [ServerEvent] {
         var wanted: [ServerEvent] = []
-        for await event in events where isWanted(event) { wanted.append(event) }
+        for await event in events.map(\.event) where isWanted(event) { wanted.append(event) }
         return wanted
     }
 
@@ -65,7 +65,7 @@ import Testing
             client.send(.acknowledgement(block: block))
         }
         #expect(content == pattern(4000))
-        for await event in events {
+        for await event in events.map(\.event) {
             if case .completed(let file, let bytes, _, _, _) = event {
                 #expect(file == "file" && bytes == 4000)
                 break

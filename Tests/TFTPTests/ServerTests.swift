@@ -121,7 +121,7 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
 
         var completed: [String] = []
         var uploads: [ServerEvent] = []
-        for await event in events {
+        for await event in events.map(\.event) {
             if case .completed(let file, _, let sent, let repeated, _) = event {
                 completed.append(file)
                 // Nothing is lost on loopback, but a busy machine may let a client wait.
@@ -197,7 +197,7 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
             await probe.write("\(mac)/image", content: [1]) == .refused(code: 2, message: "not allowed"))
         await server.stop()
         var completed: [String] = []
-        for await case .completed(let file, _, _, _, _) in events { completed.append(file) }
+        for await case .completed(let file, _, _, _, _) in events.map(\.event) { completed.append(file) }
         #expect(completed == ["image", "link"])
         #expect(FileManager.default.contents(atPath: "\(root.path)/image.img") == Data(content))
     }
@@ -249,7 +249,7 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
         }
         await server.stop()
         var opened: [String] = []
-        for await case .completed(let file, _, _, _, _) in events { opened.append(file) }
+        for await case .completed(let file, _, _, _, _) in events.map(\.event) { opened.append(file) }
         #expect(opened == ranges.map { "image@\($0.0)" } + ["image"])
     }
 
@@ -267,7 +267,7 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
             await probe.write("\(TemporaryRoot.mac)/OK", content: [1]) == .refused(code: 2, message: "not allowed"))
         await server.stop()
         var seen: [ServerEvent] = []
-        for await event in events { seen.append(event) }
+        for await event in events.map(\.event) { seen.append(event) }
         // Each once, however often it is asked.
         #expect(
             seen == [
@@ -289,7 +289,7 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
         #expect(await probe.write("\(TemporaryRoot.mac)/FAILED", content: [3]) == .taken)
         await server.stop()
         var seen: [ServerEvent] = []
-        for await event in events { seen.append(event) }
+        for await event in events.map(\.event) { seen.append(event) }
         #expect(
             seen == [.uploaded(name: "OK", content: [1]), .uploaded(name: "FAILED", content: [3])])
     }
@@ -306,7 +306,7 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
         await server.stop()
         #expect((status == 0) == (size <= 65536))
         var uploads = 0
-        for await event in events {
+        for await event in events.map(\.event) {
             if case .uploaded(let name, let content) = event {
                 uploads += 1
                 #expect(name == "REPORT" && content == pattern(size))

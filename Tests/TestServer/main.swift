@@ -24,7 +24,7 @@ for argument in arguments.dropFirst(3) {
 func say(_ line: String) { FileHandle.standardOutput.write(Data("\(line)\n".utf8)) }
 let server = try await TFTPServer.start(root: root, host: address, port: 69)
 say("serving")
-for await event in server.add(Job(folder: folder, files: files, ranged: ranged, address: "0.0.0.0")) {
+for await event in server.add(Job(folder: folder, files: files, ranged: ranged, address: "0.0.0.0")).map(\.event) {
     switch event {
     case .completed(let file, let bytes, _, _, _): say("completed \(file) \(bytes)")
     case .uploaded(let name, let content):
