@@ -97,7 +97,7 @@ public struct Report: Hashable, Sendable {
         case "failed": state = .failed
         case let other: throw .badValue("rpi_state", other)
         }
-        // A code that nobody knows tells no more than none. Where the target says that all is well there is none to tell.
+        // A code that nobody knows tells no more than none. Where all is well there is none to tell.
         code = state == .failed ? values["rpi_code"].flatMap { Code(rawValue: $0) } : nil
         reason = values["rpi_reason"]
         chunks = try count("rpi_chunks")
@@ -132,7 +132,8 @@ public struct Report: Hashable, Sendable {
     }
 
     private static let known: Set<String> = [
-        "rpi_report", "rpi_job", "rpi_state", "rpi_code", "rpi_reason", "rpi_chunks", "rpi_written", "rpi_same", "rpi_fetched",
+        "rpi_report", "rpi_job", "rpi_state", "rpi_code", "rpi_reason", "rpi_chunks", "rpi_written", "rpi_same",
+        "rpi_fetched",
         "rpi_retries", "rpi_bad_count", "rpi_bad_chunk", "rpi_bad_lba", "rpi_card", "rpi_script", "rpi_board", "ver",
         "serial#",
     ]

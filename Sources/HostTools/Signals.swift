@@ -5,6 +5,28 @@ internal import Synchronization
 /// Turns SIGINT, SIGTERM and SIGHUP into a cancellation, so that everything is cleaned up on the way out.
 public enum Interruption {
     private static let hangup = Mutex<(@Sendable () -> Void)?>(nil)
+    /// What a signal does, called with its name.
+    private static let ending = Mutex<(@Sendable (String) -> Void)?>(nil)
+
+    /// From here on the end of standard input cancels, as SIGTERM does. What comes in is thrown away.
+    public static func whenStandardInputEnds() {
+        // A queue of its own has a thread of its own, which may wait.
+        DispatchQueue(label: "standard input").async {
+            var buffer = [UInt8](repeating: 0, count: 4096)
+            while true {
+                let count = read(STDIN_FILENO, &buffer, buffer.count)
+                if count > 0 || count < 0 && errno == EINTR { continue }
+                // Another process that has it too may have made it non-blocking.
+                if count < 0, errno == EAGAIN {
+                    var input = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
+                    _ = poll(&input, 1, -1)
+                    continue
+                }
+                break
+            }
+            ending.withLock { $0 }?("end of standard input")
+        }
+    }
 
     /// Until ``Hangup/cancel()``, SIGHUP calls this instead of cancelling: services take it for 'reload'.
     public static func onHangup(_ action: @escaping @Sendable () -> Void) -> Hangup {
@@ -26,6 +48,12 @@ public enum Interruption {
         signalled: @escaping @Sendable (String) -> Void, _ body: @escaping @Sendable () async throws -> Value
     ) async throws -> Value {
         let task = Task { try await body() }
+        ending.withLock { ending in
+            ending = { name in
+                signalled(name)
+                task.cancel()
+            }
+        }
         var sources: [any DispatchSourceSignal] = []
         for (number, name) in [(SIGINT, "SIGINT"), (SIGTERM, "SIGTERM"), (SIGHUP, "SIGHUP")] {
             var old = sigaction()
@@ -37,8 +65,7 @@ public enum Interruption {
             let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
             source.setEventHandler {
                 if number == SIGHUP, let action = hangup.withLock({ $0 }) { return action() }
-                signalled(name)
-                task.cancel()
+                ending.withLock { $0 }?(name)
             }
             source.resume()
             sources.append(source)

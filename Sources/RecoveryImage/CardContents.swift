@@ -16,8 +16,9 @@ public struct CardSources: Hashable, Sendable {
     public var uboot: FilePath
     /// Folder of the Pi's firmware files.
     public var firmware: FilePath
-    /// How to get what is missing of ``uboot``, and of ``firmware``: the ends of messages.
+    /// How to get what is missing of ``uboot``: the end of a message.
     public var ubootRemedy: String
+    /// The same for ``firmware``.
     public var firmwareRemedy: String
 
     /// These places.

@@ -24,6 +24,8 @@ public struct RunRecord: Hashable, Sendable, Codable {
     public var mode: String?
     /// Who flashed it.
     public var by: Author
+    /// What whoever flashed it wrote about it, by key; nil where nothing.
+    public var labels: [String: String]?
     /// The exit status that this target's flash had alone; nil while it runs, and where it was killed.
     public var status: Int32?
     /// Why it failed, for people; nil where it did not.
@@ -41,7 +43,8 @@ public struct RunRecord: Hashable, Sendable, Codable {
     public var board: BoardEntry?
 
     enum CodingKeys: String, CodingKey {
-        case version, id, program, started, ended, target, image, mode, by, status, error, code, proven, timings, card, board
+        case version, id, program, started, ended, target, image, mode, by, labels, status, error, code, proven
+        case timings, card, board
         case delivery = "protocol"
     }
 

@@ -156,7 +156,9 @@ public final class Service: Sendable {
                 switch AcceptFailure(code) {
                 case .next: continue
                 case .later:
-                    if code != lastTrouble { log(.trouble("cannot take a client: \(Errno(rawValue: code)); trying again")) }
+                    if code != lastTrouble {
+                        log(.trouble("cannot take a client: \(Errno(rawValue: code)); trying again"))
+                    }
                     lastTrouble = code
                     usleep(100_000)
                     continue

@@ -29,6 +29,8 @@ struct ConsoleCommand: AsyncParsableCommand {
 
     @OptionGroup var runs: RunsOptions
 
+    @OptionGroup var end: EndOptions
+
     @OptionGroup var log: LogOptions
 
     @Option(name: .customLong("for"), help: ArgumentHelp("End after this time.", valueName: "time"))
@@ -39,6 +41,7 @@ struct ConsoleCommand: AsyncParsableCommand {
 
     func run() async throws {
         log.apply()
+        end.apply()
         let row = try target.find()
         let clock = ContinuousClock()
         let end = limit.map { clock.now + $0.duration }

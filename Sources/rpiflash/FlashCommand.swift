@@ -125,6 +125,10 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
                 + "row does; it is kept with the run's record."))
     var netconsole = true
 
+    @OptionGroup var labels: LabelOptions
+
+    @OptionGroup var end: EndOptions
+
     @OptionGroup var dryRun: DryRunOptions
 
     @Flag(help: "Print one JSON object a line, for programs, as docs/json.md describes them; the log stays.")
@@ -155,6 +159,7 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
 
     func run() async throws {
         log.apply()
+        end.apply()
         guard !dryRun.isOn else { return try await rehearse() }
         guard target.isOne else { return try await flashSeveral() }
         guard json else { return try await flash() }
@@ -180,6 +185,7 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
         start.image = image
         start.flashProtocol = protocolName.rawValue
         start.mode = protocolName == .plan ? mode.rawValue : nil
+        start.labels = labels.all
         return start
     }
 
@@ -248,14 +254,13 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
     private func recorder(_ row: Target) -> RunRecorder {
         var start = start
         start.target = row.displayName
-        return RunRecorder(
-            runs.store,
-            RunRecord(
-                program: RPiFlash.version, started: .now,
-                target: .init(name: row.name, mac: row.mac.description, ip: row.ip.description),
-                image: .init(path: Console.harmless(image)), delivery: protocolName.rawValue, mode: start.mode,
-                by: .current()),
-            start: start, console: row.consoleSource)
+        var record = RunRecord(
+            program: RPiFlash.version, started: .now,
+            target: .init(name: row.name, mac: row.mac.description, ip: row.ip.description),
+            image: .init(path: Console.harmless(image)), delivery: protocolName.rawValue, mode: start.mode,
+            by: .current())
+        record.labels = labels.all
+        return RunRecorder(runs.store, record, start: start, console: row.consoleSource)
     }
 
     private func flash() async throws {

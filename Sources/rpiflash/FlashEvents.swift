@@ -21,7 +21,7 @@ struct FlashEvent: Encodable {
         case event, time, version, image, target, name, mac, ip, text, bytes, total, server, attempt, method, number
         case count, rate, packets, repeated, window, written, loaded, retries, port, status, error
         case flashProtocol = "protocol"
-        case mode, targets, methods, run, uboot, script, board, serial, card, seconds, code
+        case mode, targets, methods, run, uboot, script, board, serial, card, seconds, code, labels
         case imageID = "image_id"
         case provenCount = "proven_count"
         case failedCount = "failed_count"
@@ -42,6 +42,7 @@ struct FlashEvent: Encodable {
     var image: String?
     var flashProtocol: String?
     var mode: String?
+    var labels: [String: String]?
     var target: String?
     var targets: [String]?
     var methods: [String]?

@@ -21,6 +21,8 @@ struct ResetCommand: AsyncParsableCommand {
 
     @OptionGroup var dryRun: DryRunOptions
 
+    @OptionGroup var end: EndOptions
+
     @OptionGroup var log: LogOptions
 
     func validate() throws {
@@ -32,6 +34,7 @@ struct ResetCommand: AsyncParsableCommand {
 
     func run() async throws {
         log.apply()
+        end.apply()
         let row = try target.find()
         if hold != nil, row.gpio == nil {
             throw FlashError.server("--hold: target \(row.displayName) is reset by a command, which has its own time")

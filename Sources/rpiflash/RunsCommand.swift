@@ -32,13 +32,20 @@ struct RunsCommand: AsyncParsableCommand {
                 EXAMPLES
                   rpiflash runs list
                   rpiflash runs list --target pi-left --last 5
-                  rpiflash runs list --json
+                  rpiflash runs list --label ci_job=4711 --json
                 """)
 
         @OptionGroup var runs: RunsOptions
 
         @Option(help: ArgumentHelp("Only runs of this target: a name, IP address or MAC address.", valueName: "target"))
         var target: String?
+
+        @Option(
+            name: .customLong("label"),
+            help: ArgumentHelp(
+                "Only runs with this label; several times: with all of them.", valueName: "key=value"),
+            transform: { try parseLabel($0) })
+        var labels: [RunLabel] = []
 
         @Option(help: ArgumentHelp("Only the last ones, this many.", valueName: "n"))
         var last: Int?
@@ -53,6 +60,12 @@ struct RunsCommand: AsyncParsableCommand {
         func run() throws {
             var stored = try inRuns { () throws(RunStoreError) in try runs.store.list() }
             if let target { stored = stored.filter { $0.record?.target.answers(to: target) == true } }
+            if !labels.isEmpty {
+                stored = stored.filter { run in
+                    let own = run.record?.labels ?? [:]
+                    return labels.allSatisfy { own[$0.key] == $0.value }
+                }
+            }
             if let last { stored = stored.suffix(last) }
             if json {
                 print(jsonLine(RunList(stored)))
@@ -185,6 +198,12 @@ struct RunsCommand: AsyncParsableCommand {
                     "by",
                     "\(by.user) on \(by.host)" + (by.from.map { " from \($0)" } ?? "") + ", rpiflash \(record.program)"
                 ), ("command", by.command.joined(separator: " ")),
+                (
+                    "labels",
+                    record.labels.map { labels in
+                        labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ", ")
+                    }
+                ),
                 (
                     "began",
                     record.started.formatted(.iso8601)

@@ -273,6 +273,68 @@ struct InterruptionTests {
         ),
     ]
 
+    /// Four ways of going away, while the target has the image: nothing goes on, nothing is left.
+    @Test(arguments: [
+        // Ctrl-C and SIGTERM reach the flash itself.
+        ("kill -INT $flash", "SIGINT"), ("kill -TERM $flash", "SIGTERM"),
+        // SIGKILL of the caller, and a connection that is cut, end its standard input.
+        ("kill -KILL $caller", "end of standard input"), ("touch $D/cut", "end of standard input"),
+    ])
+    func `law 5 - 130 - a flash whose caller is gone ends with --end-with-stdin`(way: String, name: String) async throws
+    {
+        let place = try await Place("plan; touch $D/asked; sleep 30")
+        let result = try await place.run(
+            """
+            cat >$D/caller.py <<'END'
+            import os, socket, struct, subprocess, sys, time
+            listener = socket.create_server(("127.0.0.1", 0))
+            near = socket.create_connection(listener.getsockname())
+            far, _ = listener.accept()
+            # Signals have their usual meaning again, which bash's background jobs lack.
+            import signal
+            usual = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+            flash = subprocess.Popen(sys.argv[2:], stdin=far, preexec_fn=usual)
+            far.close()
+            with open(sys.argv[1] + "/flash", "w") as file: file.write(str(flash.pid))
+            while flash.poll() is None:
+                if os.path.exists(sys.argv[1] + "/cut"):
+                    near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    near.close()
+                    break
+                time.sleep(0.02)
+            with open(sys.argv[1] + "/status", "w") as file: file.write(str(flash.wait()))
+            END
+            python3 $D/caller.py $D ${FLASH} --no-wait --end-with-stdin $IMG cam & caller=$!
+            until [ -e $D/asked ]; do kill -0 $caller; sleep 0.02; done
+            flash=$(cat $D/flash)
+            \(way)
+            while kill -0 $flash 2>/dev/null; do sleep 0.02; done
+            wait $caller 2>/dev/null || true
+            # The lock is free: another flash gets as far as this one did.
+            [ -z "$(ls $TFTP)" ]
+            rm $D/asked
+            timeout -s TERM 20 ${FLASH} --no-wait --request-timeout 5s $IMG cam & again=$!
+            until [ -e $D/asked ]; do kill -0 $again; sleep 0.02; done
+            kill -TERM $again
+            wait $again || true
+            """, exits: 0)
+        #expect(result.stderr.contains("rpiflash: \(name): cleaning up\n"), result.all)
+        if !way.contains("KILL") { #expect(place.text("status") == "130", result.all) }
+    }
+
+    @Test func `64 - --end-with-stdin on a terminal is refused, and what has ended already ends it at once`()
+        async throws
+    {
+        let place = try await Place("plan; sleep 30")
+        let terminal = try await place.bash(
+            "python3 -c 'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))' "
+                + "$RPIFLASH reset cam --end-with-stdin --inventory $D/targets.csv </dev/null")
+        #expect(terminal.status == 64 && terminal.text.contains("standard input is a terminal"), terminal.all)
+        let ended = try await place.run("$FLASH --no-wait --end-with-stdin $IMG cam </dev/null", exits: 130)
+        #expect(ended.stderr.contains("rpiflash: end of standard input: cleaning up\n"), ended.all)
+        #expect(try await place.bash("ls $TFTP").stdout == "")
+    }
+
     @Test(arguments: 0..<5, ["INT", "TERM", "HUP"])
     func `law 5 - 130 - interrupted at any stage, nothing is left`(stage: Int, signal: String) async throws {
         let (name, moment, behaviour, reset) = Self.stages[stage]

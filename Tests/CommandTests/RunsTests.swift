@@ -112,7 +112,8 @@ struct RunsTests {
                 "rpiflash: warning: the card of target cam did not hold what was written; replace it"), result.all)
         let record = try await Self.record(place)
         #expect(record["status"] as? Int == 2)
-        #expect((record["error"] as? String)?.hasSuffix(": chunk 1 of 3 at LBA 16385: another sentence of later") == true)
+        let error = try #require(record["error"] as? String)
+        #expect(error.hasSuffix(": chunk 1 of 3 at LBA 16385: another sentence of later"))
         #expect(record["code"] as? String == "lost_write")
         let events = try await place.bash("\(Self.show) last --events")
         #expect(events.stdout.split(separator: "\n").last?.contains(#""code":"lost_write""#) == true, events.all)
@@ -120,6 +121,36 @@ struct RunsTests {
         #expect(record["proven"] == nil)
         let cards = try await place.bash("$RPIFLASH runs cards --runs $D/runs")
         #expect(cards.stdout.contains("it did not hold what was written; replace it"), cards.all)
+    }
+
+    @Test func `labels are kept, told, looked for, and refused where they are of another form`() async throws {
+        let place = try await Self.place(73, "flash")
+        let result = try await place.run(
+            "$FLASH --no-wait --json --label ci_job=4711 --label \"place=rack 2\\e\" $IMG cam | head -n 1", exits: 0)
+        #expect(result.stdout.contains(#""labels":{"ci_job":"4711","place":"rack 2\\e"}"#), result.all)
+        let record = try await Self.record(place)
+        #expect(record["labels"] as? [String: String] == ["ci_job": "4711", "place": #"rack 2\e"#])
+        let escape = try await place.run("$FLASH --no-wait --label x=$'a\\e[2Jb' $IMG cam", exits: 0)
+        #expect((try await Self.record(place))["labels"] as? [String: String] == ["x": #"a\x1b[2Jb"#], escape.all)
+        let list = "$RPIFLASH runs list --runs $D/runs --json"
+        for (label, count) in [
+            ("ci_job=4711", 1), ("ci_job=4712", 0), ("ci_job=4711 --label x=1", 0), ("other=4711", 0),
+        ] {
+            let found = try await place.bash("\(list) --label \(label) | grep -o '\"record\"' | wc -l")
+            #expect(found.stdout == "\(count)\n", found.all)
+        }
+        let shown = try await place.bash("\(Self.show) last")
+        #expect(shown.stdout.contains(#"labels   x=a\x1b[2Jb"#), shown.all)
+        let (longKey, longValue) = (String(repeating: "x", count: 33), String(repeating: "y", count: 257))
+        for wrong in ["x", "X=1", "1x=1", "=1", "x-y=1", "\(longKey)=1", "x=\(longValue)"] {
+            let refused = try await place.run("$FLASH --label '\(wrong)' $IMG cam", exits: 64)
+            #expect(refused.stderr.contains("--label: label"), refused.all)
+        }
+        let many = (1...9).map { "--label x\($0)=1" }.joined(separator: " ")
+        let nine = try await place.run("$FLASH \(many) $IMG cam", exits: 64)
+        #expect(nine.stderr.contains("9 labels; must be at most 8"), nine.all)
+        let twice = try await place.run("$FLASH --label x=1 --label x=2 $IMG cam", exits: 64)
+        #expect(twice.stderr.contains("x is there twice"), twice.all)
     }
 
     @Test func `law 2 - a FAILED that comes late takes the proof out of the record and the result too`() async throws {

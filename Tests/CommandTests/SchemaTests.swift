@@ -125,15 +125,16 @@ struct SchemaTests {
             $GEN layout --card $D/card.yaml --format json >$D/layout
             $RPIFLASH doctor --inventory $D/targets.csv --card $D/card.yaml --tftp-root $TFTP --listen 127.0.0.1:$PORT \
                 --store $D/store --service $D/none.sock --runs $D/runs --json >$D/doctor
-            $FLASH -q --no-wait $IMG cam >/dev/null
+            $FLASH -q --no-wait --label ci_job=4711 --label place= $IMG cam >/dev/null
             for name in a b c; do $FLASH -q --verify-only --no-wait --request-timeout 100ms $IMG cam 2>/dev/null || true; done
             $RPIFLASH runs --runs $D/runs --json >$D/runs-list
             $RPIFLASH runs show last --runs $D/runs --json >$D/runs-show
             $RPIFLASH runs cards --runs $D/runs --json >$D/runs-cards
+            $RPIFLASH targets --inventory $D/targets.csv --json >$D/targets
             $RPIFLASH runs show last --runs $D/runs --events >$D/flash
             """, exits: 0)
         #expect(result.stdout == "", result.all)
-        for name in ["layout", "doctor", "runs-list", "runs-show", "runs-cards", "flash"] {
+        for name in ["layout", "doctor", "runs-list", "runs-show", "runs-cards", "targets", "flash"] {
             try await checkSchema(name, place.text(name))
         }
     }

@@ -98,6 +98,36 @@ struct ServeTests {
         #expect(place.text("second.err").hasSuffix("job is over\nrpiflash: ended\n"), "\(place.text("second.err"))")
     }
 
+    /// The place of the socket is held by a listener whose queue is full: the service has the UDP port, and waits.
+    @Test func `SIGHUP that comes while the service begins to listen means what it always does`() async throws {
+        let (place, result) = try await Self.run(
+            "",
+            """
+            python3 -c '
+            import os, socket, sys, time
+            s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            s.bind(sys.argv[1])
+            s.listen(0)
+            first = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            first.connect(sys.argv[1])
+            open(sys.argv[2] + "/full", "w").close()
+            while not os.path.exists(sys.argv[2] + "/go"): time.sleep(0.02)' $D/serve.sock $D & full=$!
+            until [ -e $D/full ]; do kill -0 $full; sleep 0.02; done
+            $RPIFLASH serve --root $TFTP --listen 127.0.0.1:$PORT --socket $D/serve.sock 2>$D/serve.err & serve=$!
+            until grep -qi ":$(printf %04x $PORT) " /proc/net/udp; do kill -0 $serve; sleep 0.02; done
+            kill -HUP $serve
+            until grep -q SIGHUP $D/serve.err; do kill -0 $serve; sleep 0.02; done
+            touch $D/go
+            wait $full
+            status=0; wait $serve || status=$?
+            echo "service $status"
+            """)
+        #expect(result.stdout == "service 0\n", result.all)
+        let log = place.text("serve.err")
+        #expect(log.hasPrefix("rpiflash: SIGHUP: ending when no job is left\n"), "\(log)")
+        #expect(log.hasSuffix("rpiflash: ended\n") && !log.contains("cleaning up"), "\(log)")
+    }
+
     @Test func `a second service on the same socket or port is refused, the first goes on`() async throws {
         let (place, result) = try await Self.run(
             "flash",
@@ -191,7 +221,7 @@ struct ServeTests {
         #expect(
             lines == [
                 "rpiflash: the rpiflash service serves D/tftp, not D/else; give --tftp-root D/tftp",
-                "rpiflash: what listens on D/mute.sock is no rpiflash service",
+                "rpiflash: what listens on D/mute.sock is not an rpiflash service",
             ], result.all)
         #expect(place.resets == 0)
     }

@@ -183,7 +183,8 @@ import Testing
         #expect(follower.lastActivity == .seconds(7))
         // One from before the reset is no older than that.
         var fresh = Follower(
-            plan: plan, target: "camera", requestTimeout: .seconds(45), silenceTimeout: .seconds(60), start: .seconds(9))
+            plan: plan, target: "camera", requestTimeout: .seconds(45), silenceTimeout: .seconds(60), start: .seconds(9)
+        )
         _ = fresh.take(.opened(file: PartsPlan.manifestName), at: .seconds(3))
         #expect(fresh.lastActivity == .seconds(9))
     }

@@ -24,7 +24,9 @@ import Testing
             Packet.Request(path: Self.path, options: options.map { Packet.Option(name: $0.0, value: $0.1) }))
     }
 
-    private func collect(_ events: AsyncStream<TimedServerEvent>, _ isWanted: (ServerEvent) -> Bool) async -> [ServerEvent] {
+    private func collect(
+        _ events: AsyncStream<TimedServerEvent>, _ isWanted: (ServerEvent) -> Bool
+    ) async -> [ServerEvent] {
         var wanted: [ServerEvent] = []
         for await event in events.map(\.event) where isWanted(event) { wanted.append(event) }
         return wanted
