@@ -91,10 +91,11 @@ public func selectTargets(
 
 /// Reads the layout of the card that targets have.
 ///
-/// - Parameter path: the file.
+/// - Parameter path: the file; nil: the defaults of card.yaml.
 /// - Throws: ``FlashError/server(_:)``.
-public func loadCard(_ path: FilePath) throws(FlashError) -> CardLayout {
+public func loadCard(_ path: FilePath?) throws(FlashError) -> CardLayout {
     do {
+        guard let path else { return try CardConfiguration(yaml: "{}\n", file: "card.yaml").layout() }
         guard let content = try contents(of: path, limit: 1 << 20, as: FlashError.server) else {
             throw FlashError.server("\(path) is larger than 1 MiB; that is no card.yaml")
         }

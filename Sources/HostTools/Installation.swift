@@ -59,8 +59,8 @@ public enum Installation: Hashable, Sendable {
     /// here, so that the card that is made is the one that a flash expects.
     public var cards: [FilePath] { [Self.hostCard, file("recovery_image/card.yaml")] }
 
-    /// The first of ``cards`` that is there; else the last, for the message.
-    public var card: FilePath { cards.first { access($0.string, F_OK) == 0 } ?? file("recovery_image/card.yaml") }
+    /// The first of ``cards`` that is there; nil where none is, and the defaults of card.yaml hold.
+    public var card: FilePath? { cards.first { access($0.string, F_OK) == 0 } }
 
     /// This host's layout of its targets' cards.
     public static let hostCard: FilePath = "/etc/rpiflash/card.yaml"

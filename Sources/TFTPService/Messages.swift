@@ -121,7 +121,7 @@ extension Registration {
         if !Self.isIPv4Address(address) { return "its address is not a dotted IPv4 address" }
         if files.count > Self.mostFiles { return "it has \(files.count) files; must be at most \(Self.mostFiles)" }
         if !(files + [entry] + (open.map { [$0] } ?? [])).allSatisfy(Self.isFileName) {
-            return "a file's name is not 1 to 128 of letters, digits, '.', '_' and '-', or starts with '.'"
+            return "a file's name is not 1 to 64 letters, digits and . _ - + @, or starts with a dot"
         }
         if (open == nil) == hasFile { return hasFile ? "a file came without a name" : "a file is missing" }
         return nil
@@ -142,13 +142,15 @@ extension Registration {
         return parts.count == 4 && parts.allSatisfy { part in UInt8(part).map { "\($0)" == part } ?? false }
     }
 
+    /// As the names in a flash plan are, docs/plan-protocol.md.
     private static func isFileName(_ text: String) -> Bool {
         let bytes = text.utf8
-        return (1...128).contains(bytes.count) && bytes.first != UInt8(ascii: ".")
+        return (1...64).contains(bytes.count) && bytes.first != UInt8(ascii: ".")
             && bytes.allSatisfy { byte in
                 switch byte {
                 case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                    UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
+                    UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"),
+                    UInt8(ascii: "+"), UInt8(ascii: "@"):
                     true
                 default: false
                 }

@@ -22,8 +22,12 @@ struct CardOptions: ParsableArguments {
 
     /// The card that the options ask for.
     func layout() throws -> CardLayout {
-        let card = card ?? Installation.current.card
-        let configuration = try CardConfiguration(yaml: readText(card), file: card.string)
+        let configuration =
+            if let card = card ?? Installation.current.card {
+                try CardConfiguration(yaml: readText(card), file: card.string)
+            } else {
+                try CardConfiguration(yaml: "{}\n", file: "card.yaml")
+            }
         guard let fromImage else { return try configuration.layout(cardSize: cardSize) }
         let image = try inspectOSImage(at: fromImage)
         let layout = try configuration.layout(fitting: image, cardSize: cardSize)

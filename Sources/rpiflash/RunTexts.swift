@@ -44,7 +44,8 @@ extension CardTrend {
         case .steady: "as usual"
         case .slower(let percent): "slow: \(percent) % of the usual rate; it is wearing out, replace it"
         case .retries(let now, let before):
-            "\(now) retries, never more than \(before) before; the card or its network is getting bad"
+            "\(now) \(now == 1 ? "retry" : "retries"), never more than \(before) before; "
+                + "the card or its network is getting bad"
         case .lostWrites: "it did not hold what was written; replace it"
         }
     }
