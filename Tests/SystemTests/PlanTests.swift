@@ -165,12 +165,14 @@ extension SystemTests {
                 try #require(changed.status == 0, changed.all)
                 return (staged, try await target.carryOut(staged))
             }
-            let chunk = "chunk 5 of 11, sector 0x26000: c4"
+            // The place is told by numbers of their own.
+            let chunk = "c4"
             let (corrupt, first) = try await stage("printf x | dd of=$FILE bs=1 seek=77777 conv=notrunc status=none")
             #expect(
                 failure(corrupt, first)
                     == "target failed: \(chunk) is not what was planned: another SHA-256; first bad chunk 5 of 11 at LBA 155648"
             )
+            #expect(first.report.code == .wrongFile)
             #expect(first.report.retries == 3)
             #expect(first.writes.allSatisfy { $0.block < 0x26000 })
             #expect(first.outcome.written.bytes == 4 * (2 << 20) - 512)
@@ -181,10 +183,12 @@ extension SystemTests {
                 failure(short, second)
                     == "target failed: \(chunk) has 0x1fffff bytes instead of 0x200000; first bad chunk 5 of 11 at LBA 155648"
             )
+            #expect(second.report.code == .wrongFile)
             let (missing, third) = try await stage("rm $FILE")
             #expect(
                 failure(missing, third)
                     == "target failed: \(chunk) did not load; first bad chunk 5 of 11 at LBA 155648")
+            #expect(third.report.code == .notLoaded)
             try await flash(fixture.image, target)
             #expect(try await target.holdsImage())
         }
@@ -259,6 +263,7 @@ extension SystemTests {
                 failure(staged, run)
                     == "target failed: the image does not fit the card: it needs 0x4800 and 0x2000 sectors, "
                     + "partitions 2 and 3 have 0x4000 and 0x1a000")
+            #expect(run.report.code == .noFit)
             #expect(run.outcome.written.bytes == 0)
 
             let other = try await StagedPlan(small.image, for: target) {
@@ -266,6 +271,7 @@ extension SystemTests {
             }
             let refused = try await target.carryOut(other)
             #expect(failure(other, refused).hasPrefix("target failed: this plan is for boot scripts with l_api 1"))
+            #expect(refused.report.code == .oldBootScript)
             #expect(try await target.cardDigest() == before)
         }
     }
