@@ -99,7 +99,8 @@ let package = Package(
             name: "rpiflash",
             dependencies: [
                 "BootFiles", "BootScript", "DiskLayout", "FlashPlan", "Flashing", "GPIO", "HostTools", "ImageStore",
-                "Inventory", "LinuxHost", "OSImage", "RunRecords", "TFTPServer", "TFTPService", "TargetConsole", argumentParser,
+                "Inventory", "LinuxHost", "OSImage", "RunRecords", "TFTPServer", "TFTPService", "TargetConsole",
+                argumentParser,
                 logging,
                 system,
             ],

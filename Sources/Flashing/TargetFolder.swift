@@ -26,22 +26,28 @@ struct TargetFolder: ~Copyable {
 
     /// Makes the folder where it is not there.
     init(root: FilePath, target: Target) throws(FlashError) {
-        name = target.mac.description
-        path = root.appending(name)
+        let name = target.mac.description
+        let path = root.appending(name)
+        let isNew = try Self.make(path)
+        (self.name, self.path, isOurs) = (name, path, isNew)
+    }
+
+    /// - Returns: false where it was there.
+    private static func make(_ path: FilePath) throws(FlashError) -> Bool {
         do throws(PathError) {
-            isOurs = try makeFolder(path)
+            if try makeFolder(path) { return true }
         } catch {
             throw .server("cannot make the folder \(path): \(error.errno)")
         }
-        if isOurs { return }
         var status = stat()
         guard path.withPlatformString({ lstat($0, &status) }) == 0, status.st_mode & S_IFMT == S_IFDIR else {
-            throw Self.notAFolder(path)
+            throw notAFolder(path)
         }
         guard path.withPlatformString({ access($0, W_OK | X_OK) }) == 0 else {
             let reason = "\(Errno(rawValue: errno))"
-            throw .server("the folder \(path) cannot be written to: \(reason)\(Self.remedy(for: path))")
+            throw .server("the folder \(path) cannot be written to: \(reason)\(remedy(for: path))")
         }
+        return false
     }
 
     /// The end of a message about a folder that cannot be written to.

@@ -52,6 +52,11 @@ public enum Accounts {
     ///
     /// - Parameter path: a file or folder; one that is not there would be made in the first folder above it that is.
     public static func missingGroup(for path: FilePath) -> String? {
+        missingGroupID(for: path).map { notMember(of: $0) }
+    }
+
+    /// The group that this process lacks for that; nil where none is missing.
+    public static func missingGroupID(for path: FilePath) -> UInt32? {
         var (status, path) = (stat(), path)
         while path.withPlatformString({ stat($0, &status) }) != 0 {
             let parent = path.removingLastComponent()
@@ -61,17 +66,16 @@ public enum Accounts {
         guard geteuid() != 0, status.st_uid != geteuid(),
             status.st_mode & S_IWGRP != 0, status.st_mode & S_IWOTH == 0, !isMember(of: status.st_gid)
         else { return nil }
-        return notMember(of: status.st_gid)
+        return status.st_gid
     }
 
     /// The sentence's end for a group that this process is not in.
     public static func notMember(of id: UInt32) -> String {
-        let group = name(ofGroup: id)
         let user = name(ofUser: geteuid())
-        let isListed = self.group(id)?.members.contains(user) ?? false
-        return isListed
-            ? "\(user) has been added to the group \(group) since this session began: log in again"
-            : "\(user) is not in the group \(group): sudo adduser \(user) \(group), then log in again"
+        guard let group = group(id) else { return "\(user) is not in group \(id)" }
+        return group.members.contains(user)
+            ? "\(user) has been added to the group \(group.name) since this session began: log in again"
+            : "\(user) is not in the group \(group.name): sudo adduser \(user) \(group.name), then log in again"
     }
 
     // MARK: The databases

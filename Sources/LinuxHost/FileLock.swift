@@ -2,13 +2,13 @@ internal import Glibc
 public import SystemPackage
 
 /// A lock across processes and users (C: `flock`); given back with the value's life, also when the process dies.
-public struct FileLock: ~Copyable {
+public struct FileLock: ~Copyable, Sendable {
     private let descriptor: Int32
     private let path: FilePath
     private let removesFile: Bool
 
     /// The lock if nobody has it, else who does.
-    public enum Attempt: ~Copyable {
+    public enum Attempt: ~Copyable, Sendable {
         /// It is ours.
         case locked(FileLock)
         /// It is another's.
