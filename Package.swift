@@ -129,7 +129,9 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "ImageStoreTests",
-            dependencies: ["BootFiles", "DiskLayout", "HostTools", "ImageStore", "OSImage", "TestImages", system],
+            dependencies: [
+                "BootFiles", "DiskLayout", "HostTools", "ImageStore", "LinuxHost", "OSImage", "TestImages", system,
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "FlashPlanTests", dependencies: ["BootScript", "DiskLayout", "FlashPlan", subprocess, system],
@@ -146,7 +148,8 @@ let package = Package(
         .testTarget(
             name: "TFTPServiceTests", dependencies: ["TFTPServer", "TFTPService", system], swiftSettings: strict),
         .testTarget(
-            name: "FlashingTests", dependencies: ["DiskLayout", "Flashing", "FlashPlan", "Inventory", system],
+            name: "FlashingTests",
+            dependencies: ["DiskLayout", "Flashing", "FlashPlan", "Inventory", "LinuxHost", system],
             swiftSettings: strict),
         // The built programs: help, exit statuses, messages, signals, and a flash with TFTP clients as the target.
         .testTarget(
