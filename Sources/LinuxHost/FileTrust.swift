@@ -2,7 +2,7 @@ internal import Glibc
 public import SystemPackage
 
 /// Refuses files that another unprivileged user could have written: what a flash runs, or puts on a card, is taken from
-/// root, from who runs the program, and from who owns the program, and from nobody else. As sshd's StrictModes and sudo do.
+/// root, from who runs the program, from who owns it or a folder above it, and from nobody else. As sshd's StrictModes and sudo do.
 ///
 /// Every folder on the way counts, and every link: who may write to a folder may put another file there. A folder whose
 /// sticky bit is set (`/tmp`) is fine, as what others have in it is theirs and is refused as such.
@@ -15,20 +15,24 @@ public struct FileTrust: Sendable {
 
     /// That of this process.
     public static let current: FileTrust = {
-        var (program, status) = (FilePath?.none, stat())
+        var program: FilePath?
         if let path = realpath("/proc/self/exe", nil) {
             program = FilePath(String(cString: path))
             free(path)
         }
-        let owner = stat("/proc/self/exe", &status) == 0 ? status.st_uid : 0
+        var owners: Set<UInt32> = [0, geteuid(), geteuid() == 0 ? Accounts.callerID : geteuid()]
+        // Who owns the program or a folder above it may replace it: a source tree of somebody else's is his program.
+        for place in program.map({ Self.folders(above: $0).union([$0]) }) ?? [] {
+            var status = stat()
+            if place.withPlatformString({ lstat($0, &status) }) == 0 { owners.insert(status.st_uid) }
+        }
         var groups: Set<UInt32> = [0]
         // Members of the group trust each other. Root, also by sudo, does not trust them with commands that it runs.
         if geteuid() != 0, let flashers = Accounts.groupID(named: Accounts.flashers), Accounts.isMember(of: flashers) {
             groups.insert(flashers)
         }
         return FileTrust(
-            owners: [0, geteuid(), geteuid() == 0 ? Accounts.callerID : geteuid(), owner], groups: groups,
-            program: program, isInNamespace: Self.isInNamespace)
+            owners: owners, groups: groups, program: program, isInNamespace: Self.isInNamespace)
     }()
 
     /// - Parameters:
@@ -38,10 +42,14 @@ public struct FileTrust: Sendable {
     ///   - isInNamespace: whether users are mapped, so that the owner of what is not cannot be told.
     init(owners: Set<UInt32>, groups: Set<UInt32>, program: FilePath?, isInNamespace: Bool = false) {
         (self.owners, self.groups, self.isInNamespace) = (owners, groups, isInNamespace)
+        self.program = program.map { Self.folders(above: $0) } ?? []
+    }
+
+    private static func folders(above program: FilePath) -> Set<FilePath> {
         var folders: Set<FilePath> = []
-        var folder = program?.removingLastComponent()
-        while let next = folder, !next.isEmpty, folders.insert(next).inserted { folder = next.removingLastComponent() }
-        self.program = folders
+        var folder = program.removingLastComponent()
+        while !folder.isEmpty, folders.insert(folder).inserted { folder = folder.removingLastComponent() }
+        return folders
     }
 
     /// Whether this process sees other user ids than the host has. Source: user_namespaces(7), `/proc/PID/uid_map`.
