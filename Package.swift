@@ -59,6 +59,7 @@ let package = Package(
         .target(name: "Inventory", swiftSettings: strict),
 
         // Effects.
+        .target(name: "LinuxHost", dependencies: [system], swiftSettings: strict),
         .target(name: "FDisk", dependencies: ["CFDisk", "DiskLayout"], swiftSettings: strictC),
         .target(name: "GPIO", dependencies: ["CGPIOD"], swiftSettings: strictC),
         .target(name: "HostTools", dependencies: [subprocess, system], swiftSettings: strict),
@@ -68,26 +69,30 @@ let package = Package(
             swiftSettings: strictC),
         .target(
             name: "ImageStore",
-            dependencies: ["BootFiles", "CDeflate", "DiskLayout", "FlashPlan", "HostTools", "OSImage", crypto, system],
+            dependencies: [
+                "BootFiles", "CDeflate", "DiskLayout", "FlashPlan", "HostTools", "LinuxHost", "OSImage", crypto, system,
+            ],
             swiftSettings: strictC),
         .target(
-            name: "RunRecords", dependencies: [system], swiftSettings: strict),
+            name: "RunRecords", dependencies: ["LinuxHost", system], swiftSettings: strict),
         .target(name: "TargetConsole", swiftSettings: strictC),
         .target(name: "TFTPServer", dependencies: ["TFTP", nioCore, nioPosix, system], swiftSettings: strict),
         .target(name: "TFTPService", dependencies: ["CUnixSocket", "TFTPServer", system], swiftSettings: strictC),
 
         // Use cases.
-        .target(name: "RecoveryImage", dependencies: ["DiskLayout", "BootScript", system], swiftSettings: strict),
         .target(
-            name: "Flashing", dependencies: ["DiskLayout", "FlashPlan", "Inventory", logging, system],
+            name: "RecoveryImage", dependencies: ["DiskLayout", "BootScript", "LinuxHost", system],
+            swiftSettings: strict),
+        .target(
+            name: "Flashing", dependencies: ["DiskLayout", "FlashPlan", "Inventory", "LinuxHost", logging, system],
             swiftSettings: strict),
 
         // Executables: options, wiring, exit codes; nothing else.
         .executableTarget(
             name: "rpiflash-gen",
             dependencies: [
-                "BootFiles", "BootScript", "DiskLayout", "FDisk", "HostTools", "OSImage", "RecoveryImage",
-                argumentParser,
+                "BootFiles", "BootScript", "DiskLayout", "FDisk", "HostTools", "LinuxHost", "OSImage",
+                "RecoveryImage", argumentParser,
                 system,
             ],
             swiftSettings: strict),
@@ -95,12 +100,15 @@ let package = Package(
             name: "rpiflash",
             dependencies: [
                 "BootFiles", "BootScript", "DiskLayout", "FlashPlan", "Flashing", "GPIO", "HostTools", "ImageStore",
-                "Inventory", "OSImage", "RunRecords", "TFTPServer", "TFTPService", "TargetConsole", argumentParser,
+                "Inventory", "LinuxHost", "OSImage", "RunRecords", "TFTPServer", "TFTPService", "TargetConsole",
+                argumentParser,
                 logging,
                 system,
             ],
             swiftSettings: strict),
 
+        .testTarget(
+            name: "LinuxHostTests", dependencies: ["LinuxHost", "TestSupport", system], swiftSettings: strict),
         .testTarget(name: "DiskLayoutTests", dependencies: ["DiskLayout", "FDisk"], swiftSettings: strict),
         .testTarget(
             name: "BootFilesTests", dependencies: ["BootFiles", "DiskLayout", "TestSupport", subprocess, system, yams],
@@ -130,7 +138,9 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "ImageStoreTests",
-            dependencies: ["BootFiles", "DiskLayout", "HostTools", "ImageStore", "OSImage", "TestImages", system],
+            dependencies: [
+                "BootFiles", "DiskLayout", "HostTools", "ImageStore", "LinuxHost", "OSImage", "TestImages", system,
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "FlashPlanTests", dependencies: ["BootScript", "DiskLayout", "FlashPlan", subprocess, system],
@@ -147,7 +157,8 @@ let package = Package(
         .testTarget(
             name: "TFTPServiceTests", dependencies: ["TFTPServer", "TFTPService", system], swiftSettings: strict),
         .testTarget(
-            name: "FlashingTests", dependencies: ["DiskLayout", "Flashing", "FlashPlan", "Inventory", system],
+            name: "FlashingTests",
+            dependencies: ["DiskLayout", "Flashing", "FlashPlan", "Inventory", "LinuxHost", system],
             swiftSettings: strict),
         // The built programs: help, exit statuses, messages, signals, and a flash with TFTP clients as the target.
         .testTarget(

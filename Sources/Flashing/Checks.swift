@@ -1,21 +1,22 @@
 public import DiskLayout
 internal import Glibc
 public import Inventory
+internal import LinuxHost
 public import SystemPackage
 
-/// Where an inventory is looked for when none is given, in order.
-public let defaultInventories: [FilePath] = ["/etc/rpiflash/targets.csv", "targets.csv"]
+/// Where the inventory is when none is given. Nowhere else: its rows have commands, and the working folder may be anybody's.
+public let defaultInventory: FilePath = "/etc/rpiflash/targets.csv"
 
 /// Reads an inventory.
 ///
-/// - Parameter path: the file; nil: the first of ``defaultInventories`` that is there.
+/// - Parameter path: the file; nil: ``defaultInventory``.
 /// - Throws: ``FlashError/inventory(_:)``.
 public func loadInventory(_ path: FilePath?) throws(FlashError) -> Inventory {
-    guard let path = path ?? defaultInventories.first(where: exists) else {
+    if path == nil, !exists(defaultInventory) {
         throw .inventory(
-            "no inventory: neither \(defaultInventories.map(\.string).joined(separator: " nor ")) is there; "
-                + "make one (mac,ip,server,gpio) or give --inventory")
+            "no inventory: \(defaultInventory) is not there; make one (mac,ip,server,gpio) or give --inventory")
     }
+    let path = path ?? defaultInventory
     guard let content = try contents(of: path, limit: Inventory.largestFile, as: FlashError.inventory) else {
         throw .inventory("\(path) is larger than \(Inventory.largestFile) bytes; that is no inventory")
     }
@@ -118,16 +119,23 @@ public func checkRoot(_ root: FilePath) throws(FlashError) {
     }
     guard status.st_mode & S_IFMT == S_IFDIR else { throw .server("TFTP root \(root) is not a folder") }
     guard root.withPlatformString({ access($0, W_OK | X_OK) }) == 0 else {
-        throw .server("TFTP root \(root) cannot be written to: \(Errno(rawValue: errno))")
+        let reason = "\(Errno(rawValue: errno))"
+        throw .server("TFTP root \(root) cannot be written to: \(reason)\(TargetFolder.remedy(for: root))")
     }
 }
 
 private func exists(_ path: FilePath) -> Bool { path.withPlatformString { access($0, F_OK) } == 0 }
 
-/// The content of a file; nil where it is longer than `limit`.
+/// The content of a file; nil where it is longer than `limit`. One that another user could have written is refused: what
+/// an inventory has is run, and a card's layout says where a flash writes.
 private func contents(
     of path: FilePath, limit: Int, as failure: (String) -> FlashError
 ) throws(FlashError) -> [UInt8]? {
+    do throws(UntrustedFile) {
+        try FileTrust.current.check(path)
+    } catch {
+        throw failure("\(error)")
+    }
     do {
         let file = try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
         defer { try? file.close() }

@@ -123,7 +123,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         case .own(let server):
             report(.serving(root: request.root, address: server.address, isOwn: true))
             do {
-                let (plan, files) = try await staging.stage(in: folder, byOwnServer: true, report: report)
+                let (plan, files) = try await staging.stage(in: folder, for: server.reader, report: report)
                 result = try await flash(request, plan) {
                     do {
                         return try server.serve(files, to: request.target)
@@ -141,7 +141,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         case .foreign(let server):
             report(.serving(root: request.root, address: server.address, isOwn: false))
             try await probe(server, folder, root: request.root)
-            let (plan, _) = try await staging.stage(in: folder, byOwnServer: false, report: report)
+            let (plan, _) = try await staging.stage(in: folder, for: .everyone, report: report)
             // Files to write to: a server that may not make files takes uploads to these.
             for name in Outcome.Kind.allCases.map(\.fileName) + [Report.fileName] {
                 try folder.write([], to: name, mode: 0o666)

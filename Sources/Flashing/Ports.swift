@@ -113,13 +113,17 @@ public struct ChunkedImage: Sendable {
     public var raw: FilePath?
     /// What a user should know of the image, one sentence; nil where there is nothing.
     public var remark: String?
-    /// Gives a file of the store another name, without a copy where that is possible.
-    public var link: @Sendable (_ file: String, _ path: FilePath) throws -> Void
+    /// Whether other users of this host may not read what it alone has.
+    public var isPrivate = false
+    /// Gives a file of the store another name, without a copy where that is possible. `isForEveryone`: every user can read
+    /// it then, else who may read the store's.
+    public var link: @Sendable (_ file: String, _ path: FilePath, _ isForEveryone: Bool) throws -> Void
 
     /// An image as given.
     public init(
         id: String, layout: OSImageLayout, chunks: [Chunk], table: (file: String, size: ByteCount), raw: FilePath?,
-        remark: String? = nil, link: @escaping @Sendable (_ file: String, _ path: FilePath) throws -> Void
+        remark: String? = nil, isPrivate: Bool = false,
+        link: @escaping @Sendable (_ file: String, _ path: FilePath, _ isForEveryone: Bool) throws -> Void
     ) {
         self.id = id
         self.layout = layout
@@ -127,20 +131,38 @@ public struct ChunkedImage: Sendable {
         self.table = table
         self.raw = raw
         self.remark = remark
+        self.isPrivate = isPrivate
         self.link = link
     }
+}
+
+/// Who opens the files that are staged, which says what modes they need.
+public enum StagedFileReader: Hashable, Sendable {
+    /// This process, which may read what it has staged.
+    case thisProcess
+    /// Another process, in the group that shares the TFTP root.
+    case group
+    /// A server that was there before, as any user.
+    case everyone
 }
 
 /// Our own server, with the port bound.
 public protocol OwnServer: Sendable {
     /// Address and port, for messages.
     var address: String { get }
+    /// Who opens the files.
+    var reader: StagedFileReader { get }
     /// Hands out these files to the target from now on, and takes its outcome.
     ///
     /// - Throws: any error, with a description for a person.
     func serve(_ files: JobFiles, to target: Target) throws -> any ServeEvents
     /// Frees the port.
     func stop() async
+}
+
+extension OwnServer {
+    /// A server in this process.
+    public var reader: StagedFileReader { .thisProcess }
 }
 
 /// What another TFTP server answered to a test.

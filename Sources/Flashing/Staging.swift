@@ -10,11 +10,11 @@ protocol Staging: Sendable {
     ///
     /// - Parameters:
     ///   - folder: empty of what jobs stage.
-    ///   - byOwnServer: served by our own server, which can serve ranges of the image too.
+    ///   - reader: who opens the files; one of our own servers can serve ranges of the image too.
     ///   - report: told how far it is.
     /// - Returns: what the target has to do, and what is to be served.
     func stage(
-        in folder: borrowing TargetFolder, byOwnServer: Bool, report: @Sendable (FlashProgress) -> Void
+        in folder: borrowing TargetFolder, for reader: StagedFileReader, report: @Sendable (FlashProgress) -> Void
     ) async throws -> (Plan, JobFiles)
 }
 
@@ -24,7 +24,7 @@ struct PartsStaging: Staging {
     let plan: PartsPlan
 
     func stage(
-        in folder: borrowing TargetFolder, byOwnServer: Bool, report: @Sendable (FlashProgress) -> Void
+        in folder: borrowing TargetFolder, for reader: StagedFileReader, report: @Sendable (FlashProgress) -> Void
     ) async throws -> (PartsPlan, JobFiles) {
         let total = try image.dataBytes(in: plan.source)
         var done: UInt64 = 0
@@ -52,13 +52,22 @@ struct ChunkStaging: Staging {
     let render: @Sendable (ChunkPlan) throws -> [UInt8]
 
     func stage(
-        in folder: borrowing TargetFolder, byOwnServer: Bool, report: @Sendable (FlashProgress) -> Void
+        in folder: borrowing TargetFolder, for reader: StagedFileReader, report: @Sendable (FlashProgress) -> Void
     ) async throws -> (ChunkPlan, JobFiles) {
         try Self.checkNoForeignPlan(in: folder)
         try folder.markPlan()
-        let assignment = try assignment(folder: folder.name, byOwnServer: byOwnServer)
+        let assignment = try assignment(folder: folder.name, byOwnServer: reader != .everyone)
+        let isForEveryone = reader == .everyone || reader == .group && !folder.isShared
+        if image.isPrivate, isForEveryone {
+            report(
+                .warning(
+                    "every user of this server can read the settings in \(folder.path) while this flash runs; "
+                        + (reader == .everyone
+                            ? "another TFTP server serves, and sends them to whoever asks: end it, and rpiflash serves"
+                            : "the TFTP root belongs to no group that the service is in: see docs/security.md")))
+        }
         for (file, name) in assignment.links {
-            try link(file, name, folder)
+            try link(file, name, folder, isForEveryone)
             try Task.checkCancellation()
         }
         try folder.publish(assignment.script, as: ChunkPlan.scriptName)
@@ -121,9 +130,11 @@ struct ChunkStaging: Staging {
         guard !folder.hasForeignPlan else { throw .foreignPlan(in: folder.path) }
     }
 
-    private func link(_ file: String, _ name: String, _ folder: borrowing TargetFolder) throws {
+    private func link(
+        _ file: String, _ name: String, _ folder: borrowing TargetFolder, _ isForEveryone: Bool
+    ) throws {
         do {
-            try image.link(file, folder.path.appending(name))
+            try image.link(file, folder.path.appending(name), isForEveryone)
         } catch {
             throw FlashError.server("\(error)")
         }

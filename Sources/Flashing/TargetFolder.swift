@@ -1,11 +1,13 @@
 internal import FlashPlan
 internal import Glibc
 internal import Inventory
+internal import LinuxHost
 public import SystemPackage
 
 /// `<tftp root>/<mac>/`: where a target's files are staged.
 ///
-/// Files are readable and folders open to everyone, because a foreign TFTP server reads them as another user.
+/// Files are readable and folders open to everyone, because a foreign TFTP server reads them as another user. In a root
+/// that a group shares, the group may write to them: another member cleans up after a flash that was killed.
 struct TargetFolder: ~Copyable {
     /// The folder's name: the target's MAC address.
     let name: String
@@ -24,22 +26,32 @@ struct TargetFolder: ~Copyable {
 
     /// Makes the folder where it is not there.
     init(root: FilePath, target: Target) throws(FlashError) {
-        name = target.mac.description
-        path = root.appending(name)
-        if path.withPlatformString({ mkdir($0, 0o755) }) == 0 {
-            isOurs = true
-            // The umask must not lock another server out.
-            _ = path.withPlatformString { chmod($0, 0o755) }
-        } else {
-            let code = errno
-            guard code == EEXIST else { throw .server("cannot make the folder \(path): \(Errno(rawValue: code))") }
-            var status = stat()
-            guard path.withPlatformString({ lstat($0, &status) }) == 0, status.st_mode & S_IFMT == S_IFDIR else {
-                throw Self.notAFolder(path)
-            }
-            isOurs = false
-        }
+        let name = target.mac.description
+        let path = root.appending(name)
+        let isNew = try Self.make(path)
+        (self.name, self.path, isOurs) = (name, path, isNew)
     }
+
+    /// - Returns: false where it was there.
+    private static func make(_ path: FilePath) throws(FlashError) -> Bool {
+        do throws(PathError) {
+            if try makeFolder(path) { return true }
+        } catch {
+            throw .server("cannot make the folder \(path): \(error.errno)")
+        }
+        var status = stat()
+        guard path.withPlatformString({ lstat($0, &status) }) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+            throw notAFolder(path)
+        }
+        guard path.withPlatformString({ access($0, W_OK | X_OK) }) == 0 else {
+            let reason = "\(Errno(rawValue: errno))"
+            throw .server("the folder \(path) cannot be written to: \(reason)\(remedy(for: path))")
+        }
+        return false
+    }
+
+    /// The end of a message about a folder that cannot be written to.
+    static func remedy(for path: FilePath) -> String { Accounts.missingGroup(for: path).map { "; \($0)" } ?? "" }
 
     private static func notAFolder(_ path: FilePath) -> FlashError { .server("\(path) is not a folder; remove it") }
 
@@ -77,6 +89,9 @@ struct TargetFolder: ~Copyable {
         clean()
         if isOurs { _ = path.withPlatformString { rmdir($0) } }
     }
+
+    /// Whether a group shares it: who is in that may read and write what is in it.
+    var isShared: Bool { AccessModes(in: path).file & S_IWGRP != 0 }
 
     /// Whether the target would find a plan here and take it instead of the parts.
     var hasForeignPlan: Bool { path.appending(ChunkPlan.scriptName).withPlatformString { access($0, F_OK) } == 0 }
@@ -119,16 +134,19 @@ struct TargetFolder: ~Copyable {
     }
 
     /// Makes a file that must not be there yet.
-    func create(_ name: String, mode: mode_t = 0o644) throws(FlashError) -> FileDescriptor {
+    ///
+    /// - Parameter mode: nil: all may read it, and write it who may write to the folder.
+    func create(_ name: String, mode: mode_t? = nil) throws(FlashError) -> FileDescriptor {
         let file = path.appending(name)
-        let descriptor = file.withPlatformString { open($0, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode) }
-        guard descriptor >= 0 else { throw .server("cannot make \(file): \(Errno(rawValue: errno))") }
-        _ = fchmod(descriptor, mode)
-        return FileDescriptor(rawValue: descriptor)
+        do throws(PathError) {
+            return try makeFile(file, mode: mode ?? AccessModes(in: path, isPrivate: false).file)
+        } catch {
+            throw .server("cannot make \(file): \(error.errno)")
+        }
     }
 
     /// Makes a file with a short content.
-    func write(_ content: [UInt8], to name: String, mode: mode_t = 0o644) throws(FlashError) {
+    func write(_ content: [UInt8], to name: String, mode: mode_t? = nil) throws(FlashError) {
         let file = try create(name, mode: mode)
         defer { try? file.close() }
         do {

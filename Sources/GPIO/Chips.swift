@@ -123,7 +123,8 @@ public struct GPIOChips: Sendable {
         self.firstError = firstError
     }
 
-    private static func paths() -> [String] {
+    /// The device files: `/dev/gpiochip0`, …; none of them is opened.
+    public static func paths() -> [String] {
         guard let stream = unsafe opendir(folder) else { return [] }
         defer { unsafe closedir(stream) }
         var numbers: [UInt32] = []

@@ -3,12 +3,15 @@ internal import CDeflate
 internal import DiskLayout
 internal import FlashPlan
 public import HostTools
+internal import LinuxHost
 internal import OSImage
 internal import SystemPackage
 
 extension ImageStore {
     /// Gives a prepared image other files on its boot partition: another prepared image, which shares all chunks that are
     /// the same.
+    ///
+    /// What it alone has, other users may not read: settings have passwords and keys. The folder is not for them either.
     ///
     /// Only the boot partition is looked at, and made of the store's own files: neither the image's file is needed nor its
     /// rootfs read.
@@ -25,12 +28,12 @@ extension ImageStore {
     ) async throws -> PreparedImage {
         guard edit != BootPartitionEdit() else { return base }
         let key = String(base.manifest.id.prefix(32))
-        var process: Int32?
-        let lock = try await StoreLock.wait(locks.appending(key + ".lock"), store: path, seconds: 600) { process = $0 }
-        guard let lock else { throw ImageStoreError.busy(image: base.folder, process: process, seconds: 600) }
+        var holder: LockHolder?
+        let lock = try await StoreLock.wait(locks.appending(key + ".lock"), store: path, seconds: 600) { holder = $0 }
+        guard let lock else { throw ImageStoreError.busy(image: base.folder, holder: holder, seconds: 600) }
         let folder = work.appending(key)
         try Files.removeTree(folder)
-        try Files.makeFolder(folder)
+        try Files.makeFolder(folder, isPrivate: true)
         do {
             let customized = try await Customizer(store: self, base: base, folder: folder, tools: tools).run(edit, name)
             _ = consume lock
@@ -213,7 +216,8 @@ private struct Customizer {
             // Chunks with the same content have the same file.
             let isThere = Files.size(of: there) == chunk.encodedBytes
             guard let pieces = Files.bytes(of: base.pieces, at: chunk.pieces, count: count),
-                try isThere || Files.link(base.file(of: chunk), to: there, store: store.path)
+                try isThere
+                    || Files.linkOrCopy(base.file(of: chunk), to: there, isForEveryone: false, store: store.path)
             else { throw ImageStoreError.unknown(id: base.manifest.id, store: store.path) }
             return (chunk, pieces)
         }

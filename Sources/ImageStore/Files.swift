@@ -1,5 +1,6 @@
 internal import FoundationEssentials
 internal import Glibc
+internal import LinuxHost
 internal import SystemPackage
 
 /// The few calls on files that the store needs, each with the path in its error.
@@ -9,16 +10,25 @@ enum Files {
     }
 
     /// Makes a folder and those above it.
-    static func makeFolder(_ path: FilePath) throws(ImageStoreError) {
-        let result = unsafe path.withPlatformString { unsafe mkdir($0, 0o755) }
-        if result == 0 || errno == EEXIST { return }
-        let code = errno
-        let parent = path.removingLastComponent()
-        guard code == ENOENT, !parent.isEmpty, parent != path else { throw error(path, path, code) }
-        try makeFolder(parent)
-        guard unsafe path.withPlatformString({ unsafe mkdir($0, 0o755) }) == 0 || errno == EEXIST else {
-            throw error(path, path, errno)
+    ///
+    /// - Parameter isPrivate: whether other users may not read what is in it.
+    static func makeFolder(_ path: FilePath, isPrivate: Bool = false) throws(ImageStoreError) {
+        do throws(PathError) {
+            if isPrivate {
+                // One that is there is of somebody who did not mean it so.
+                guard try LinuxHost.makeFolder(path, isPrivate: true) else { throw PathError(path, .fileExists) }
+            } else {
+                try makeFolders(path)
+            }
+        } catch {
+            throw Self.error(error.path, path, error.errno.rawValue)
         }
+    }
+
+    /// Whether a folder is there and others than its owner and group may not look into it.
+    static func isPrivate(_ folder: FilePath) -> Bool {
+        var status = stat()
+        return unsafe folder.withPlatformString { unsafe lstat($0, &status) } == 0 && status.st_mode & 0o007 == 0
     }
 
     /// The names in a folder, sorted, without hidden ones; none where there is no folder.
@@ -74,14 +84,35 @@ enum Files {
         }
     }
 
+    /// Whether a file is for the group of a folder.
+    private static func isOf(_ folder: FilePath, _ file: stat) -> Bool {
+        var status = stat()
+        return unsafe folder.withPlatformString { unsafe stat($0, &status) } == 0 && status.st_gid == file.st_gid
+            && file.st_mode & S_IRGRP != 0
+    }
+
     /// A hard link, or a copy where there can be none: on another file system, of another user's file, or where a file
     /// has as many names as it may have. False where there is no such file.
-    static func linkOrCopy(_ from: FilePath, to: FilePath, store: FilePath) throws(ImageStoreError) -> Bool {
-        switch hardLink(from, to: to) {
-        case 0: return true
-        case ENOENT: return false
-        case EXDEV, EPERM, EMLINK: break
-        case let code: throw error(to, store, code)
+    ///
+    /// - Parameter isForEveryone: whether every user can read it then, for which a private one is copied.
+    static func linkOrCopy(
+        _ from: FilePath, to: FilePath, isForEveryone: Bool, store: FilePath
+    ) throws(ImageStoreError) -> Bool {
+        var status = stat()
+        guard unsafe from.withPlatformString({ unsafe lstat($0, &status) }) == 0 else {
+            if errno == ENOENT { return false }
+            throw error(from, store, errno)
+        }
+        let isPrivate = status.st_mode & S_IROTH == 0
+        let modes = AccessModes(in: to.removingLastComponent(), isPrivate: isPrivate && !isForEveryone)
+        // A link has its file's mode and group. Who is to read it there must be able to.
+        if !isPrivate || !isForEveryone && (modes.file & S_IRGRP == 0 || isOf(to.removingLastComponent(), status)) {
+            switch hardLink(from, to: to) {
+            case 0: return true
+            case ENOENT: return false
+            case EXDEV, EPERM, EMLINK: break
+            case let code: throw error(to, store, code)
+            }
         }
         let source = unsafe from.withPlatformString { unsafe open($0, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) }
         guard source >= 0 else {
@@ -89,12 +120,13 @@ enum Files {
             throw error(from, store, errno)
         }
         defer { close(source) }
-        let copy = unsafe to.withPlatformString {
-            unsafe open($0, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o644)
+        let copy: Int32
+        do throws(PathError) {
+            copy = try makeFile(to, mode: modes.file).rawValue
+        } catch {
+            throw .io(path: to, errno: error.errno)
         }
-        guard copy >= 0 else { throw .io(path: to, errno: Errno(rawValue: errno)) }
         defer { close(copy) }
-        _ = fchmod(copy, 0o644)
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
         defer { unsafe buffer.deallocate() }
         while true {
@@ -119,12 +151,12 @@ enum Files {
 
     /// Writes a new file.
     static func write(_ bytes: UnsafeRawBufferPointer, to path: FilePath, store: FilePath) throws(ImageStoreError) {
-        let file = unsafe path.withPlatformString {
-            unsafe open($0, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o644)
+        let file: Int32
+        do throws(PathError) {
+            file = try replaceFile(path).rawValue
+        } catch {
+            throw Self.error(path, store, error.errno.rawValue)
         }
-        guard file >= 0 else { throw error(path, store, errno) }
-        // Other users' servers read it, whatever the umask.
-        _ = fchmod(file, 0o644)
         var done = 0
         while done < bytes.count {
             let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[done...])
@@ -213,60 +245,34 @@ enum Files {
     }
 }
 
-/// A lock across processes; given back with the value's life, also when the process dies. Its file stays.
-struct StoreLock: ~Copyable {
-    private let descriptor: Int32
-
-    private init(descriptor: Int32) { self.descriptor = descriptor }
-
-    /// The lock if nobody has it, else the process that does.
-    enum Attempt: ~Copyable {
-        case locked(StoreLock)
-        case held(by: Int32?)
-    }
-
-    static func attempt(_ path: FilePath, store: FilePath) throws(ImageStoreError) -> Attempt {
-        let descriptor = unsafe path.withPlatformString {
-            unsafe open($0, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o644)
+/// The lock of a store's file or of the store, which others wait for. Its file stays.
+enum StoreLock {
+    /// The lock if nobody has it, else who does.
+    static func attempt(_ path: FilePath, store: FilePath) throws(ImageStoreError) -> FileLock.Attempt {
+        do throws(Errno) {
+            return try FileLock.attempt(path)
+        } catch {
+            throw error == .noSpace ? .full(store: store) : .io(path: path, errno: error)
         }
-        guard descriptor >= 0 else {
-            throw errno == ENOSPC ? .full(store: store) : .io(path: path, errno: Errno(rawValue: errno))
-        }
-        if flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
-            let code = errno
-            defer { close(descriptor) }
-            guard code == EWOULDBLOCK else { throw .io(path: path, errno: Errno(rawValue: code)) }
-            var text = [UInt8](repeating: 0, count: 16)
-            let count = unsafe text.withUnsafeMutableBytes { unsafe pread(descriptor, $0.baseAddress, $0.count, 0) }
-            let digits = text.prefix(max(0, count)).prefix { (0x30...0x39).contains($0) }
-            return .held(by: Int32(String(decoding: digits, as: UTF8.self)))
-        }
-        // For messages only: a full disk does no harm.
-        let text = Array("\(getpid())\n".utf8)
-        _ = ftruncate(descriptor, 0)
-        _ = unsafe text.withUnsafeBytes { unsafe pwrite(descriptor, $0.baseAddress, $0.count, 0) }
-        return .locked(StoreLock(descriptor: descriptor))
     }
 
     /// Waits for the lock.
     ///
     /// - Parameters:
     ///   - seconds: at most; then nil with `holder` called last.
-    ///   - holder: called once a second with the process that has it.
+    ///   - holder: called once a second with who has it.
     static func wait(
-        _ path: FilePath, store: FilePath, seconds: Int, holder: (Int32?) -> Void
-    ) async throws -> StoreLock? {
+        _ path: FilePath, store: FilePath, seconds: Int, holder: (LockHolder) -> Void
+    ) async throws -> FileLock? {
         let end = ContinuousClock.now + .seconds(seconds)
         while true {
             switch try attempt(path, store: store) {
             case .locked(let lock): return lock
-            case .held(let process):
-                holder(process)
+            case .held(let other):
+                holder(other)
                 guard ContinuousClock.now < end else { return nil }
                 try await Task.sleep(for: .milliseconds(200))
             }
         }
     }
-
-    deinit { close(descriptor) }
 }

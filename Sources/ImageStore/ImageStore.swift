@@ -2,6 +2,7 @@ internal import Crypto
 public import DiskLayout
 internal import Glibc
 public import HostTools
+public import LinuxHost
 public import OSImage
 public import SystemPackage
 
@@ -9,7 +10,8 @@ public import SystemPackage
 ///
 ///     images/<id>/manifest.json   what it is made of, see Manifest; <id> is the SHA-256 of partitions and chunks
 ///     images/<id>/pieces          what lets a target find differences within chunks, see FlashPlan.PieceTable
-///     images/<id>/<sha256>.gz     a chunk as one gzip member, or .raw: as it is. Images share such files by hard links
+///     images/<id>/<sha256>.gz     a chunk as one gzip member, or .raw: as it is. Images share such files by hard links.
+///                                 With settings for a first boot, the folder and what is its alone are not for all users
 ///     sources/<key>.json          which file gave which image, so that it need not be read again; <key> from its path
 ///     locks/<key>.lock            held while that file is prepared
 ///     work/<key>/                 a preparation under way; what a killed one left is removed by the next
@@ -156,10 +158,10 @@ public struct ImageStore: Sendable {
     }
 
     /// Held for a rename or two only.
-    func storeLock() async throws -> StoreLock {
-        var process: Int32?
-        let lock = try await StoreLock.wait(path.appending("store.lock"), store: path, seconds: 60) { process = $0 }
-        guard let lock else { throw ImageStoreError.busy(image: path, process: process, seconds: 60) }
+    func storeLock() async throws -> FileLock {
+        var holder: LockHolder?
+        let lock = try await StoreLock.wait(path.appending("store.lock"), store: path, seconds: 60) { holder = $0 }
+        guard let lock else { throw ImageStoreError.busy(image: path, holder: holder, seconds: 60) }
         return lock
     }
 
@@ -189,13 +191,13 @@ public struct ImageStore: Sendable {
         do { reader = try ImageReader(image) } catch { throw ImageStoreError.image(error) }
         for folder in [path, images, sources, locks, work] { try Files.makeFolder(folder) }
 
-        var process: Int32?
+        var holder: LockHolder?
         let lock = try await StoreLock.wait(
             locks.appending(key + ".lock"), store: path, seconds: lockSeconds
         ) {
-            process = $0; progress(.waiting(process: $0))
+            holder = $0; progress(.waiting($0))
         }
-        guard let lock else { throw ImageStoreError.busy(image: image, process: process, seconds: lockSeconds) }
+        guard let lock else { throw ImageStoreError.busy(image: image, holder: holder, seconds: lockSeconds) }
         // The other one may just have finished it.
         if let prepared = preparedImage(of: image, relocation: relocation) { return prepared }
         try removeLeftovers(mine: key)
@@ -253,7 +255,7 @@ public struct RelocationRequest: Sendable {
 /// How far a preparation is.
 public enum PreparationProgress: Hashable, Sendable {
     /// Another process prepares the same file.
-    case waiting(process: Int32?)
+    case waiting(LockHolder)
     /// A compressed image is unpacked.
     case unpacking(UnpackProgress)
     /// What is used is being found.
@@ -307,16 +309,22 @@ public struct PreparedImage: Hashable, Sendable {
     /// The table of all chunks' pieces.
     public var pieces: FilePath { folder.appending("pieces") }
 
+    /// Whether others than its owner and the store's group may not read it: it has settings for its first boot, and so
+    /// passwords and keys. What it shares with an image without settings everybody may read all the same.
+    public var isPrivate: Bool { manifest.relocation?.customized != nil }
+
     /// Gives one of its files another name, for a target to load: a hard link, which stays when the image is removed, or
-    /// a copy where there can be no link (another file system, another user's store).
+    /// a copy where there can be no link (another file system, another user's store) or it could not be read there.
     ///
     /// - Parameters:
     ///   - name: a chunk's file or `pieces`.
-    ///   - path: does not exist yet.
+    ///   - path: does not exist yet. Where its folder is shared by a group, the group can read it.
+    ///   - isForEveryone: every user of this host can read it, also where the image is private.
     /// - Throws: ``ImageStoreError``: ``ImageStoreError/targetFull(target:)``, ``ImageStoreError/unknown(id:store:)`` where
     ///   the image was removed.
-    public func link(_ name: String, to path: FilePath) throws(ImageStoreError) {
-        guard try Files.linkOrCopy(folder.appending(name), to: path, store: store) else {
+    public func link(_ name: String, to path: FilePath, isForEveryone: Bool = false) throws(ImageStoreError) {
+        let file = folder.appending(name)
+        guard try Files.linkOrCopy(file, to: path, isForEveryone: isForEveryone, store: store) else {
             throw .unknown(id: manifest.id, store: store)
         }
     }

@@ -1,5 +1,6 @@
 public import DiskLayout
 internal import HostTools
+public import LinuxHost
 public import OSImage
 public import SystemPackage
 
@@ -14,7 +15,7 @@ public enum ImageStoreError: Error, Hashable, Sendable {
     /// The disk that the store is on has too little room from the start.
     case tooLittleSpace(store: FilePath, free: ByteCount, needed: ByteCount)
     /// Someone else has been preparing the same image for longer than one may wait.
-    case busy(image: FilePath, process: Int32?, seconds: Int)
+    case busy(image: FilePath, holder: LockHolder?, seconds: Int)
     /// There is no such prepared image.
     case unknown(id: String, store: FilePath)
     /// A file could not be linked to where a target loads it, and for a copy there is no room.
@@ -71,12 +72,13 @@ extension ImageStoreError: CustomStringConvertible {
             "\(path): file too large for this process (ulimit -f) or for the file system; raise the limit, or use another --store"
         case .io(let path, let errno):
             "\(path): \(errno.description.prefix(1).lowercased() + errno.description.dropFirst())"
+                + (errno == .permissionDenied ? Accounts.missingGroup(for: path).map { "; \($0)" } ?? "" : "")
         case .full(let store):
             "the disk with the image store \(store) is full; free some space, remove images that are not needed, or use another --store"
         case .tooLittleSpace(let store, let free, let needed):
             "the disk with the image store \(store) has \(free.bytes) bytes free; must have at least \(needed.bytes) bytes: free some space, remove images that are not needed, or use another --store"
-        case .busy(let image, let process, let seconds):
-            "\(image): is being prepared by process \(process.map { "\($0)" } ?? "unknown") for over \(seconds) s; wait for it or end it"
+        case .busy(let image, let holder, let seconds):
+            "\(image): is being prepared by \(holder?.description ?? "process unknown") for over \(seconds) s; wait for it or end it"
         case .unknown(let id, let store):
             "image store \(store) has no image \(id)"
         case .targetFull(let target):

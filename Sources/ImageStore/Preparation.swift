@@ -48,7 +48,9 @@ struct Preparation: Sendable {
         }
         try checkSpace(for: chunks, of: raw)
 
+        // Not those with settings: what they alone have must not be linked to from an image that all may read.
         let known = try Files.names(in: store.images).filter(ImageStore.isID).map { store.images.appending($0) }
+            .filter { !Files.isPrivate($0) }
         let total = ByteCount(chunks.reduce(0) { $0 + UInt64($1.count) })
         let queue = Queue(chunks: chunks)
         progress(.preparing(done: ByteCount(0), total: total))
@@ -209,8 +211,9 @@ extension ImageStore {
     ) async throws -> PreparedImage {
         let lock = try await storeLock()
         var damaged: FilePath?
-        if load(manifest.id) == nil {
-            // Damaged, or none.
+        let isTooOpen = manifest.relocation?.customized != nil && !Files.isPrivate(images.appending(manifest.id))
+        if load(manifest.id) == nil || isTooOpen {
+            // Damaged, with settings that all users can read (from a version before 0.2), or none.
             if try Files.names(in: images).contains(manifest.id) { damaged = try setAside(manifest.id) }
             try Files.rename(folder, to: images.appending(manifest.id), store: path)
             try Files.sync(images, store: path)

@@ -1,5 +1,6 @@
 public import BootScript
 public import DiskLayout
+internal import LinuxHost
 public import SystemPackage
 
 /// Where the files that go onto a card are found.
@@ -138,10 +139,12 @@ extension [CardFile] {
 
 /// The text of a file that people edit.
 ///
-/// - Throws: ``RecoveryImageError`` where it is missing, unreadable, no UTF-8 or over 1 MiB.
+/// - Throws: ``RecoveryImageError`` where it is missing, unreadable, no UTF-8 or over 1 MiB, or another user could have
+///   written it.
 public func readText(_ path: FilePath) throws(RecoveryImageError) -> String {
     let limit = 1 << 20
     var bytes: [UInt8] = []
+    try checkTrust(path)
     do {
         let file = try FileDescriptor.open(path, .readOnly)
         defer { try? file.close() }
@@ -173,7 +176,16 @@ public func readBoard(_ name: String, in folder: FilePath) throws -> BoardProfil
     return try BoardProfile(yaml: readText(path), file: path.string)
 }
 
+private func checkTrust(_ path: FilePath) throws(RecoveryImageError) {
+    do throws(UntrustedFile) {
+        try FileTrust.current.check(path)
+    } catch {
+        throw .untrusted("\(error)")
+    }
+}
+
 private func require(_ path: FilePath, remedy: String) throws(RecoveryImageError) {
+    try checkTrust(path)
     do {
         let file = try FileDescriptor.open(path, .readOnly)
         try file.close()

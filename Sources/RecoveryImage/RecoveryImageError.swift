@@ -5,6 +5,8 @@ public import SystemPackage
 public enum RecoveryImageError: Error, Hashable, Sendable {
     /// A file that goes in is not there; `remedy` says how to get it.
     case missing(path: FilePath, remedy: String)
+    /// Another user could have written a file that goes in: the sentence.
+    case untrusted(String)
     /// A file that goes in cannot be read.
     case unreadable(path: FilePath, errno: Errno)
     /// A text file is no UTF-8, or over 1 MiB.
@@ -31,6 +33,7 @@ extension RecoveryImageError: CustomStringConvertible {
         switch self {
         case .missing(let path, let remedy):
             "\(path) does not exist; \(remedy)"
+        case .untrusted(let reason): reason
         case .unreadable(let path, let errno):
             "\(path) cannot be read: \(errno.text)"
         case .notText(let path):

@@ -1,5 +1,6 @@
 internal import FoundationEssentials
 internal import Glibc
+internal import LinuxHost
 internal import Synchronization
 public import SystemPackage
 
@@ -34,9 +35,11 @@ public final class OpenRun: Sendable {
         self.folder = folder
         func make(_ name: String, _ limit: Int) throws(RunStoreError) -> File {
             let path = folder.appending(name)
-            let descriptor = open(path.string, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0o644)
-            guard descriptor >= 0 else { throw RunStoreError(path, errno) }
-            return File(descriptor: descriptor, path: path, limit: limit)
+            do throws(PathError) {
+                return File(descriptor: try makeFile(path, isAppending: true).rawValue, path: path, limit: limit)
+            } catch {
+                throw RunStoreError(error)
+            }
         }
         let events = try make(RunStore.eventsName, Self.longestEvents)
         // Given back with the process, however that ends. Nobody else can have it for long: who looks whether the run goes on
@@ -135,13 +138,11 @@ public final class OpenRun: Sendable {
         let (new, path) = (folder.appending(Self.temporaryName), folder.appending(name))
         var code: Int32 = 0
         do {
-            let file = try FileDescriptor.open(
-                new, .writeOnly, options: [.create, .truncate, .closeOnExec, .noFollow],
-                permissions: FilePermissions(rawValue: 0o644))
+            let file = try replaceFile(new)
             _ = try file.closeAfter { try file.writeAll(text.utf8) }
             if rename(new.string, path.string) != 0 { code = errno }
         } catch {
-            code = (error as? Errno)?.rawValue ?? EIO
+            code = ((error as? PathError)?.errno ?? error as? Errno ?? .ioError).rawValue
         }
         if code != 0 {
             let error = RunStoreError(path, code)

@@ -1,5 +1,6 @@
 internal import FoundationEssentials
 internal import Glibc
+internal import LinuxHost
 public import SystemPackage
 
 /// The folder of run records: one folder a run.
@@ -26,14 +27,15 @@ public struct RunStore: Sendable {
     /// - Parameter record: of which the id is set.
     /// - Throws: ``RunStoreError``.
     public func begin(_ record: RunRecord) throws(RunStoreError) -> OpenRun {
-        try Self.makeFolder(path)
+        do { try makeFolders(path) } catch { throw RunStoreError(error) }
         let name = Self.name(of: record)
         for attempt in 1...1000 {
             var record = record
             record.id = attempt == 1 ? name : "\(name)-\(attempt)"
             let folder = path.appending(record.id)
-            if mkdir(folder.string, 0o755) == 0 { return try OpenRun(record, in: folder) }
-            guard errno == EEXIST else { throw RunStoreError(folder, errno) }
+            let isNew: Bool
+            do { isNew = try makeFolder(folder) } catch { throw RunStoreError(error) }
+            if isNew { return try OpenRun(record, in: folder) }
         }
         throw RunStoreError(path.appending(name), EEXIST)
     }
@@ -102,15 +104,6 @@ public struct RunStore: Sendable {
         }
         guard rmdir(run.folder.string) == 0 || errno == ENOENT else { throw RunStoreError(run.folder, errno) }
         return true
-    }
-
-    private static func makeFolder(_ path: FilePath) throws(RunStoreError) {
-        if mkdir(path.string, 0o755) == 0 || errno == EEXIST { return }
-        let code = errno
-        let parent = path.removingLastComponent()
-        guard code == ENOENT, !parent.isEmpty, parent != path else { throw RunStoreError(path, code) }
-        try makeFolder(parent)
-        guard mkdir(path.string, 0o755) == 0 || errno == EEXIST else { throw RunStoreError(path, errno) }
     }
 
     /// What ``name(of:)`` makes, with a number behind it or without.
@@ -192,6 +185,8 @@ public struct RunStoreError: Error, Hashable, Sendable, CustomStringConvertible 
     public let errno: Errno
 
     init(_ path: FilePath, _ code: Int32) { (self.path, self.errno) = (path, Errno(rawValue: code)) }
+
+    init(_ error: PathError) { (path, errno) = (error.path, error.errno) }
 
     /// One sentence for a person.
     public var description: String { "\(path): \(errno)" }

@@ -42,6 +42,7 @@ struct BootScriptCommand: AsyncParsableCommand {
         let script = try makeBootScript(
             board: profile, card: card.layout(), templates: board.templates,
             serverAddress: network().serverAddress)
+        RPiFlashGen.use("\(card.source), \(board.source)")
         if output == "-" {
             print(script, terminator: "")
         } else if dryRun.isOn {

@@ -37,6 +37,7 @@ struct LayoutCommand: ParsableCommand {
     func run() throws {
         let layout = try card.layout()
         try RecoveryImageMaker.onThisHost().check(layout, in: DryRunOptions.scratch)
+        RPiFlashGen.use("\(card.source)")
         switch format {
         case .table: print(layout.summary, terminator: "")
         case .json: print(layout.json, terminator: "")

@@ -20,6 +20,9 @@ struct CardOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Make the card fit this OS image; it is only read.", valueName: "img"))
     var fromImage: FilePath?
 
+    /// Where the card's sizes are from, for the log.
+    var source: String { (card ?? Installation.current.card)?.string ?? "the program's own sizes" }
+
     /// The card that the options ask for.
     func layout() throws -> CardLayout {
         let configuration =
@@ -50,6 +53,9 @@ struct BoardOptions: ParsableArguments {
 
     @Option(help: ArgumentHelp("Folder of boot.cmd.", valueName: "folder"))
     var templates = sharedFile("templates")
+
+    /// Where the board's profile and the script's template are from, for the log.
+    var source: String { "\(boards.appending("\(board).yaml")) and \(templates.appending("boot.cmd"))" }
 
     /// The board's profile.
     func profile() throws -> BoardProfile { try readBoard(board, in: boards) }

@@ -89,6 +89,9 @@ struct RPiFlashGen: AsyncParsableCommand {
 
     static func report(_ message: String) { log(Palette.standardError.paint(sanitized(message), .bad)) }
 
+    /// Names what is made of which files: a working folder has no part in it, and options may name others.
+    static func use(_ places: String) { log("using \(places)") }
+
     /// What is good to know, and is no error.
     static func note(_ message: String) { log("note: \(sanitized(message))") }
 

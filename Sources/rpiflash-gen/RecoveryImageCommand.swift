@@ -87,6 +87,8 @@ struct RecoveryImageCommand: AsyncParsableCommand {
             firmwareRemedy: Installation.current.remedy(
                 make: "make firmware", package: "rpiflash-firmware", option: "--firmware"))
         let contents = try cardContents(board: profile, card: layout, network: network(), sources: sources)
+        RPiFlashGen.use("\(card.source), \(board.source)")
+        RPiFlashGen.use("\(sources.uboot)\(profile.piFirmware ? ", \(sources.firmware)" : "") and \(files)")
         let maker = try RecoveryImageMaker.onThisHost()
         let output = output ?? Places.build.appending("recovery-\(profile.name).img")
         guard !dryRun.isOn else {

@@ -6,6 +6,7 @@ import GPIO
 import HostTools
 import ImageStore
 import Inventory
+import LinuxHost
 import OSImage
 import RunRecords
 import Synchronization
@@ -116,6 +117,8 @@ func resetTarget(_ target: Target, by method: ResetMethod, hold: Duration?) asyn
 func planTemplates(in folder: FilePath) throws -> PlanTemplates {
     func template(_ name: String) throws -> Template {
         let path = folder.appending(name)
+        // Targets run it.
+        do { try FileTrust.current.check(path) } catch { throw FlashError.server("\(error)") }
         guard let content = readFile(path, limit: 1 << 20), let text = String(validating: content, as: UTF8.self)
         else { throw FlashError.server("cannot read the template \(path); give its folder with --templates") }
         return try Template(text, file: path.string)
@@ -138,9 +141,7 @@ func prepare(
     do {
         return try await store.prepare(image, relocation: relocation) { progress in
             switch progress {
-            case .waiting(let process):
-                report(
-                    .note("waiting for process \(process.map { "\($0)" } ?? "unknown"), which prepares the same image"))
+            case .waiting(let holder): report(.note("waiting for \(holder), which prepares the same image"))
             case .unpacking(let progress): report(.unpacking(read: progress.read.bytes, total: progress.total.bytes))
             case .preparing(let done, let total): report(.preparing(bytes: done.bytes, total: total.bytes))
             case .examining, .finishing: break
@@ -193,7 +194,7 @@ extension PreparedImage {
             id: manifest.id,
             layout: try layout(), chunks: chunks, table: ("pieces", ByteCount(manifest.piecesBytes)), raw: raw,
             remark: remark,
-            link: { try link($0, to: $1) })
+            isPrivate: isPrivate, link: { try link($0, to: $1, isForEveryone: $2) })
     }
 }
 
@@ -309,6 +310,7 @@ private struct ServiceServing: OwnServer {
     let others: Set<String>
 
     var address: String { "the rpiflash service (\(socket))" }
+    var reader: StagedFileReader { .group }
 
     func serve(_ files: JobFiles, to target: Target) throws -> any ServeEvents {
         let image = try files.ranged.map { try FileDescriptor.open($0.path, .readOnly, options: .closeOnExec) }

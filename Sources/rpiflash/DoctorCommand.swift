@@ -6,6 +6,7 @@ import Glibc
 import HostTools
 import ImageStore
 import Inventory
+import LinuxHost
 import RunRecords
 import SystemPackage
 import TFTPServer
@@ -54,6 +55,7 @@ struct DoctorCommand: AsyncParsableCommand, ServerCommand {
         lookAtFiles(&findings)
         await lookAtServer(&findings)
         lookAtFolders(&findings)
+        lookAtGroups(targets, &findings)
         lookAtLines(targets, &findings)
         lookAtConsoles(targets, &findings)
         lookAtCards(targets, &findings)
@@ -198,6 +200,22 @@ struct DoctorCommand: AsyncParsableCommand, ServerCommand {
                 .note, "store",
                 "\(store.path) and \(root) are on different file systems; each flash copies the image's chunks, "
                     + "a store on the same one needs none")
+        }
+    }
+
+    /// Groups that a user lacks: the one that shares the folders and the service's socket, and that of the GPIO chips.
+    private func lookAtGroups(_ targets: [Target], _ findings: inout [Finding]) {
+        var places = [FilePath(tftpRoot), store.path, runs.store.path]
+        if access(service, F_OK) == 0 { places.append(FilePath(service)) }
+        if targets.contains(where: { $0.gpio != nil }) { places += GPIOChips.paths().map { FilePath($0) } }
+        var missing: [UInt32: [FilePath]] = [:]
+        for place in places {
+            if let group = Accounts.missingGroupID(for: place) { missing[group, default: []].append(place) }
+        }
+        for (group, places) in missing.sorted(by: { $0.key < $1.key }) {
+            findings.add(
+                .note, "groups",
+                "\(Accounts.notMember(of: group)); it may write to \(places.map(\.string).joined(separator: ", "))")
         }
     }
 

@@ -207,7 +207,7 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
     }
 
     private func flash(_ rows: [Target], _ reporter: BenchReporter) async throws -> [TargetEnding] {
-        let card = try loadCard(card.map { FilePath($0) } ?? Installation.current.card)
+        let card = try cardLayout()
         var settings: [Target: FirstBootSettings] = [:]
         if let customize {
             for row in rows { settings[row] = try FirstBootSettings(FilePath(customize), for: row) }
@@ -242,6 +242,15 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
         }
         await share.close()
         return result
+    }
+
+    /// The layout of the targets' cards. The log names what the flash is made of.
+    func cardLayout() throws(FlashError) -> CardLayout {
+        let path = card.map { FilePath($0) } ?? Installation.current.card
+        let layout = try loadCard(path)
+        Console.shared.line(
+            "card layout: \(path.map { "\($0)" } ?? "the program's own"); templates: \(templates)", .detail)
+        return layout
     }
 
     func request(_ row: Target, _ card: CardLayout) -> FlashRequest {
@@ -293,7 +302,7 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
     private func flash(
         _ row: Target, report: @escaping @Sendable (FlashProgress) -> Void
     ) async throws -> FlashResult {
-        let request = request(row, try loadCard(card.map { FilePath($0) } ?? Installation.current.card))
+        let request = request(row, try cardLayout())
         let settings = try customize.map { try FirstBootSettings(FilePath($0), for: row) }
         let reporter = Reporter(target: row.displayName)
         let recorder = recorder(row)

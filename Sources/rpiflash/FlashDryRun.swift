@@ -52,7 +52,7 @@ extension FlashCommand {
     }
 
     private func forecast(_ rows: [Target]) async throws -> (CardLayout, [FlashForecast]) {
-        let card = try loadCard(card.map { FilePath($0) } ?? Installation.current.card)
+        let card = try cardLayout()
         var settings: [Target: FirstBootSettings] = [:]
         if let customize {
             for row in rows { settings[row] = try FirstBootSettings(FilePath(customize), for: row) }

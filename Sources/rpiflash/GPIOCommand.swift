@@ -42,7 +42,7 @@ struct GPIOCommand: ParsableCommand {
 
     /// The inventory; nil where none was asked for and none is at the usual places.
     private func givenInventory() throws -> Inventory? {
-        let isThere = defaultInventories.contains { $0.withPlatformString { access($0, F_OK) } == 0 }
+        let isThere = defaultInventory.withPlatformString { access($0, F_OK) } == 0
         return inventory != nil || isThere ? try loadInventory(inventory.map { FilePath($0) }) : nil
     }
 }

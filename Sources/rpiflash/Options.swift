@@ -16,7 +16,7 @@ struct TargetOptions: ParsableArguments {
     var inventory: String?
 
     static let inventoryHelp = ArgumentHelp(
-        "The targets (CSV: mac,ip,server,gpio). Default: \(defaultInventories.map(\.string).joined(separator: ", then ")).",
+        "The targets (CSV: mac,ip,server,gpio). Default: \(defaultInventory).",
         valueName: "file")
 
     /// The target's row; refused where another host resets it.

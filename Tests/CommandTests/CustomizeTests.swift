@@ -18,7 +18,7 @@ struct CustomizeTests {
         try await giveImage(to: try await Place(behaviour), change)
     }
 
-    private static func giveImage(
+    static func giveImage(
         to place: Place, _ change: (TestImage) throws -> Void = { _ in }
     ) async throws -> Place {
         let image = try TestImage.system(SystemTexts())

@@ -108,8 +108,11 @@ struct FlashCommandTests {
             echo "second $status, first process $first"
             """, exits: 0)
         let words = result.stdout.split(whereSeparator: \.isWhitespace)
+        let user = try await place.bash("id -un").stdout.trimmingCharacters(in: .newlines)
         #expect(result.stdout.contains("second 9, "), result.all)
-        #expect(result.stderr == "rpiflash: target cam is being flashed by process \(words.last ?? "?"); wait for it\n")
+        #expect(
+            result.stderr
+                == "rpiflash: target cam is being flashed by process \(words.last ?? "?") of \(user); wait for it\n")
         #expect(place.resets == 1)
     }
 

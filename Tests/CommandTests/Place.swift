@@ -20,6 +20,19 @@ enum Programs {
         isCI || ["sfdisk", "atftp", "socat", "curl", "xz", "zip", "zstd", "bzip2", "python3"].allSatisfy(has)
 }
 
+extension Programs {
+    /// Whether every user can run them: tests that become other users need it.
+    static var areEveryones: Bool {
+        var folder = folder
+        repeat {
+            var status = stat()
+            guard stat(folder.string, &status) == 0, status.st_mode & 0o001 != 0 else { return false }
+            folder = folder.removingLastComponent()
+        } while !folder.isEmpty && folder != "/"
+        return true
+    }
+}
+
 extension CommandResult {
     var all: Comment { Comment(rawValue: text) }
 }

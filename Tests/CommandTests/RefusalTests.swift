@@ -148,7 +148,7 @@ struct RefusalTests {
         if access("/etc/rpiflash/targets.csv", F_OK) != 0 {
             try await place.refuses(
                 "mkdir $D/empty; cd $D/empty; $RPIFLASH flash $IMG cam", status: 6,
-                "no inventory: neither /etc/rpiflash/targets.csv nor targets.csv is there; "
+                "no inventory: /etc/rpiflash/targets.csv is not there; "
                     + "make one (mac,ip,server,gpio) or give --inventory")
         }
         try await place.refuses(

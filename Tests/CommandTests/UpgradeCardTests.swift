@@ -110,6 +110,9 @@ import Testing
             "names no serverip and its boot script 192.168.1.11, that of card.img 192.168.1.10: it"
         ),
         ("FREE=70000 STATES=differs", "74240 bytes are needed on /dev/mmcblk0p1 beside the old files, 70000 are"),
+        // Numbers with zeros in front are decimal all the same.
+        ("FREE=070000 STATES=differs", "74240 bytes are needed on /dev/mmcblk0p1 beside the old files, 70000 are"),
+        ("FREE=000081 STATES=differs", "74240 bytes are needed on /dev/mmcblk0p1 beside the old files, 81 are"),
         ("LEFT='yes no'", "can only be cleared away by fsck.vfat, which is not there; install dosfstools"),
     ])
     func `a target that does not fit is status 4, and is told to write nothing`(

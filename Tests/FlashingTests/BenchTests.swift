@@ -2,6 +2,7 @@ import DiskLayout
 import FlashPlan
 import Foundation
 import Inventory
+import LinuxHost
 import Synchronization
 import SystemPackage
 import Testing
@@ -162,7 +163,10 @@ import Testing
         bench.busy.withLock { $0 = "" }
         do {
             let lock = try FolderLock(root: bench.world.root, target: bench.targets[1])
-            await #expect(throws: FlashError.server("target b is being flashed by process \(getpid()); wait for it")) {
+            await #expect(
+                throws: FlashError.server(
+                    "target b is being flashed by process \(getpid()) of \(Accounts.caller); wait for it")
+            ) {
                 try await bench.run()
             }
             _ = consume lock

@@ -34,7 +34,7 @@ import Testing
         return ChunkedImage(
             id: String(repeating: "a", count: 64), layout: world.layout, chunks: chunks,
             table: ("pieces", ByteCount(1024)), raw: raw ? world.image : nil
-        ) { file, path in
+        ) { file, path, _ in
             try FileManager.default.linkItem(atPath: "\(store)/\(file)", toPath: path.string)
         }
     }

@@ -2,6 +2,7 @@ import DiskLayout
 import FlashPlan
 import Foundation
 import Inventory
+import LinuxHost
 import Synchronization
 import SystemPackage
 import Testing
@@ -328,7 +329,10 @@ import Testing
         let world = try World()
         do {
             let lock = try FolderLock(root: world.root, target: try target())
-            #expect(throws: FlashError.server("target camera is being flashed by process \(getpid()); wait for it")) {
+            #expect(
+                throws: FlashError.server(
+                    "target camera is being flashed by process \(getpid()) of \(Accounts.caller); wait for it")
+            ) {
                 _ = try FolderLock(root: world.root, target: try target())
             }
             _ = consume lock

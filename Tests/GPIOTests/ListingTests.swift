@@ -79,7 +79,7 @@ extension GPIOTests {
                 "\nno-offset    58             GPIO chip gpiochip1 has no line 58; it has 58 lines, 0 to 57\n",
                 "\nno-name      GPIO99         no GPIO line is named 'GPIO99' on this host; it has GPIO0 to GPIO57\n",
                 "\ngpiochip1:17 resets 3 targets; each needs a line of its own\n",
-                "\ninventory: targets.csv\n",
+                "\ninventory: /etc/rpiflash/targets.csv\n",
             ] {
                 #expect(text.contains(part), "\(text)")
             }
@@ -177,7 +177,7 @@ extension GPIOTests {
             #expect(report.version == 1)
             let installed = try await bash("pkg-config --modversion libgpiod", seconds: 20)
             #expect(installed.stdout.hasPrefix("\(report.libgpiod)."), installed.all)
-            #expect(report.inventory == "targets.csv")
+            #expect(report.inventory == "/etc/rpiflash/targets.csv")
             #expect(report.default_chip == "gpiochip1")
             #expect(report.chip_error == nil)
             #expect(report.chips.map(\.label) == ["raspberrypi-exp-gpio", "pinctrl-bcm2711"])

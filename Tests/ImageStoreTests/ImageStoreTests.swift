@@ -1,5 +1,6 @@
 import DiskLayout
 import Foundation
+import LinuxHost
 import OSImage
 import Synchronization
 import SystemPackage
@@ -472,7 +473,8 @@ private func plainCRC32(_ bytes: Data) -> UInt32 {
         try bench.image.folder.write(Data(), to: "store/locks/x")
         let lock = bench.store.locks.appending(ImageStore.key(of: image) + ".lock")
         let attempt = try StoreLock.attempt(lock, store: bench.store.path)
-        await #expect(throws: ImageStoreError.busy(image: image, process: getpid(), seconds: 1)) {
+        let me = LockHolder(process: getpid(), user: Accounts.caller)
+        await #expect(throws: ImageStoreError.busy(image: image, holder: me, seconds: 1)) {
             try await bench.store.prepare(bench.path, lockSeconds: 1)
         }
         _ = consume attempt
