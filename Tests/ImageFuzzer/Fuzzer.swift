@@ -42,10 +42,8 @@ final class Fuzzer {
         }
     }
 
-    var summary: String {
-        get async {
-            "\(accepted) accepted, \(changed) of them changed, \(await judge.count) filesystems looked at by fsck"
-        }
+    func summary(isolation: isolated (any Actor)? = #isolation) async -> String {
+        "\(accepted) accepted, \(changed) of them changed, \(await judge.count) filesystems looked at by fsck"
     }
 
     /// Checks that all mutations were undone, and that nobody else wrote.

@@ -51,7 +51,7 @@ import SystemPackage
             say("memory: \(usage.ru_maxrss) KiB; must be at most 400 MiB")
             failures += 1
         }
-        say("\(await fuzzer.summary), at most \(usage.ru_maxrss / 1024) MiB of memory")
+        say("\(await fuzzer.summary()), at most \(usage.ru_maxrss / 1024) MiB of memory")
         exit(failures == 0 ? 0 : 1)
     }
 
