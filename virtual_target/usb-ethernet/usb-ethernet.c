@@ -18,6 +18,7 @@
 #include <linux/if.h>
 #include <linux/if_tun.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +40,12 @@ static struct { uint64_t id; int length; } waiting[MOST_WAITING]; /* bulk INs th
 static int waiters;
 static bool ended_full; /* the last answer filled its last packet: an empty one has to say that it was the last */
 static uint8_t transfer[LARGEST_TRANSFER];
+static volatile sig_atomic_t is_over; /* SIGTERM: say what was counted, and end */
+
+static void end(int signal) {
+    (void)signal;
+    is_over = 1;
+}
 
 void say(const char *format, ...) {
     va_list list;
@@ -285,14 +292,17 @@ static void serve(void) {
     forget_transfers();
     chip_power_on(&settings);
     bool told = false; /* Linux has been told of the link that there is */
-    for (;;) {
+    while (!is_over) {
         while (usbredirparser_has_data_to_write(parser) && usbredirparser_do_write(parser) >= 0) {}
         /* A frame is taken from the wire when it is asked for. At once only where a transfer waits for it, and where it
          * may be lost: because the FIFO is a real one, or because the chip does not receive. */
         bool watch = settings.real_fifo || waiters > 0 || !chip_can_receive();
         struct pollfd fds[2] = {{host, POLLIN, 0}, {watch ? settings.tap : -1, POLLIN, 0}};
         if (usbredirparser_has_data_to_write(parser)) fds[0].events |= POLLOUT;
-        if (poll(fds, 2, interrupts && !told ? 20 : -1) < 0 && errno != EINTR) fail("poll");
+        if (poll(fds, 2, interrupts && !told ? 20 : -1) < 0) {
+            if (errno != EINTR) fail("poll");
+            continue;
+        }
         if (fds[0].revents & (POLLIN | POLLHUP | POLLERR) &&
             usbredirparser_do_read(parser) == usbredirparser_read_io_error) break;
         if (fds[1].revents & POLLIN) chip_take_frames(FRAMES_A_TURN);
@@ -317,7 +327,7 @@ static const char usage[] =
     "                    [--high-speed] [--pidfile FILE] [--verbose]\n"
     "\n"
     "A Raspberry Pi's USB Ethernet chip for QEMU: usbredir on the Unix socket PATH, Ethernet on the tap IF. It serves one\n"
-    "machine after the other, and says at the end of each what it has counted.\n"
+    "machine after the other, until SIGTERM, and says at the end of each what it has counted.\n"
     "  --chip         lan9514, a Pi 3's (the default), or lan7800, a Pi 3+'s\n"
     "  --autoneg MS   how long a negotiation of the link takes; 0 by default, a real one 1000 to 3000\n"
     "  --real-fifo    lose what does not fit the chip's receive FIFO (20 KiB, 12 KiB), as without flow control; by default\n"
@@ -397,10 +407,14 @@ int main(int count, char **arguments) {
         FILE *file = fopen(pidfile, "w");
         if (file == NULL || fprintf(file, "%ld\n", (long)getpid()) < 0 || fclose(file) != 0) fail(pidfile);
     }
-    for (;;) {
+    struct sigaction action = {.sa_handler = end}; /* without SA_RESTART: it ends a wait */
+    sigaction(SIGTERM, &action, NULL);
+    while (!is_over) {
         host = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (host < 0) fail("accept");
+        if (host < 0 && errno != EINTR) fail("accept");
+        if (host < 0) continue;
         serve();
         close(host);
     }
+    return 0;
 }
