@@ -1,8 +1,9 @@
 internal import Glibc
 public import SystemPackage
 
-/// Refuses files that another unprivileged user could have written: what a flash runs, or puts on a card, is taken from
-/// root, from who runs the program, from who owns it or a folder above it, and from nobody else. As sshd's StrictModes and sudo do.
+/// Refuses files that another unprivileged user could have written, as sshd's StrictModes and sudo do: what a flash runs,
+/// or puts on a card, is taken from root, from who runs the program, from who owns it or a folder above it, and from nobody
+/// else.
 ///
 /// Every folder on the way counts, and every link: who may write to a folder may put another file there. A folder whose
 /// sticky bit is set (`/tmp`) is fine, as what others have in it is theirs and is refused as such.
