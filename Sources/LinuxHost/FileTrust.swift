@@ -1,8 +1,9 @@
 internal import Glibc
 public import SystemPackage
 
-/// Refuses files that another unprivileged user could have written: what a flash runs, or puts on a card, is taken from
-/// root, from who runs the program, from who owns it or a folder above it, and from nobody else. As sshd's StrictModes and sudo do.
+/// Refuses files that another unprivileged user could have written, as sshd's StrictModes and sudo do: what a flash runs,
+/// or puts on a card, is taken from root, from who runs the program, from who owns it or a folder above it, and from nobody
+/// else.
 ///
 /// Every folder on the way counts, and every link: who may write to a folder may put another file there. A folder whose
 /// sticky bit is set (`/tmp`) is fine, as what others have in it is theirs and is refused as such.
@@ -106,8 +107,10 @@ public struct FileTrust: Sendable {
             throw UntrustedFile(file: file, place: path, reason: .owner(Accounts.name(ofUser: status.st_uid)))
         }
         let kind = status.st_mode & S_IFMT
-        // A link has no permissions of its own. What is in a sticky folder is its owner's.
-        if kind == S_IFLNK || kind == S_IFDIR && status.st_mode & S_ISVTX != 0 { return status }
+        // A link has no permissions of its own, what is written to a device (/dev/null, a terminal) is not what is read from
+        // it, and what is in a sticky folder is its owner's.
+        let isSticky = kind == S_IFDIR && status.st_mode & S_ISVTX != 0
+        if kind == S_IFLNK || kind == S_IFCHR || isSticky { return status }
         let mode = status.st_mode & 0o7777
         if mode & S_IWOTH != 0 { throw UntrustedFile(file: file, place: path, reason: .everyone(mode: mode)) }
         if mode & S_IWGRP != 0, !isTrusted(group: status.st_gid, owner: status.st_uid) {

@@ -101,7 +101,7 @@ public func makeFile(
     return FileDescriptor(rawValue: file)
 }
 
-/// The same for a file that may be there: a new one then takes its place, so that it does not matter whose the old one was.
+/// The same for a file that may be there: a new one then takes its place, and it does not matter whose the old one was.
 public func replaceFile(_ path: FilePath) throws(PathError) -> FileDescriptor {
     for _ in 0..<100 {
         do {

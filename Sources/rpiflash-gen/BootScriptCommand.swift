@@ -42,7 +42,6 @@ struct BootScriptCommand: AsyncParsableCommand {
         let script = try makeBootScript(
             board: profile, card: card.layout(), templates: board.templates,
             serverAddress: network().serverAddress)
-        RPiFlashGen.use("\(card.source), \(board.source)")
         if output == "-" {
             print(script, terminator: "")
         } else if dryRun.isOn {
@@ -53,5 +52,6 @@ struct BootScriptCommand: AsyncParsableCommand {
             try await RecoveryImageMaker.onThisHost().makeBootScript(
                 script, board: profile, output: output, asText: text)
         }
+        RPiFlashGen.use("\(card.source), \(board.source)")
     }
 }

@@ -37,7 +37,6 @@ struct LayoutCommand: ParsableCommand {
     func run() throws {
         let layout = try card.layout()
         try RecoveryImageMaker.onThisHost().check(layout, in: DryRunOptions.scratch)
-        RPiFlashGen.use("\(card.source)")
         switch format {
         case .table: print(layout.summary, terminator: "")
         case .json: print(layout.json, terminator: "")
@@ -46,5 +45,6 @@ struct LayoutCommand: ParsableCommand {
             let image = try card.fromImage.map { try inspectOSImage(at: $0) }
             print(layout.picture(of: image, named: card.fromImage?.lastComponent?.string ?? ""), terminator: "")
         }
+        RPiFlashGen.use(card.source)
     }
 }

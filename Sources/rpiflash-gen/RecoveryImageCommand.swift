@@ -87,8 +87,9 @@ struct RecoveryImageCommand: AsyncParsableCommand {
             firmwareRemedy: Installation.current.remedy(
                 make: "make firmware", package: "rpiflash-firmware", option: "--firmware"))
         let contents = try cardContents(board: profile, card: layout, network: network(), sources: sources)
-        RPiFlashGen.use("\(card.source), \(board.source)")
-        RPiFlashGen.use("\(sources.uboot)\(profile.piFirmware ? ", \(sources.firmware)" : "") and \(files)")
+        let used =
+            [card.source, board.source] + [sources.uboot, files].map(\.string)
+            + (profile.piFirmware ? [sources.firmware.string] : [])
         let maker = try RecoveryImageMaker.onThisHost()
         let output = output ?? Places.build.appending("recovery-\(profile.name).img")
         guard !dryRun.isOn else {
@@ -100,6 +101,7 @@ struct RecoveryImageCommand: AsyncParsableCommand {
                     + "\(layout.cardSize.byteCount.bytes) bytes and more")
             for path in [forecast.blockMap, forecast.compressed].compactMap(\.self) { print("would write \(path)") }
             print("partition 1 would have \(forecast.files.joined(separator: ", "))")
+            RPiFlashGen.use(used.joined(separator: ", "))
             return
         }
         let result = try await maker.make(
@@ -109,6 +111,7 @@ struct RecoveryImageCommand: AsyncParsableCommand {
         )
         print("\(result.blockMap): \(result.mapped.bytes) bytes to write")
         if let compressed = result.compressed { print("\(compressed): the same, compressed") }
+        RPiFlashGen.use(used.joined(separator: ", "))
         // A person at a terminal wants it on a card.
         if isatty(STDERR_FILENO) != 0 { RPiFlashGen.report("next: sudo bmaptool copy \(result.image) /dev/sdX") }
     }

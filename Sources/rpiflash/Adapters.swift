@@ -113,12 +113,24 @@ func resetTarget(_ target: Target, by method: ResetMethod, hold: Duration?) asyn
     }
 }
 
+/// Refuses templates of flash plans that another user could have written: targets run them.
+func checkPlanTemplates(in folder: FilePath) throws(FlashError) {
+    for name in ["plan.cmd", "plan-chunk.cmd"] { try checkTrust(of: folder.appending(name)) }
+}
+
+private func checkTrust(of path: FilePath) throws(FlashError) {
+    do throws(UntrustedFile) {
+        try FileTrust.current.check(path)
+    } catch {
+        throw .server("\(error)")
+    }
+}
+
 /// The templates of flash plans.
 func planTemplates(in folder: FilePath) throws -> PlanTemplates {
     func template(_ name: String) throws -> Template {
         let path = folder.appending(name)
-        // Targets run it.
-        do { try FileTrust.current.check(path) } catch { throw FlashError.server("\(error)") }
+        try checkTrust(of: path)
         guard let content = readFile(path, limit: 1 << 20), let text = String(validating: content, as: UTF8.self)
         else { throw FlashError.server("cannot read the template \(path); give its folder with --templates") }
         return try Template(text, file: path.string)

@@ -248,6 +248,7 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
     func cardLayout() throws(FlashError) -> CardLayout {
         let path = card.map { FilePath($0) } ?? Installation.current.card
         let layout = try loadCard(path)
+        if protocolName == .plan { try checkPlanTemplates(in: FilePath(templates)) }
         Console.shared.line(
             "card layout: \(path.map { "\($0)" } ?? "the program's own"); templates: \(templates)", .detail)
         return layout
