@@ -153,7 +153,7 @@ struct AllOrNothingTests {
     private static func makeBoot(_ options: [String], free: UInt64?, _ cmdline: String) throws -> TestImage {
         var texts = SystemTexts()
         texts.cmdline = cmdline
-        texts.bootFiles = ["config.txt": "dtoverlay=big\n"]
+        texts.bootFiles = ["config.txt": "dtoverlay=big\n", "kernel8.img": "no kernel that is known"]
         let image = try TestImage.small(texts, fat: options)
         func compile(_ source: String, _ name: String) throws {
             try image.folder.write(Data("/dts-v1/;\n\(source)".utf8), to: "source.dts")

@@ -205,7 +205,7 @@ struct RelocateTests {
         texts.cmdline = nil
         let image = try TestImage.system(texts)
         let relocation = try await Self.relocate(image)
-        #expect(relocation.notes.contains { $0.contains("no cmdline.txt") })
+        #expect(relocation.obstacles.contains { $0.contains("no cmdline.txt") }, "\(relocation.obstacles)")
         #expect(try Self.check(relocation, image).fstab.contains("UUID=\(SystemTexts.bootUUID)"))
     }
 

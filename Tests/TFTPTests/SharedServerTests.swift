@@ -45,7 +45,7 @@ import Testing
     @Test func `a server that was started after a failure is not lost by others that waited for the same failure`()
         async throws
     {
-        for _ in 0..<300 {
+        for _ in 0..<50 {
             let record = Record()
             let shared = SharedServer<Int> { record.stop($0) }
             await withTaskGroup(of: Void.self) { group in
