@@ -105,6 +105,18 @@ struct JSONTests {
         #expect(never.contains { $0.contains(#""event":"note""#) && $0.contains(#"a\u202eb"#) }, "\(never)")
         #expect(try JSON.object(never.last ?? "")["proven"] == .bool(false))
 
+        // What the caller says of it, and why the target failed.
+        let failed = try await flash(
+            """
+            plan
+            printf '%s\\n' rpi_report=1 rpi_job=$job rpi_state=failed rpi_chunks=0 rpi_written=0 rpi_same=0 rpi_fetched=0 \
+                rpi_retries=9 rpi_bad_count=1 rpi_bad_chunk=1 rpi_bad_lba=4001 rpi_card=52504946-01 \
+                rpi_code=lost_write 'rpi_reason=the card does not hold it' >got/REPORT
+            send REPORT
+            put FAILED 0
+            """, "$FLASH --json --no-wait --label ticket=4711 $IMG cam", exits: 2)
+        #expect(try JSON.object(failed.last ?? "")["code"] == .string("lost_write"))
+
         // With several targets; the second is refused before it is known.
         _ = try await flash("flash", "$FLASH --json --no-wait --all $IMG", exits: 0)
         _ = try await flash("", "$FLASH --json --all --tftp-root $D/none $IMG", exits: 9)
