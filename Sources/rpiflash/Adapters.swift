@@ -79,7 +79,7 @@ func checkResetLine(of target: Target) throws -> LineDescription? {
     logFound(line, of: target)
     if line.isForgotten {
         Console.shared.line(
-            "\(line.place) is driven, but nobody uses it: \(target.displayName) may be held in reset; "
+            "warning: \(line.place) is driven, but nobody uses it: \(target.displayName) may be held in reset; "
                 + "its next reset ends that", .warning)
     }
     return line

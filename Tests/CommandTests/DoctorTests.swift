@@ -53,7 +53,7 @@ struct DoctorTests {
         #expect(
             lines.contains([
                 "note", "cards",
-                "target cam has boot script 1, this version's is 2; its card can be brought up to date from its running Linux: rpiflash-upgrade-card",
+                "target cam has boot script 1, this version's is 3; its card can be brought up to date from its running Linux: rpiflash-upgrade-card",
             ]), result.all)
         #expect(
             lines.contains(["ok", "cards", "seen in earlier runs: U-Boot 2023.01 with boot script 1 (1)"]), result.all)
