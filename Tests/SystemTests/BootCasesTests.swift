@@ -84,16 +84,17 @@ extension SystemTests {
                 """, seconds: 300)
             #expect(run.status == 0, run.all)
             let console = try Data(contentsOf: URL(filePath: target.directory.appending("console.log").string))
-            let log = String(String.UnicodeScalarView(console.map { Unicode.Scalar($0) }))
+            // Without carriage returns: "\r\n" is one character in Swift, and "\n" is not found in it.
+            let log = String(String.UnicodeScalarView(console.filter { $0 != 0x0d }.map { Unicode.Scalar($0) }))
             for (number, testCase) in cases.enumerated() {
-                let result = log.components(separatedBy: "\ncase \(number)\r\n").dropFirst().last?
-                    .components(separatedBy: "end \(number)\r\n").first
+                let result = log.components(separatedBy: "\ncase \(number)\n").dropFirst().last?
+                    .components(separatedBy: "end \(number)\n").first
                 guard let result else {
                     Issue.record("\(testCase.name): U-Boot printed no result")
                     continue
                 }
                 func value(_ name: String) -> String? {
-                    result.components(separatedBy: "\(name)=").dropFirst().first?.components(separatedBy: "\r\n").first
+                    result.components(separatedBy: "\(name)=").dropFirst().first?.components(separatedBy: "\n").first
                 }
                 let state = testCase.expected.state ?? "ok"
                 #expect(value("l_state")?.replacing("/\(number)/", with: "/") == state, "\(testCase.name)")
@@ -134,7 +135,7 @@ extension SystemTests {
                 except OSError: pass
                 PY
                 $VT wait $D 'rpiflash: cannot boot: /kernel8.img' --from $seen --timeout 60
-                kill $noise
+                kill $noise 2>/dev/null || true
                 """)
             #expect(run.status == 0, run.all)
             #expect(target.console.contains("rpiflash: boot script for qemu_arm64"))
