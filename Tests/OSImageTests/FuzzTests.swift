@@ -54,7 +54,7 @@ struct FuzzTests {
             try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
             let names = images.map { "'\($0)'" }.joined(separator: " ")
             let result = try await runScript(
-                "exec \(Parts.programs)/image-fuzzer \(seed) \(next) \(numbers.upperBound - next) '\(folder)' \(names)",
+                "exec nice -n 15 \(Parts.programs)/image-fuzzer \(seed) \(next) \(numbers.upperBound - next) '\(folder)' \(names)",
                 [:],
                 seconds: 1800)
             let lines = result.stdout.split(separator: "\n")
