@@ -39,7 +39,7 @@ LAYOUTS := pios-2024 pios-trixie debian ubuntu ubuntu-ab buildroot
 SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot recovery_image virtual_target .ci packaging)
 
 .PHONY: help deps build uboot firmware usb-ethernet peers recovery-image demo-image layout-images userland-image debian-image \
-    gpio-bench demo demo-pi3 debian-boot boot-32 many test check docs recording bench bench-tftp bench-flash power-cuts upgrade-test install deb debs deb-test test-release clean
+    gpio-bench demo demo-pi3 debian-boot boot-32 many test check docs recording bench bench-tftp bench-flash pi-test fuzz power-cuts upgrade-test install deb debs deb-test test-release clean
 
 help: ## this index
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -148,6 +148,15 @@ bench-flash: deps-test build userland-image peers firmware ## whole flashes side
 	@uboot/build qemu_arm64
 	swift build -c release --product rpiflash
 	@virtual_target/bench-flash
+
+pi-test: deps-test build firmware usb-ethernet demo-image ## flashes on QEMU's Pi 3 and 3+ with their own U-Boot and Ethernet
+	@uboot/build rpi_arm64
+	swift build --build-tests
+	RPIFLASH_PI=1 swift test --skip-build --filter SystemTests.RaspberryPis
+
+fuzz: deps-test build ## 10,000 mutations of small images: none does harm (20 minutes of one processor)
+	swift build --build-tests
+	RPIFLASH_FUZZ_COUNT=10000 swift test --skip-build --filter FuzzTests
 
 boot-32: deps-arm32 deps-demo build firmware # U-Boot and a kernel with 32 bits on QEMU's Raspberry Pi 2
 	@uboot/build rpi_3_32b

@@ -6,7 +6,9 @@ import Testing
 extension SystemTests {
     /// QEMU's Raspberry Pis with a model of their USB Ethernet: the U-Boot that goes on users' cards, with its own drivers
     /// of the network and of the card, and its own device tree. docs/fidelity.md says what that shows, and what not.
-    @Suite(.serialized) struct RaspberryPis {
+    @Suite(
+        .serialized, .enabled(if: Bench.environment["RPIFLASH_PI"] != nil, "run make pi-test, ten minutes more"))
+    struct RaspberryPis {
         /// What the Linux on the card says when it is up, with the address that U-Boot gave it.
         private func expectLinux(_ target: VirtualTarget, model: String) {
             let console = target.console
@@ -36,6 +38,9 @@ extension SystemTests {
                 mkdir -p $TFTP
                 $VT loss $D 10
                 $FLASH --no-wait $IMAGE vt & flash=$!
+                trap 'kill $flash 2>/dev/null || true' EXIT
+                # The image is prepared first; there is no QEMU before the reset.
+                until [ -e $D/qemu.pid ]; do sleep 0.2; done
                 $VT wait $D 'rpiflash: chunk [0-9]+ of [0-9]+: wrote' --timeout 300 >&2
                 $VT stop $D
                 kill -TERM $flash
