@@ -84,8 +84,13 @@ extension SystemTests {
                 """, seconds: 300)
             #expect(run.status == 0, run.all)
             let console = try Data(contentsOf: URL(filePath: target.directory.appending("console.log").string))
-            // Without carriage returns: "\r\n" is one character in Swift, and "\n" is not found in it.
-            let log = String(String.UnicodeScalarView(console.filter { $0 != 0x0d }.map { Unicode.Scalar($0) }))
+            // "\r\n" is one character in Swift, and "\n" is not found in it.
+            var bytes: [UInt8] = []
+            for byte in console {
+                if byte == 0x0a, bytes.last == 0x0d { bytes.removeLast() }
+                bytes.append(byte)
+            }
+            let log = String(String.UnicodeScalarView(bytes.map { Unicode.Scalar($0) }))
             for (number, testCase) in cases.enumerated() {
                 let result = log.components(separatedBy: "\ncase \(number)\n").dropFirst().last?
                     .components(separatedBy: "end \(number)\n").first
