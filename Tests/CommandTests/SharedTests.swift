@@ -194,6 +194,8 @@ struct SharedTests {
             umask 077
             $FLASH --no-wait --customize $D/s.yaml $IMG cam 2>&1 | grep -c 'can read the settings' || true
             for folder in $D/store/images/*; do stat -c %a $folder; done | sort
+            # Everybody else's servers read the rest, whatever the umask.
+            find $D/store/images/ -mindepth 1 -maxdepth 1 -perm 755 -exec find {} -type f ! -perm 644 ';'
             find $D/store/images/ -perm 600 -type f | grep -c . | sed 's/[1-9].*/private files/'
             # The service is another user, and in no group that the root belongs to.
             chmod 755 $D

@@ -11,6 +11,7 @@ final class Scratch: Sendable {
     init() throws {
         path = FilePath(FileManager.default.temporaryDirectory.path).appending("rpiflash-host-\(UUID().uuidString)")
         try FileManager.default.createDirectory(atPath: path.string, withIntermediateDirectories: true)
+        try #require(chmod(path.string, 0o755) == 0)
     }
 
     deinit { try? FileManager.default.removeItem(atPath: path.string) }
