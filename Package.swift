@@ -13,7 +13,6 @@ let strict: [SwiftSetting] = [
 let strictC: [SwiftSetting] = strict + [.strictMemorySafety()]
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
-let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
@@ -21,8 +20,9 @@ let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 
-// Dependencies point down only: executables -> use cases -> pure; effects -> pure + C.
-// A use case declares a small port; the executable plugs the effect in. docs/design.md has the picture.
+// The layers are the folders of Sources, and point down only: programs -> jobs -> core; host -> core, c, LinuxHost.
+// A job declares a small port, the program plugs the host's module in. docs/design.md has the picture, Tests/StructureTests
+// keep the rule.
 let package = Package(
     name: "rpiflash",
     products: [
@@ -32,86 +32,121 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
-        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
     ],
     targets: [
-        // C: module maps and thin shims only.
-        .systemLibrary(name: "CFDisk", pkgConfig: "fdisk", providers: [.apt(["libfdisk-dev"])]),
-        .systemLibrary(name: "CGPIODLibrary", pkgConfig: "libgpiod", providers: [.apt(["libgpiod-dev"])]),
-        .target(name: "CGPIOD", dependencies: ["CGPIODLibrary"]),
-        .systemLibrary(name: "CExt2FS", pkgConfig: "ext2fs", providers: [.apt(["libext2fs-dev"])]),
-        .systemLibrary(name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]),
-        .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
-        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        // c: module maps and thin shims only.
+        .systemLibrary(
+            name: "CFDisk", path: "Sources/c/CFDisk", pkgConfig: "fdisk", providers: [.apt(["libfdisk-dev"])]),
+        .systemLibrary(
+            name: "CGPIODLibrary", path: "Sources/c/CGPIODLibrary", pkgConfig: "libgpiod",
+            providers: [.apt(["libgpiod-dev"])]),
+        .target(name: "CGPIOD", dependencies: ["CGPIODLibrary"], path: "Sources/c/CGPIOD"),
+        .systemLibrary(
+            name: "CExt2FS", path: "Sources/c/CExt2FS", pkgConfig: "ext2fs", providers: [.apt(["libext2fs-dev"])]),
+        .systemLibrary(
+            name: "CDeflate", path: "Sources/c/CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]
+        ),
+        .systemLibrary(
+            name: "CArchive", path: "Sources/c/CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]
+        ),
+        .systemLibrary(name: "CZlib", path: "Sources/c/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 
-        .target(name: "CUnixSocket"),
+        .target(name: "CUnixSocket", path: "Sources/c/CUnixSocket"),
 
-        // Pure: no files, no sockets, no clock.
-        .target(name: "DiskLayout", dependencies: [yams], swiftSettings: strict),
-        .target(name: "BootScript", dependencies: ["DiskLayout", yams], swiftSettings: strict),
-        .target(name: "FlashPlan", dependencies: ["BootScript", "DiskLayout"], swiftSettings: strict),
-        .target(name: "BootFiles", dependencies: ["DiskLayout", yams], swiftSettings: strict),
-        .target(name: "TFTP", swiftSettings: strict),
-        .target(name: "Inventory", swiftSettings: strict),
+        // core: pure values and rules; no files, no sockets, no clock.
+        .target(name: "Configuration", dependencies: [yams], path: "Sources/core/Configuration", swiftSettings: strict),
+        .target(
+            name: "DiskLayout", dependencies: ["Configuration"], path: "Sources/core/DiskLayout", swiftSettings: strict),
+        .target(
+            name: "BootScript", dependencies: ["Configuration", "DiskLayout", yams], path: "Sources/core/BootScript",
+            swiftSettings: strict),
+        .target(
+            name: "FlashPlan", dependencies: ["BootScript", "DiskLayout"], path: "Sources/core/FlashPlan",
+            swiftSettings: strict),
+        .target(
+            name: "BootFiles", dependencies: ["Configuration", "DiskLayout", yams], path: "Sources/core/BootFiles",
+            swiftSettings: strict),
+        .target(name: "TFTP", path: "Sources/core/TFTP", swiftSettings: strict),
+        .target(
+            name: "Inventory", dependencies: ["Configuration"], path: "Sources/core/Inventory", swiftSettings: strict),
 
-        // Effects.
-        .target(name: "LinuxHost", dependencies: [system], swiftSettings: strict),
-        .target(name: "FDisk", dependencies: ["CFDisk", "DiskLayout"], swiftSettings: strictC),
-        .target(name: "GPIO", dependencies: ["CGPIOD"], swiftSettings: strictC),
-        .target(name: "HostTools", dependencies: [subprocess, system], swiftSettings: strict),
+        // host: what touches the machine.
+        .target(name: "LinuxHost", dependencies: [system], path: "Sources/host/LinuxHost", swiftSettings: strict),
+        .target(
+            name: "FDisk", dependencies: ["CFDisk", "DiskLayout"], path: "Sources/host/FDisk", swiftSettings: strictC),
+        .target(
+            name: "GPIO", dependencies: ["CGPIOD", "LinuxHost", system], path: "Sources/host/GPIO",
+            swiftSettings: strictC),
+        .target(
+            name: "HostTools", dependencies: ["Configuration", "LinuxHost", subprocess, system],
+            path: "Sources/host/HostTools", swiftSettings: strict),
         .target(
             name: "OSImage",
-            dependencies: ["BootFiles", "CArchive", "CExt2FS", "CZlib", "DiskLayout", "FDisk", "HostTools", system],
-            swiftSettings: strictC),
+            dependencies: [
+                "BootFiles", "CArchive", "CExt2FS", "CZlib", "DiskLayout", "FDisk", "HostTools", "LinuxHost", system,
+            ],
+            path: "Sources/host/OSImage", swiftSettings: strictC),
         .target(
             name: "ImageStore",
             dependencies: [
                 "BootFiles", "CDeflate", "DiskLayout", "FlashPlan", "HostTools", "LinuxHost", "OSImage", crypto, system,
             ],
+            path: "Sources/host/ImageStore", swiftSettings: strictC),
+        .target(
+            name: "RunRecords", dependencies: ["Configuration", "LinuxHost", "TFTP", system],
+            path: "Sources/host/RunRecords", swiftSettings: strict),
+        .target(
+            name: "TargetConsole", dependencies: ["Configuration"], path: "Sources/host/TargetConsole",
             swiftSettings: strictC),
         .target(
-            name: "RunRecords", dependencies: ["LinuxHost", system], swiftSettings: strict),
-        .target(name: "TargetConsole", swiftSettings: strictC),
-        .target(name: "TFTPServer", dependencies: ["TFTP", nioCore, nioPosix, system], swiftSettings: strict),
-        .target(name: "TFTPService", dependencies: ["CUnixSocket", "TFTPServer", system], swiftSettings: strictC),
-
-        // Use cases.
-        .target(
-            name: "RecoveryImage", dependencies: ["DiskLayout", "BootScript", "LinuxHost", system],
+            name: "TFTPServer", dependencies: ["TFTP", nioCore, nioPosix, system], path: "Sources/host/TFTPServer",
             swiftSettings: strict),
         .target(
-            name: "Flashing", dependencies: ["DiskLayout", "FlashPlan", "Inventory", "LinuxHost", logging, system],
-            swiftSettings: strict),
+            name: "TFTPService", dependencies: ["CUnixSocket", "Configuration", "TFTP", "TFTPServer", system],
+            path: "Sources/host/TFTPService", swiftSettings: strictC),
 
-        // Executables: options, wiring, exit codes; nothing else.
+        // jobs: use cases.
+        .target(
+            name: "RecoveryImage", dependencies: ["Configuration", "DiskLayout", "BootScript", "LinuxHost", system],
+            path: "Sources/jobs/RecoveryImage", swiftSettings: strict),
+        .target(
+            name: "Flashing",
+            dependencies: ["Configuration", "DiskLayout", "FlashPlan", "Inventory", "LinuxHost", system],
+            path: "Sources/jobs/Flashing", swiftSettings: strict),
+
+        // programs: options, wiring, exit codes; nothing else.
         .executableTarget(
             name: "rpiflash-gen",
             dependencies: [
-                "BootFiles", "BootScript", "DiskLayout", "FDisk", "HostTools", "LinuxHost", "OSImage",
+                "BootFiles", "BootScript", "Configuration", "DiskLayout", "FDisk", "HostTools", "LinuxHost", "OSImage",
                 "RecoveryImage", argumentParser,
                 system,
             ],
-            swiftSettings: strict),
+            path: "Sources/programs/rpiflash-gen", swiftSettings: strict),
         .executableTarget(
             name: "rpiflash",
             dependencies: [
-                "BootFiles", "BootScript", "DiskLayout", "FlashPlan", "Flashing", "GPIO", "HostTools", "ImageStore",
-                "Inventory", "LinuxHost", "OSImage", "RunRecords", "TFTPServer", "TFTPService", "TargetConsole",
+                "BootFiles", "BootScript", "Configuration", "DiskLayout", "FlashPlan", "Flashing", "GPIO", "HostTools",
+                "ImageStore", "Inventory", "LinuxHost", "OSImage", "RunRecords", "TFTP", "TFTPServer", "TFTPService",
+                "TargetConsole",
                 argumentParser,
-                logging,
+
                 system,
             ],
-            swiftSettings: strict),
+            path: "Sources/programs/rpiflash", swiftSettings: strict),
 
+        // The layers, held to their rule.
+        .testTarget(name: "StructureTests", swiftSettings: strict),
         .testTarget(
             name: "LinuxHostTests", dependencies: ["LinuxHost", "TestSupport", system], swiftSettings: strict),
         .testTarget(name: "DiskLayoutTests", dependencies: ["DiskLayout", "FDisk"], swiftSettings: strict),
         .testTarget(
-            name: "BootFilesTests", dependencies: ["BootFiles", "DiskLayout", "TestSupport", subprocess, system, yams],
+            name: "BootFilesTests",
+            dependencies: ["BootFiles", "Configuration", "DiskLayout", "TestSupport", subprocess, system, yams],
             swiftSettings: strict),
         .testTarget(
             name: "BootScriptTests", dependencies: ["BootFiles", "BootScript", "DiskLayout"], swiftSettings: strict),
@@ -145,17 +180,19 @@ let package = Package(
         .testTarget(
             name: "FlashPlanTests", dependencies: ["BootScript", "DiskLayout", "FlashPlan", subprocess, system],
             swiftSettings: strict),
-        .testTarget(name: "InventoryTests", dependencies: ["Inventory"], swiftSettings: strict),
+        .testTarget(name: "InventoryTests", dependencies: ["Configuration", "Inventory"], swiftSettings: strict),
         .testTarget(name: "TFTPTests", dependencies: ["TFTP", "TFTPServer"], swiftSettings: strict),
         // The TFTP server alone, for virtual_target/bench-tftp; no product.
         .executableTarget(
             name: "tftp-bench-server", dependencies: ["TFTPServer"], path: "Tests/TFTPBenchServer",
             swiftSettings: strict),
-        .testTarget(name: "TargetConsoleTests", dependencies: ["TargetConsole"], swiftSettings: strict),
         .testTarget(
-            name: "RunRecordsTests", dependencies: ["RunRecords", system], swiftSettings: strict),
+            name: "TargetConsoleTests", dependencies: ["Configuration", "TargetConsole"], swiftSettings: strict),
         .testTarget(
-            name: "TFTPServiceTests", dependencies: ["TFTPServer", "TFTPService", system], swiftSettings: strict),
+            name: "RunRecordsTests", dependencies: ["RunRecords", "TFTP", system], swiftSettings: strict),
+        .testTarget(
+            name: "TFTPServiceTests", dependencies: ["TFTP", "TFTPServer", "TFTPService", system],
+            swiftSettings: strict),
         .testTarget(
             name: "FlashingTests",
             dependencies: ["DiskLayout", "Flashing", "FlashPlan", "Inventory", "LinuxHost", system],

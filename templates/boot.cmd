@@ -8,13 +8,13 @@
 echo "rpiflash: boot script for {{board}}, card layout {{boot_start}}/{{rootfs_start}}"
 test -n "${l_mmc}" || setenv l_mmc 0
 # Which boot script this is: hexadecimal, one more with every change of this file. A flash reports it.
-setenv l_script 3
+setenv l_script 4
 setenv l_board {{board}}
 
 # Where this card's partitions 2 and 3 start. The card's own table must say the same, or nothing is written (law 1).
 setenv l_boot_start {{boot_start}}
 setenv l_rootfs_start {{rootfs_start}}
-# The image's first 4 MiB, which are never written.
+# The first 4 MiB of part 0, which are never written.
 setenv l_skip {{image_skip}}
 
 # RAM. Small things lie in the 1 MiB at pxefile_addr_r, a part of an image fills the RAM from ramdisk_addr_r.
@@ -27,14 +27,42 @@ setenv l_image ${ramdisk_addr_r}
 setenv l_plan ${scriptaddr}
 # What is read back from the card to be compared, 16 MiB; the kernel comes later.
 setenv l_back ${kernel_addr_r}
+# Where env export puts a variable, and what is only read to see whether the card answers.
+setexpr l_copy ${pxefile_addr_r} + 0x80000
 # To boot: the kernel has the RAM from kernel_addr_r to l_fdt; then device tree, initramfs, and room to unpack.
 setexpr l_fdt ${ramdisk_addr_r} + 0x2000000
 setexpr l_initramfs ${ramdisk_addr_r} + 0x2100000
 setexpr kernel_comp_addr_r ${ramdisk_addr_r} + 0x8000000
 
+# The card. One that lost step (a command timed out) answers nothing more until it is set up anew. So a command that failed
+# is tried again behind that; these tries are counted and reported. l_card does what l_do names, once more if need be.
+setenv l_retries 0
+setenv l_recover '
+setexpr l_retries ${l_retries} + 0x1
+echo "rpiflash: a command to the card failed: it is set up anew, retry 0x${l_retries}"
+mmc dev ${l_mmc} || run l_recover_late'
+setenv l_recover_late 'sleep 1; mmc dev ${l_mmc}'
+setenv l_card 'run ${l_do} || run l_card_again'
+setenv l_card_again 'run l_recover && run ${l_do}'
+
+# Files: l_file of partition l_volume, to RAM at l_to_ram, l_most bytes of it or with 0 all. That one is not there counts only
+# when a card that answers says so: boot.scr is longer than what U-Boot keeps of the card in RAM, and is there.
+setenv l_most 0
+setenv l_ask 'test -e mmc ${l_mmc}:${l_volume} ${l_file}'
+setenv l_answers 'load mmc ${l_mmc}:1 ${l_copy} boot.scr'
+setenv l_ask_again 'run l_answers || run l_recover; run l_ask'
+setenv l_exists 'run l_ask || run l_ask_again'
+setenv l_size_of 'size mmc ${l_mmc}:${l_volume} ${l_file}'
+setenv l_content_of 'load mmc ${l_mmc}:${l_volume} ${l_to_ram} ${l_file} ${l_most}'
+setenv l_size_file 'setenv l_do l_size_of; run l_card'
+setenv l_load_file 'setenv l_do l_content_of; run l_card'
+
 # 1. Settings from partition 1; the file can be edited on any PC. What it does not name is unset.
 setenv l_serverip
-if load mmc ${l_mmc}:1 ${l_text} rpiflash.env; then
+setenv l_volume 1
+setenv l_file rpiflash.env
+setenv l_to_ram ${l_text}
+if run l_exists && run l_load_file; then
     env import -t -r ${l_text} ${filesize} serverip ipaddr netmask gatewayip netconsole debug_console
     # They are written in commands: what is in no address and no word goes, such as a quote.
     for l_key in serverip ipaddr netmask gatewayip netconsole debug_console; do
@@ -101,20 +129,47 @@ fi
 
 # The outcome, exactly once: the bytes written, 8 bytes little endian, made from sectors so that 32 bits suffice.
 setenv l_put 'tftpput ${l_count} 0x8 ${ethaddr}/${l_outcome}'
-setenv l_report 'setenv tftptimeoutcountmax 5; setexpr l_low ${l_written} * 0x200; setexpr l_high ${l_written} / 0x800000; setexpr l_count_high ${l_count} + 0x4; mw.l ${l_count} ${l_low} 0x1; mw.l ${l_count_high} ${l_high} 0x1; echo "rpiflash: ${l_outcome}, 0x${l_written} sectors written"; run l_put || run l_put || run l_put || run l_put || run l_put || echo "rpiflash: cannot upload ${l_outcome}"'
+setenv l_report 'setenv tftptimeoutcountmax 5; setexpr l_low ${l_written} * 0x200; setexpr l_high ${l_written} / 0x800000; setexpr l_count_high ${l_count} + 0x4; mw.l ${l_count} ${l_low} 0x1; mw.l ${l_count_high} ${l_high} 0x1; echo "rpiflash: ${l_outcome}, 0x${l_written} sectors written, the card had 0x${l_retries} retries"; run l_put || run l_put || run l_put || run l_put || run l_put || echo "rpiflash: cannot upload ${l_outcome}"'
 
 # Everything that can be refused is refused here, with nothing written. Conditions are positive: an empty or garbled
 # value fails them.
-setenv l_check_card 'part start mmc ${l_mmc} 2 l_p2 && part start mmc ${l_mmc} 3 l_p3 && part size mmc ${l_mmc} 3 l_p3size && itest 0x${l_p2} == ${l_boot_start} && itest 0x${l_p3} == ${l_rootfs_start}'
+setenv l_find_card 'mmc dev ${l_mmc} && part start mmc ${l_mmc} 2 l_p2 && part start mmc ${l_mmc} 3 l_p3 && part size mmc ${l_mmc} 3 l_p3size && itest 0x${l_p2} == ${l_boot_start} && itest 0x${l_p3} == ${l_rootfs_start}'
+setenv l_check_card 'run l_find_card || run l_find_card'
 setenv l_check_manifest 'test -n "${rpi_parts}" && test -n "${rpi_part_sectors}" && test -n "${rpi_total_sectors}" && test -n "${rpi_rootfs_offset}" && itest ${rpi_skip_sectors} == ${l_skip} && setexpr l_least ${l_skip} + 0x2 && itest ${rpi_parts} -ge 0x1 && itest ${rpi_part_sectors} -ge ${l_least} && itest ${rpi_total_sectors} -ge ${l_least} && setexpr l_full ${rpi_parts} - 0x1 && setexpr l_full ${l_full} * ${rpi_part_sectors} && itest ${l_full} -lt ${rpi_total_sectors} && setexpr l_full ${l_full} + ${rpi_part_sectors} && itest ${rpi_total_sectors} -le ${l_full}'
 setenv l_check_fit 'setexpr l_room ${l_p3} + ${l_p3size} && setexpr l_room ${l_room} - ${l_p2} && setexpr l_span ${l_p3} - ${l_p2} && setexpr l_need ${rpi_total_sectors} - ${l_skip} && itest ${l_span} == ${rpi_rootfs_offset} && itest ${l_need} -le ${l_room}'
-setenv l_check_size 'setexpr l_last ${l_p2} + ${l_need} && setexpr l_last ${l_last} - 0x1 && mmc dev ${l_mmc} && mmc read ${l_first} ${l_last} 0x1'
+setenv l_check_size 'setexpr l_last ${l_p2} + ${l_need} && setexpr l_last ${l_last} - 0x1 && setenv l_do l_last_sector && run l_card'
+setenv l_last_sector 'mmc read ${l_first} ${l_last} 0x1'
 
 # Write l_blocks sectors from RAM at l_from to l_block, then read them back and compare: a card that says it wrote is not
-# believed. 4 MiB a command: a controller that answers only when it is done must do so within U-Boot's second.
-setenv l_step 'setexpr l_some ${l_blocks} - ${l_done}; if itest ${l_some} -gt 0x2000; then setenv l_some 0x2000; fi; setexpr l_at ${l_block} + ${l_done}; setexpr l_ram ${l_done} * 0x200; setexpr l_ram ${l_from} + ${l_ram}; setexpr l_words ${l_some} * 0x80'
-setenv l_write 'setenv l_done 0; setenv l_same yes; while test ${l_same} = yes && itest ${l_done} -lt ${l_blocks}; do run l_step; if mmc write ${l_ram} ${l_at} ${l_some}; then setexpr l_done ${l_done} + ${l_some}; else setenv l_same no; fi; done; test ${l_same} = yes && run l_verify'
-setenv l_verify 'setenv l_done 0; setenv l_same yes; while test ${l_same} = yes && itest ${l_done} -lt ${l_blocks}; do run l_step; if mmc read ${l_back} ${l_at} ${l_some} && cmp.l ${l_back} ${l_ram} ${l_words}; then setexpr l_done ${l_done} + ${l_some}; else setenv l_same no; echo "rpiflash: the card does not hold what was written, in the 0x${l_some} sectors from 0x${l_at}"; fi; done; test ${l_same} = yes'
+# believed. 4 MiB a command: a controller that answers only when it is done must do so within U-Boot's second. A command
+# that failed is tried three times, as is what does not compare, which is written again before.
+setenv l_step 'setexpr l_some ${l_blocks} - ${l_done}; if itest ${l_some} -gt 0x2000; then setexpr l_some 0x2000 + 0x0; fi; setexpr l_at ${l_block} + ${l_done}; setexpr l_ram ${l_done} * 0x200; setexpr l_ram ${l_from} + ${l_ram}; setexpr l_words ${l_some} * ${l_sector}'
+setenv l_put_step 'mmc write ${l_ram} ${l_at} ${l_some}'
+# 8 bytes at a time where the board has 64 bits: that takes half as long.
+if test {{boot_command}} = booti; then
+    setenv l_sector 0x40
+    setenv l_compare_step 'mmc read ${l_back} ${l_at} ${l_some} && cmp.q ${l_back} ${l_ram} ${l_words}'
+else
+    setenv l_sector 0x80
+    setenv l_compare_step 'mmc read ${l_back} ${l_at} ${l_some} && cmp.l ${l_back} ${l_ram} ${l_words}'
+fi
+setenv l_check_step 'test ${l_tries} = 0 || run l_put_step; run l_compare_step'
+setenv l_steps '
+setenv l_done 0
+setenv l_tries 0
+while itest 0x${l_done} -lt ${l_blocks} && itest 0x${l_tries} -lt 0x3; do
+    run l_step
+    if run ${l_do}; then
+        setexpr l_done ${l_done} + ${l_some}
+        setenv l_tries 0
+    else
+        echo "rpiflash: the card does not hold what was written, in the 0x${l_some} sectors from 0x${l_at}"
+        setexpr l_tries ${l_tries} + 0x1
+        run l_recover
+    fi
+done
+itest 0x${l_done} == ${l_blocks}'
+setenv l_write 'setenv l_do l_put_step; run l_steps && setenv l_do l_check_step && run l_steps'
 
 # One part: load it in its full length, then write it. Part 0 brings the first block of partition 2, which is kept
 # back; zeros take its place, so that a half-written card never boots (law 3).
@@ -210,7 +265,7 @@ fi
 # value in a command. setexpr.s makes a variable of a text in RAM, setexpr NAME gsub changes it where it is, env export brings
 # it back; a value is used in a command only after everything but harmless characters was taken out of it. Nor is setexpr
 # asked whether it found something: U-Boot 2023.01 says so, 2025.01 does not.
-# docs/images.md has the rules; Sources/BootFiles reads the same files by the same rules on the server.
+# docs/images.md has the rules; Sources/core/BootFiles reads the same files by the same rules on the server.
 setenv l_state ok
 setenv l_kernel
 setenv l_initramfs_name none
@@ -219,9 +274,8 @@ setenv l_fdt_name "the one of U-Boot"
 setenv l_fdt_arg
 setenv bootargs
 setenv l_uuid
-# What counts of config.txt is gathered here; where env export puts a variable.
+# What counts of config.txt is gathered here.
 setexpr l_counts ${pxefile_addr_r} + 0x60000
-setexpr l_copy ${pxefile_addr_r} + 0x80000
 
 # Append l_config: env export puts 'l_config=' in front, and a line feed and a zero byte behind.
 setenv l_append '
@@ -243,13 +297,18 @@ fi'
 setenv l_to ${l_counts}
 setenv l_config '>kernel=>os_prefix=>initramfs=>ramfsfile=>upstream_kernel=>cmdline='
 run l_append
-if test -e mmc ${l_mmc}:2 config.txt; then
+# Where the image's files are.
+setenv l_volume 2
+setenv l_top /
+setenv l_file ${l_top}config.txt
+setenv l_to_ram ${l_text}
+if run l_exists; then
     setenv filesize 0
-    size mmc ${l_mmc}:2 config.txt
+    run l_size_file
     if itest 0x${filesize} -gt 0x40000; then
         setenv l_state "config.txt has 0x${filesize} bytes; must be at most 0x40000"
     else
-        load mmc ${l_mmc}:2 ${l_text} config.txt || setenv filesize 0
+        run l_load_file || setenv l_state "config.txt on partition 2 cannot be read"
         # Every line has a line feed in front, the last one has one behind it too.
         setexpr l_window ${l_text} - 0x1
         setexpr l_end ${l_text} + 0x${filesize}
@@ -335,28 +394,34 @@ if test "${l_state}" = ok; then
         setexpr ${l_key} sub "^=" ""
     done
 fi
-# Where the image's files are: in the folder that os_prefix names, else at the top.
-setenv l_dirs "/${os_prefix} /"
+# In the folder that os_prefix names, else at the top.
+setenv l_dirs ${l_top}
+test -z "${os_prefix}" || setenv l_dirs "${l_top}${os_prefix} ${l_top}"
 
 # The command line is the first line of its file, with a blank in front.
 setenv l_found
 if test "${l_state}" = ok; then
     setexpr l_line ${l_text} - 0x1
     mw.b ${l_line} 0x20 0x1
+    # The kernel takes half of that.
+    setenv l_most 0x1000
     for l_name in ${cmdline} cmdline.txt; do
         for l_dir in ${l_dirs}; do
-            if test -z "${l_found}" && test -e mmc ${l_mmc}:2 ${l_dir}${l_name}; then
-                # The kernel takes half of that.
-                if load mmc ${l_mmc}:2 ${l_text} ${l_dir}${l_name} 0x1000; then
-                    setenv l_found ${l_dir}${l_name}
+            setenv l_file ${l_dir}${l_name}
+            if test -z "${l_found}" && run l_exists; then
+                if run l_load_file; then
+                    setenv l_found ${l_file}
                     setexpr l_end ${l_text} + 0x${filesize}
                 fi
             fi
         done
     done
+    setenv l_most 0
     test -n "${l_found}" || setenv l_state "no cmdline.txt on partition 2: the card is empty or half written"
 fi
-part uuid mmc ${l_mmc}:3 l_uuid || setenv l_state "no partition 3"
+setenv l_uuid_of 'part uuid mmc ${l_mmc}:3 l_uuid'
+setenv l_do l_uuid_of
+run l_card || setenv l_state "no partition 3"
 if test "${l_state}" = ok; then
     mw.b ${l_end} 0xa 0x1
     setexpr l_end ${l_end} + 0x1
@@ -384,11 +449,13 @@ if test "${l_state}" = ok; then
 fi
 
 # The kernel that config.txt names, else the usual ones.
+setenv l_to_ram ${kernel_addr_r}
 for l_name in ${kernel} {{kernels}}; do
     for l_dir in ${l_dirs}; do
-        if test -z "${l_kernel}" && test -e mmc ${l_mmc}:2 ${l_dir}${l_name}; then
-            if load mmc ${l_mmc}:2 ${kernel_addr_r} ${l_dir}${l_name}; then
-                setenv l_kernel ${l_dir}${l_name}
+        setenv l_file ${l_dir}${l_name}
+        if test -z "${l_kernel}" && run l_exists; then
+            if run l_load_file; then
+                setenv l_kernel ${l_file}
                 setenv kernel_comp_size ${filesize}
             fi
         fi
@@ -407,11 +474,13 @@ if test -n "${l_kernel}"; then
     setexpr l_is_own sub "^.*/vmlinuz.*" "yes" ${l_kernel}
     test "${l_is_own}" = yes || setenv l_own
 fi
+setenv l_to_ram ${l_initramfs}
 for l_name in ${initramfs} ${ramfsfile} ${l_own} {{initramfs}}; do
     for l_dir in ${l_dirs}; do
-        if test "${l_initramfs_arg}" = - && test -e mmc ${l_mmc}:2 ${l_dir}${l_name}; then
-            if load mmc ${l_mmc}:2 ${l_initramfs} ${l_dir}${l_name}; then
-                setenv l_initramfs_name ${l_dir}${l_name}
+        setenv l_file ${l_dir}${l_name}
+        if test "${l_initramfs_arg}" = - && run l_exists; then
+            if run l_load_file; then
+                setenv l_initramfs_name ${l_file}
                 setenv l_initramfs_arg ${l_initramfs}:${filesize}
             fi
         fi
@@ -433,11 +502,13 @@ if test {{kernel_device_tree}} = image; then
     if test "${upstream_kernel}" = 1; then
         setenv l_names "${l_dtb} ${l_vendor_dtb}"
     fi
+    setenv l_to_ram ${l_fdt}
     for l_name in ${l_names}; do
         for l_dir in ${l_dirs}; do
-            if test -z "${l_fdt_arg}" && test -e mmc ${l_mmc}:2 ${l_dir}${l_name}; then
-                if load mmc ${l_mmc}:2 ${l_fdt} ${l_dir}${l_name}; then
-                    setenv l_fdt_name ${l_dir}${l_name}
+            setenv l_file ${l_dir}${l_name}
+            if test -z "${l_fdt_arg}" && run l_exists; then
+                if run l_load_file; then
+                    setenv l_fdt_name ${l_file}
                     setenv l_fdt_arg ${l_fdt}
                 fi
             fi

@@ -106,7 +106,7 @@ struct FstabTests {
         ),
         (
             "PARTLABEL=root\u{1b} / ext4 ro",
-            "fstab line 1: PARTLABEL=root\u{fffd} stays, for partitions have no labels in the card's DOS partition table"
+            "fstab line 1: PARTLABEL=root\\x1b stays, for partitions have no labels in the card's DOS partition table"
         ),
     ]) func `what the card does not have is said`(line: String, note: String) {
         let result = Fstab(line).relocated(Self.identity, grow: false)

@@ -1,4 +1,5 @@
 import BootFiles
+import Configuration
 import DiskLayout
 import Foundation
 import Subprocess

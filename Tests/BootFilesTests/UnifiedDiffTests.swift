@@ -59,6 +59,6 @@ struct UnifiedDiffTests {
     @Test func `control characters do nothing to a terminal`() {
         let text = unifiedDiff(before: [0x1b, 0x5b, 0x0a], after: [0x09, 0xff, 0x0d, 0x0a], name: "x\u{1b}\n")
         #expect(
-            text == "--- a/x\u{fffd}\u{fffd}\n+++ b/x\u{fffd}\u{fffd}\n@@ -1 +1 @@\n-\u{fffd}[\n+\t\u{fffd}\u{fffd}\n")
+            text == "--- a/x\\x1b\\x0a\n+++ b/x\\x1b\\x0a\n@@ -1 +1 @@\n-\\x1b[\n+\t\u{fffd}\\x0d\n")
     }
 }

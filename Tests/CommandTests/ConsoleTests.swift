@@ -1,3 +1,4 @@
+import Configuration
 import Testing
 
 @testable import rpiflash
@@ -19,13 +20,13 @@ import Testing
             (String(decoding: [0x41, 0xff, 0xc0, 0x42], as: UTF8.self), "A\u{fffd}\u{fffd}B"),
         ])
     func `law 7 - what may come from a target is one harmless line`(text: String, shown: String) {
-        #expect(Console.harmless(text) == shown)
+        #expect(sanitized(text) == shown)
     }
 
     @Test func `law 7 - nothing below a blank is left of any character`() {
         for value in UInt32(0)...0x2fff {
             guard let scalar = Unicode.Scalar(value) else { continue }
-            let shown = Console.harmless(String(scalar)).unicodeScalars
+            let shown = sanitized(String(scalar)).unicodeScalars
             #expect(
                 shown.allSatisfy { $0.value >= 0x20 && !(0x7f..<0xa0).contains($0.value) },
                 "U+\(String(value, radix: 16))")

@@ -30,12 +30,12 @@ struct FlashCommandTests {
             result.stderr.contains(
                 "rpiflash: the target reported OK with 5242880 bytes, exactly what was to be on its card\n"))
         // Not a terminal: plain lines.
-        #expect(!result.stderr.contains("\u{1b}") && !result.stderr.contains("\r"))
+        #expect(!result.stderr.contains("\u{1b}") && !result.stderr.utf8.contains(UInt8(ascii: "\r")))
         #expect(!result.stderr.contains("0.0 MiB/s") && !result.stderr.contains(" 0 s left"))
     }
 
     @Test(arguments: [1, 511])
-    func `an image whose size is no multiple of 512 is padded, not cut`(cut: Int) async throws {
+    func `an image whose size is not a multiple of 512 is padded, not cut`(cut: Int) async throws {
         let place = try await Place(Self.good)
         let made = try await place.bash("truncate -s -\(cut) $IMG")
         try #require(made.status == 0, made.all)
@@ -84,7 +84,7 @@ struct FlashCommandTests {
             ("exit 3", "'bash D/reset' ended with exit status 3"),
             ("echo 'no such outlet' >&2; exit 1", "'bash D/reset' ended with exit status 1: no such outlet"),
             // What a command prints is no more trusted than what a target sends.
-            (#"printf '\033[31mred\n'; exit 1"#, "'bash D/reset' ended with exit status 1: [31mred"),
+            (#"printf '\033[31mred\n'; exit 1"#, "'bash D/reset' ended with exit status 1: \\x1b[31mred"),
             ("kill -KILL $$", "'bash D/reset' ended with exit status 137: Killed"),
         ])
     func `9 - a reset_command that fails`(command: String, message: String) async throws {

@@ -44,8 +44,8 @@ private let starts: [UInt64] = [1, 63, 2048, 8192, 16384]
             plan
             grep -a '^p_n=' got/flash.scr | while read -r line; do
                 eval "$line"
-                get "image@${p_l#0x}+${p_s#0x}"
-                echo "$p_h  got/image@${p_l#0x}+${p_s#0x}" >>digests
+                get "img@${p_l#0x}+${p_s#0x}"
+                echo "$p_h  got/img@${p_l#0x}+${p_s#0x}" >>digests
             done
             sha256sum -c digests >checked 2>&1
             report $sectors 0; put OK $((sectors * 512))

@@ -93,6 +93,55 @@ struct RunsTests {
         #expect(text.stdout.contains("rpi_card=52504946-01\n"), text.all)
     }
 
+    /// The target asks for a window of 32, as U-Boot does.
+    @Test func `the window that a target takes is kept from run to run, and forgotten where it is old or damaged`()
+        async throws
+    {
+        let place = try await Place("flash")
+        // The window of the first chunk's file in the last run, and what the record keeps then.
+        let last = """
+            last=$(ls $D/runs | sort | tail -n 1)
+            grep -o '"event":"file".*"window":[0-9]*' $D/runs/$last/events.jsonl | grep -o '[0-9]*$' | sort -n | tail -n 1
+            """
+        // keep JSON: as if the last run had kept that.
+        let keep = """
+            keep() {
+                python3 -c 'import json, sys
+            record = json.load(open(sys.argv[1]))
+            record["windows"] = json.loads(sys.argv[2])
+            record["started"] = sys.argv[3] or record["started"]
+            json.dump(record, open(sys.argv[1], "w"))' "$D/runs/$(ls $D/runs | sort | tail -n 1)/run.json" "$1" "${2:-}"
+            }
+
+            """
+        let flash = "$FLASH --no-wait --as-is $IMG cam\n"
+        let first = try await place.run(flash + last, exits: 0)
+        #expect(first.stdout.hasSuffix("\n32\n"), first.all)
+        let fresh = try #require(try await Self.record(place)["windows"] as? [String: Int])
+        #expect(fresh == ["version": 1, "window": 64, "clean_files": 0, "pause": 16])
+        let learned = #"{"version": 1, "window": 8, "too_large": 32, "clean_files": 3, "pause": 16}"#
+        let second = try await place.run("\(keep)keep '\(learned)'\n\(flash)\(last)", exits: 0)
+        #expect(second.stdout.hasSuffix("\n8\n"), second.all)
+        // Its own clean files count: one chunk of more than 64 packets at least.
+        let kept = try #require(try await Self.record(place)["windows"] as? [String: Int])
+        #expect(kept["window"] == 8 && (kept["clean_files"] ?? 0) > 3, "\(kept)")
+        let shown = try await place.bash("\(Self.show) last")
+        #expect(shown.stdout.contains("network  the target takes 8 packets at a time; 32 were too many\n"), shown.all)
+        // A dry run reads it and writes nothing.
+        let before = try await place.bash("cd $D/runs && find . -type f -exec sha256sum {} + | sort")
+        _ = try await place.run("$FLASH --dry-run --as-is $IMG cam", exits: 0)
+        #expect(
+            try await place.bash("cd $D/runs && find . -type f -exec sha256sum {} + | sort").stdout == before.stdout)
+        // A run that was refused before the target was touched is none; the one before still counts.
+        for (damage, started) in [
+            (learned.replacing("\"window\": 8", with: "\"window\": 800"), ""), ("[1, 2]", ""),
+            (learned, "2001-01-01T00:00:00Z"),
+        ] {
+            let next = try await place.run("\(keep)keep '\(damage)' '\(started)'\n\(flash)\(last)", exits: 0)
+            #expect(next.stdout.hasSuffix("\n32\n"), next.all)
+        }
+    }
+
     @Test func `a flash that fails is recorded with its reason; what was refused leaves no record`() async throws {
         let place = try await Self.place(
             72,

@@ -49,7 +49,7 @@ struct PartsPlanTests {
     }
 
     @Test func `a last sector that the file does not fill is padded, not cut`() throws {
-        // Original defect: sizes that are no multiple of 512 were cut short.
+        // Original defect: sizes that are not multiples of 512 were cut short.
         let whole: UInt64 = (0x3000 + 9) * 512
         let plan = try PartsPlan(image: try image(rootfsSectors: 9, size: whole - 511))
         #expect(plan.part(0).source == 4 << 20..<(whole - 511))

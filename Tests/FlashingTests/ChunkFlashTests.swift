@@ -87,8 +87,8 @@ import Testing
             #expect(plan.chunks.map(\.file.name) == ["chunk-1.gz", "chunk-2", "chunk-1.gz", "chunk-4"])
             world.happen(
                 Self.asked + [
-                    .opened(file: "chunk-2"), .sent(file: "chunk-2"), .opened(file: "image@2000+8"),
-                    .progress(file: "image@2000+8", bytes: 100), .sent(file: "image@2000+8"),
+                    .opened(file: "chunk-2"), .sent(file: "chunk-2"), .opened(file: "img@2000-8000"),
+                    .progress(file: "img@2000-8000", bytes: 100), .sent(file: "img@2000-8000"),
                     try Self.report(world, written: 16, same: 17), .ok(Self.total * 512),
                 ])
         }
@@ -100,7 +100,7 @@ import Testing
                     retries: 1))
         let (served, ranged) = world.state.withLock { ($0.served, $0.ranged) }
         #expect(served == ["flash.scr", "chunk-1.gz", "chunk-2", "chunk-4", "pieces"])
-        #expect(ranged == JobFiles.RangedFile(name: "image", path: world.image))
+        #expect(ranged == JobFiles.RangedFile(name: "img", path: world.image))
         #expect(try names(in: world.root) == [])
         #expect(world.progress.contains { if case .chunk(2, 4, _, _, _) = $0 { true } else { false } })
     }

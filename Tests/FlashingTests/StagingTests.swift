@@ -72,7 +72,7 @@ import Testing
     }
 
     @Test(arguments: [1, 100, 511] as [UInt64])
-    func `a size that is no multiple of 512 is padded with zeros - the original cut it`(cut: UInt64) async throws {
+    func `a size that is not a multiple of 512 is padded with zeros - the original cut it`(cut: UInt64) async throws {
         let world = try World(cut: cut)
         let parts = try await staged(world, partSize: .mebibytes(5))
         #expect(parts.map(\.count) == [5 << 20, 4 << 20])

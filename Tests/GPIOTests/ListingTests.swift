@@ -120,7 +120,7 @@ extension GPIOTests {
             #expect(text.contains("\nno line is in use or resets a target; --all lists every line\n"), "\(text)")
             #expect(
                 text.contains(
-                    "\nno default chip: no one is a Raspberry Pi's header; a row has to name the chip, as in gpiochip0:17\n"
+                    "\nno default chip: none is a Raspberry Pi header; a row has to name the chip, as in gpiochip0:17\n"
                 ),
                 "\(text)")
         }

@@ -10,8 +10,8 @@ extension GPIOTests {
         private static let build = """
             lib=$($BENCH libgpiod $API $ARCHITECTURE)
             case $ARCHITECTURE in amd64) gcc=x86_64-linux-gnu-gcc ;; arm64) gcc=aarch64-linux-gnu-gcc ;; esac
-            $gcc -std=gnu11 -O1 -g -static -Wall -Wextra -Werror -I$REPOSITORY/Sources/CGPIOD/include -I$lib/include \
-              $REPOSITORY/virtual_target/gpio-sim/shim-driver.c $REPOSITORY/Sources/CGPIOD/cgpiod.c \
+            $gcc -std=gnu11 -O1 -g -static -Wall -Wextra -Werror -I$REPOSITORY/Sources/c/CGPIOD/include -I$lib/include \
+              $REPOSITORY/virtual_target/gpio-sim/shim-driver.c $REPOSITORY/Sources/c/CGPIOD/cgpiod.c \
               -o $D/shim-driver-$API-$ARCHITECTURE -L$lib/lib -lgpiod
 
             """
@@ -54,7 +54,7 @@ extension GPIOTests {
             // What the shim's header includes, and which Swift file could see the library's own.
             let result = try await bash(
                 """
-                headers=$(gcc -M -x c $REPOSITORY/Sources/CGPIOD/include/cgpiod.h)
+                headers=$(gcc -M -x c $REPOSITORY/Sources/c/CGPIOD/include/cgpiod.h)
                 grep -q 'stdbool.h' <<<"$headers"
                 ! grep -E '(^|/| )gpiod\\.h' <<<"$headers"
                 ! grep -rn --include=*.swift -E 'import +CGPIODLibrary' $REPOSITORY/Sources $REPOSITORY/Tests/*/*.swift

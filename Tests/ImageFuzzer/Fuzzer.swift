@@ -1,6 +1,7 @@
 import BootFiles
 import DiskLayout
 import Foundation
+import Glibc
 import HostTools
 import OSImage
 import SystemPackage
@@ -14,6 +15,9 @@ final class Fuzzer {
     private let judge: Judge
     private var accepted = 0
     private var changed = 0
+    /// Room to compare two views. For as long as the process lives.
+    private let buffers = (0..<2).map { _ in UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 8)
+    }
 
     /// A working copy, and where its records are.
     private struct Image {
@@ -69,15 +73,19 @@ final class Fuzzer {
             // Boot sector or superblock; what is behind it; lines of 32 bytes that hold something; texts.
             places.append(partition.number == 1 ? [start..<start + 90] : [start + 1024..<start + 1024 + 0x180])
             places.append([start..<start + 4096])
-            let lines = stride(from: 0, to: content.count - 31, by: 32).filter { at in
-                content[at..<at + 32].contains { $0 != 0 }
+            let lines = content.withUnsafeBytes { content in
+                stride(from: 0, to: content.count - 31, by: 32).filter { at in
+                    stride(from: at, to: at + 32, by: 8).contains {
+                        content.loadUnaligned(fromByteOffset: $0, as: UInt64.self) != 0
+                    }
+                }
             }
             // The first few are tables, the last few folders: both halves alike.
             let halves = [lines.prefix(lines.count / 2), lines.suffix(lines.count - lines.count / 2)]
             places += halves.map { $0.map { start + $0..<start + $0 + 32 } }.filter { !$0.isEmpty }
         }
         for text in ["root=PARTUUID", "dtoverlay", "arm_64bit", "/dev/mmcblk", "PARTUUID=12345678-02  "] {
-            if let found = bytes.firstRange(of: Array(text.utf8)) {
+            if let found = Data(bytes).range(of: Data(text.utf8)) {
                 places.append([max(0, found.lowerBound - 64)..<min(bytes.count, found.upperBound + 128)])
             }
         }
@@ -224,7 +232,15 @@ final class Fuzzer {
 
     private func isDifferent(_ view: ImageReader, _ image: ImageReader, _ partition: Partition) throws -> Bool {
         guard view.overlay?.isEmpty == false else { return false }
-        return try content(view, partition) != content(image, partition)
+        let (start, size) = (partition.start.byteOffset.bytes, partition.size.byteCount.bytes)
+        let (one, other) = (buffers[0], buffers[1])
+        for offset in stride(from: 0, to: size, by: one.count) {
+            let count = Int(min(UInt64(one.count), size - offset))
+            try view.read(into: .init(rebasing: one[..<count]), at: start + offset)
+            try image.read(into: .init(rebasing: other[..<count]), at: start + offset)
+            if let a = one.baseAddress, let b = other.baseAddress, memcmp(a, b, count) != 0 { return true }
+        }
+        return false
     }
 
     private func content(_ image: ImageReader, _ partition: Partition) throws -> [UInt8] {
@@ -257,9 +273,9 @@ private final class Judge: Sendable {
     init(_ folder: FilePath) { self.folder = folder }
 
     private actor Verdicts {
-        var verdicts: [[UInt64]: Bool] = [:]
-        func get(_ key: [UInt64]) -> Bool? { verdicts[key] }
-        func set(_ key: [UInt64], _ verdict: Bool) { verdicts[key] = verdict }
+        var verdicts: [Int: Bool] = [:]
+        func get(_ key: Int) -> Bool? { verdicts[key] }
+        func set(_ key: Int, _ verdict: Bool) { verdicts[key] = verdict }
         var count: Int { verdicts.count }
     }
 
@@ -282,17 +298,26 @@ private final class Judge: Sendable {
         let path = folder.appending("judged")
         guard try copy(view, partition, path) else { return false }
         defer { try? FileManager.default.removeItem(atPath: path.string) }
-        let content = try Data(contentsOf: URL(fileURLWithPath: path.string))
-        // Two hashes: what they do not tell apart in 10,000 is not there.
-        let key = [1, 2].map { salt in
-            var hasher = Hasher()
-            hasher.combine(salt)
-            content.withUnsafeBytes { hasher.combine(bytes: $0) }
-            return UInt64(bitPattern: Int64(hasher.finalize()))
-        }
+        let key = try Self.hash(of: path)
         if let verdict = await known.get(key) { return verdict }
         let verdict = try await isSound(path)
         await known.set(key, verdict)
         return verdict
+    }
+
+    /// A hash of a sparse file's data and of where they are. Of 10,000 files no two are expected to share one.
+    private static func hash(of path: FilePath) throws -> Int {
+        let file = try ImageReader(path)
+        var hasher = Hasher()
+        hasher.combine(file.size.bytes)
+        var end: UInt64 = 0
+        while let data = try file.data(in: end..<file.size.bytes) {
+            var bytes = [UInt8](repeating: 0, count: data.count)
+            try bytes.withUnsafeMutableBytes { try file.read(into: $0, at: data.lowerBound) }
+            hasher.combine(data.lowerBound)
+            bytes.withUnsafeBytes { hasher.combine(bytes: $0) }
+            end = data.upperBound
+        }
+        return hasher.finalize()
     }
 }

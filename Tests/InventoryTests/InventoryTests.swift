@@ -1,3 +1,4 @@
+import Configuration
 import Inventory
 import Testing
 
@@ -242,7 +243,7 @@ struct InventoryTests {
         ),
         Mistake(
             "\(header)b8:27:eb:00:00:01,10.0.0.1,\"lab\n2\",4\n",
-            "targets.csv:2:28: 'lab?2' has a line break; only reset_command and tags may: is a quote not closed?"),
+            "targets.csv:2:28: 'lab\\x0a2' has a line break; only reset_command and tags may: is a quote not closed?"),
         Mistake(
             "\(header)b8:27:eb:00:00:01,10.0.0.1,10.0.0.1,4\n",
             "targets.csv:2:19: ip 10.0.0.1 is its server's too; must be the target's own"),

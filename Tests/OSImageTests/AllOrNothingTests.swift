@@ -80,7 +80,7 @@ struct AllOrNothingTests {
         }
         let image = try TestImage.small(texts, ext: ["-b", "1024", "-m", "0", "-N", "64"] + kind.options)
         func number(_ label: String) throws -> Int {
-            let dump = try run("dumpe2fs", ["-h", image.ext(image.rootfs)]).output
+            let dump = try run("debugfs", ["-R", "stats -h", image.ext(image.rootfs)]).output
             let line = try #require(dump.split(separator: "\n").first { $0.hasPrefix(label) })
             return try #require(Int(line.drop { $0 != ":" }.dropFirst().trimmingCharacters(in: .whitespaces)))
         }

@@ -1,6 +1,7 @@
 import Foundation
 import RunRecords
 import SystemPackage
+import TFTP
 import Testing
 
 private func record(
@@ -32,6 +33,28 @@ private func record(
 
     private func remove() {
         try? FileManager.default.removeItem(atPath: store.path.removingLastComponent().removingLastComponent().string)
+    }
+
+    @Test func `the window of a target is kept, and one that makes no sense costs only itself`() throws {
+        defer { remove() }
+        var windows = WindowMemory()
+        windows.learn(from: Sender.Counters(sent: 1000, repeated: 700), granted: 32, isComplete: true)
+        var record = record()
+        record.windows = KeptWindows(windows)
+        let open = try store.begin(record)
+        let stored = try #require(try store.list().first)
+        #expect(stored.record?.windows?.memory == windows)
+        let path = stored.folder.appending("run.json").string
+        let text = try String(contentsOfFile: path, encoding: .utf8)
+        #expect(text.contains(#""window" : 8"#), "\(text)")
+        for damage in [#""window" : 0"#, #""window" : "x""#, #""window" : 1e99"#, #""other" : 8"#] {
+            let damaged = text.replacing(#""window" : 8"#, with: damage)
+            try damaged.write(toFile: path, atomically: true, encoding: .utf8)
+            let read = try #require(stored.record)
+            #expect(read.windows != nil && read.windows?.memory == nil)
+            #expect(read.target == record.target)
+        }
+        withExtendedLifetime(open) {}
     }
 
     @Test func `a run is named by time and target, is running until it is let go, and is read back`() throws {

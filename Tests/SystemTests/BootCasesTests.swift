@@ -23,19 +23,14 @@ extension SystemTests {
             var section = script[
                 try place(
                     "\n# 5. Boot what")..<place("if test \"${l_state}\" = ok; then\n    echo \"rpiflash: initramfs")]
-            for (old, new, count) in [
-                ("mmc ${l_mmc}:2 config.txt", "mmc ${l_mmc}:2 /${c_case}/config.txt", 2),
-                ("${l_text} config.txt", "${l_text} /${c_case}/config.txt", 1),
-                ("\"/${os_prefix} /\"", "\"/${c_case}/${os_prefix} /${c_case}/\"", 1),
-            ] {
-                #expect(section.ranges(of: old).count == count, "\(old)")
-                section.replace(old, with: new)
-            }
+            let top = "setenv l_top /\n"
+            #expect(section.ranges(of: top).count == 1)
+            section.replace(top, with: "setenv l_top /${c_case}/\n")
             // RAM, from the script's head.
             return script[try place("# RAM. Small")..<place("# 1. Settings")] + section + """
 
                 echo "case ${c_case}"
-                env print l_state l_kernel l_initramfs_name bootargs
+                env print l_state l_kernel l_initramfs_name l_fdt_name bootargs
                 echo "end ${c_case}"
 
                 """
@@ -43,6 +38,48 @@ extension SystemTests {
 
         private func text(of path: String) throws -> String {
             try String(contentsOfFile: Bench.repository.appending(path).string, encoding: .utf8)
+        }
+
+        /// A target with a debug console that somebody uses and leaves: two minutes, beside the other tests. Its QEMU has the
+        /// lowest priority once it is at the prompt, as that polls.
+        private static let leftAlone = Task {
+            let target = try await VirtualTarget(
+                "debug", card: OSImageFixture.small.value, cardArguments: "--debug-console")
+            return try await target.exec(
+                """
+                $VT reset $D
+                $VT wait $D 'debug console: press a key' --timeout 30
+                python3 - $D/console.sock <<'PY'
+                import socket, sys, time
+                s = socket.socket(socket.AF_UNIX)
+                s.connect(sys.argv[1])
+                s.send(b'x')
+                time.sleep(0.5)
+                PY
+                $VT wait $D '=> ' --timeout 30
+                touch $D/prompt
+                renice -n 19 -p $(ls /proc/$(cat $D/qemu.pid)/task) >/dev/null
+                seen=$(stat -c %s $D/console.log)
+                $VT wait $D 'Timeout waiting for command' --from $seen --timeout 150
+                # Back again, which root alone may.
+                renice -n 0 -p $(ls /proc/$(cat $D/qemu.pid)/task) >/dev/null 2>&1 || true
+                $VT wait $D 'rpiflash: boot script' --from $seen --timeout 30
+                $VT wait $D 'rpiflash: cannot boot' --from $seen --timeout 60
+                """, seconds: 360)
+        }
+
+        @Test(.enabled(if: Bench.olderUBoot == nil, "exit in a nested if does not end a script of 2023.01"))
+        func `a card with a debug console has a prompt for who presses a key`() async throws {
+            let atPrompt = Bench.scratch.appending("debug/prompt").string
+            let leftAlone = Self.leftAlone
+            let end = ContinuousClock.now + .seconds(90)
+            while !FileManager.default.fileExists(atPath: atPrompt), ContinuousClock.now < end {
+                try await Task.sleep(for: .milliseconds(100))
+            }
+            if !FileManager.default.fileExists(atPath: atPrompt) {
+                let run = try await leftAlone.value
+                Issue.record("\(run.all)")
+            }
         }
 
         /// All cases in one start of U-Boot, 25 s.
@@ -109,6 +146,9 @@ extension SystemTests {
                 }
                 #expect(path("l_kernel") == testCase.expected.kernel, "\(testCase.name)")
                 #expect(path("l_initramfs_name") == testCase.expected.initramfs, "\(testCase.name)")
+                if let deviceTree = testCase.expected.deviceTree {
+                    #expect(path("l_fdt_name") == deviceTree, "\(testCase.name)")
+                }
                 let arguments = result.components(separatedBy: "bootargs=").dropFirst().joined(separator: "bootargs=")
                 #expect(
                     arguments.dropLast().replacing("PARTUUID=52504946-03", with: "{root}")
@@ -147,26 +187,10 @@ extension SystemTests {
             #expect(!target.console.contains("=> "))
         }
 
-        @Test func `a card with a debug console has a prompt for who presses a key, and resets from it`() async throws {
-            let target = try await VirtualTarget(
-                "debug", card: OSImageFixture.small.value, cardArguments: "--debug-console")
-            let run = try await target.exec(
-                """
-                $VT reset $D
-                $VT wait $D 'debug console: press a key' --timeout 30
-                python3 - $D/console.sock <<'PY'
-                import socket, sys, time
-                s = socket.socket(socket.AF_UNIX)
-                s.connect(sys.argv[1])
-                s.send(b'x')
-                time.sleep(0.5)
-                PY
-                $VT wait $D '=> ' --timeout 30
-                seen=$(stat -c %s $D/console.log)
-                $VT wait $D 'Timeout waiting for command' --from $seen --timeout 150
-                $VT wait $D 'rpiflash: boot script' --from $seen --timeout 30
-                $VT wait $D 'rpiflash: cannot boot' --from $seen --timeout 60
-                """, seconds: 300)
+        /// Last: the two minutes have begun with the first test.
+        @Test(.enabled(if: Bench.olderUBoot == nil, "it has no debug console"))
+        func `the prompt of a debug console resets when it has had no command for two minutes`() async throws {
+            let run = try await Self.leftAlone.value
             #expect(run.status == 0, run.all)
         }
     }

@@ -52,7 +52,8 @@ extension SystemTests {
             let writes = first.run.writes
             #expect(writes.first.map { [$0.block, $0.count] } == [bootStart, 1])
             #expect(writes.last.map { [$0.block, $0.count] } == [bootStart, 1])
-            #expect(writes.reduce(0) { $0 + $1.count } * 512 == Int(first.proof.written.bytes) + 512)
+            let onCard = writes.reduce(0) { $0 + $1.count } * 512
+            #expect(onCard == Int(first.proof.written.bytes) + 512, "\(first.run.console)")
             #expect(writes.allSatisfy { $0.block >= bootStart })
             // A card that does not hold the image is not looked at chunk by chunk.
             let looked = first.run.console.matches(of: /sha256 for [0-9a-f]+ \.\.\. [0-9a-f]+ ==>/).count
@@ -90,13 +91,23 @@ extension SystemTests {
             // Two pieces of one, 4 or 5 of the other, the partition's first sector.
             #expect(second.proof.written.bytes <= 7 * 32768 + 512)
             #expect(second.proof.written.bytes >= 3 * 32768 + 512)
-            #expect(second.run.sent.keys.contains { $0.hasPrefix("image@") }, "\(second.run.sent)")
+            // A chunk's pieces come with one file, whether they lie together or not.
+            #expect(second.run.sent.keys.filter { $0.hasPrefix("image@") }.count == 3, "\(second.run.sent)")
             #expect(second.run.wire < 300 << 10, "\(second.run.sent)")
+            // Behind a chunk of which pieces were written the next one is compared without its hash: the second, which
+            // differs too, and the third, which does not and is proven by its hash all the same.
+            let looked = Set(second.run.chunks("looking for what differs"))
+            #expect(looked.count == 4, "\(second.run.console)")
+            #expect(looked.subtracting(second.run.chunks("wrote")).count == 1, "\(second.run.console)")
+            #expect(looked.intersection(second.run.chunks("there already")).count == 1, "\(second.run.console)")
             #expect(second.run.writes.first?.block == bootStart)
             #expect(second.run.writes.last.map { [$0.block, $0.count] } == [bootStart, 1])
         }
 
-        @Test func `a server that has no ranges costs the whole chunks, not the flash`() async throws {
+        @Test
+        func `a server that has no ranges costs the file of a chunk, not the flash, and not the writing of all of it`()
+            async throws
+        {
             let fixture = try await OSImageFixture.small.value
             let target = try await VirtualTarget("plan-foreign", card: fixture)
             try await flash(fixture.image, target)
@@ -116,41 +127,41 @@ extension SystemTests {
                     for i in {1..1200}; do ss -Hlun sport = :69 | grep -q . && break; sleep 0.1; done
                     """)
             let proof = try staged.plan.judge(report: run.report, outcome: run.outcome)
-            #expect(proof.written.bytes == 2 << 20 + 512)
-            #expect(run.console.contains("rpiflash: image cannot be read in pieces: chunks are loaded whole"))
+            // The chunk's file is loaded, and what differs is written.
+            #expect(proof.written.bytes == 32768 + 512)
+            #expect(run.console.contains("rpiflash: image cannot be read in pieces: files of chunks are loaded"))
             #expect(try await target.holdsImage(changed))
         }
 
         /// Power cuts right behind a chunk that was written, in the middle of one, and before the last.
-        @Test(arguments: [
-            ("early", "rpiflash: chunk 1 of 15: wrote"), ("middle", "Filename '.*/c7'"),
-            ("late", "Filename '.*/c13'"),
-        ])
-        func `law 3 - a card whose power was cut does not boot, and the next run goes on where it was`(
-            name: String, moment: String
-        ) async throws {
-            let long = try await OSImageFixture.small.value
-            let target = try await VirtualTarget("plan-cut-\(name)", card: long)
-            let staged = try await StagedPlan(long.image, for: target, chunkSectors: 0xc00)
+        @Test func `law 3 - a card whose power was cut does not boot, and the next run goes on where it was`()
+            async throws
+        {
+            let fixture = try await OSImageFixture.small.value
+            let target = try await VirtualTarget("plan-cut", card: fixture)
+            let staged = try await StagedPlan(fixture.image, for: target, chunkSectors: 0xc00)
             try #require(staged.plan.chunks.count == 15)
-            let cut = try await target.exec(
-                """
-                SERVER=\(Bench.binaries.appending("rpiflash-test-server").string)
-                \(target.server(staged))
-                $VT reset $D
-                $VT wait $D "\(moment)" --timeout 300
-                $VT stop $D
-                kill $server; trap - EXIT
-                $VT reset $D
-                $VT wait $D '\(halfWritten)' --timeout 300
-                """)
-            try #require(cut.status == 0, "\(cut.all)\(target.console)")
+            for moment in ["rpiflash: chunk 1 of 15: wrote", "Filename '.*/c7'", "Filename '.*/c13'"] {
+                let cut = try await target.exec(
+                    """
+                    SERVER=\(Bench.binaries.appending("rpiflash-test-server").string)
+                    \(target.server(staged))
+                    $VT reset $D
+                    $VT wait $D "\(moment)" --timeout 300
+                    $VT stop $D
+                    kill $server; trap - EXIT
+                    $VT reset $D
+                    $VT wait $D '\(halfWritten)' --timeout 300
+                    """)
+                try #require(cut.status == 0, "\(cut.all)\(target.console)")
+            }
             let written = consoleChunks(target.console, "wrote")
             let run = try await target.carryOut(staged)
             #expect(failure(staged, run) == "proven")
             #expect(try await target.holdsImage())
             #expect(try await target.keepsPartition1())
-            // Nothing that was proven is written again.
+            // Nothing that was proven is written again, by no run.
+            #expect(Set(written).count == written.count, "\(written)\n\(target.console)")
             #expect(Set(run.chunks("there already")).isSuperset(of: written), "\(written)\n\(run.console)")
             #expect(Set(run.chunks("wrote")).isDisjoint(with: written))
         }
@@ -173,7 +184,7 @@ extension SystemTests {
                     == "target failed: \(chunk) is not what was planned: another SHA-256; first bad chunk 5 of 11 at LBA 155648"
             )
             #expect(first.report.code == .wrongFile)
-            #expect(first.report.retries == 3)
+            #expect(first.report.retries >= 3)
             #expect(first.writes.allSatisfy { $0.block < 0x26000 })
             #expect(first.outcome.written.bytes == 4 * (2 << 20) - 512)
             #expect(first.console.contains(halfWritten))
@@ -214,6 +225,34 @@ extension SystemTests {
             let healed = try await bash("sed -i /VT_DRIVE_FILE/d $D/env", ["D": target.directory.string])
             #expect(healed.status == 0)
             try await flash(fixture.image, target)
+            #expect(try await target.holdsImage())
+        }
+
+        /// Boot scripts before number 4 do not try a write again; the plan does.
+        @Test func `a card that loses a write once costs a retry, with an older boot script too`() async throws {
+            let fixture = try await OSImageFixture.small.value
+            let target = try await VirtualTarget("plan-older", card: fixture)
+            let made = try await bash(
+                """
+                printf '[inject-error]\\nevent = "write_aio"\\niotype = "write"\\nsector = "160000"\\nerrno = "5"\\nonce = "on"\\n' \
+                  >$D/rules
+                echo "VT_DRIVE_FILE=blkdebug:$D/rules:{card}" >>$D/env
+                """, ["D": target.directory.string])
+            #expect(made.status == 0)
+            let older = #"""
+                setenv l_recover
+                setenv l_retries
+                setenv l_sector 0x80
+                setenv l_write 'setenv l_done 0; setenv l_same yes; while test ${l_same} = yes && itest ${l_done} -lt ${l_blocks}; do run l_step; if mmc write ${l_ram} ${l_at} ${l_some}; then setexpr l_done ${l_done} + ${l_some}; else setenv l_same no; fi; done; test ${l_same} = yes && run l_verify'
+                setenv l_verify 'setenv l_done 0; setenv l_same yes; while test ${l_same} = yes && itest ${l_done} -lt ${l_blocks}; do run l_step; if mmc read ${l_back} ${l_at} ${l_some} && cmp.l ${l_back} ${l_ram} ${l_words}; then setexpr l_done ${l_done} + ${l_some}; else setenv l_same no; fi; done; test ${l_same} = yes'
+
+                """#
+            let staged = try await StagedPlan(fixture.image, for: target) { older + $0 }
+            let run = try await target.carryOut(staged)
+            #expect(failure(staged, run) == "proven", "\(run.console)")
+            // On a busy machine QEMU's controller times out too.
+            #expect(run.report.retries >= 1)
+            #expect(consoleChunks(run.console, "the card does not hold what was written").contains(6))
             #expect(try await target.holdsImage())
         }
 

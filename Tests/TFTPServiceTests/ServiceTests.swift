@@ -2,6 +2,7 @@ import Foundation
 import Glibc
 import Synchronization
 import SystemPackage
+import TFTP
 import TFTPServer
 import Testing
 
@@ -76,7 +77,7 @@ private final class Bench: Sendable {
     }
 }
 
-@Suite(.timeLimit(.minutes(5))) struct ServiceTests {
+@Suite(.timeLimit(.minutes(60))) struct ServiceTests {
     @Test func `serves a job's files while its client is connected, and tells what happens`() async throws {
         let bench = try await Bench()
         // Before there is a client: the service waits for a registration only so long.
@@ -310,6 +311,38 @@ private final class Bench: Sendable {
         #expect(read.event(receivedAt: MonotonicInstant(nanoseconds: 5))?.instant.nanoseconds == 5)
         let registered = try JSONDecoder().decode(TimedMessage.self, from: Data(#"{"registered":{}}"#.utf8))
         #expect(registered.event(receivedAt: now) == nil)
+    }
+
+    @Test func `what is known of a target's window goes to the service and comes back, and older ones do without`()
+        async throws
+    {
+        var known = WindowMemory()
+        known.learn(from: Sender.Counters(sent: 1000, repeated: 700), granted: 32, isComplete: true)
+        let bench = try await Bench()
+        let client = try bench.client()
+        let events = try client.register(
+            folder: mac, files: ["file"], entry: "file", address: "127.0.0.1", windows: known)
+        #expect(await bench.read("\(mac)/file") == .content(Array("staged".utf8)))
+        var told: WindowMemory?
+        for await timed in events {
+            if case .completed = timed.event {
+                told = timed.windows
+                break
+            }
+        }
+        // The file is too short to learn from.
+        #expect(told == known)
+        client.close()
+        await bench.end()
+        // A client of before 0.2, and one of a version to come.
+        for windows in ["", #","windows":{"version":9,"window":"wide"}"#, #","windows":7"#] {
+            let text = #"{"version":1,"folder":"\#(mac)","address":"127.0.0.1","files":[],"entry":"e"\#(windows)}"#
+            let registration = try JSONDecoder().decode(Registration.self, from: Data(text.utf8))
+            #expect(registration.windows?.memory == nil && registration.problem(hasFile: false) == nil)
+        }
+        let event = ServerEvent.completed(file: "file", bytes: 6, sent: 1, repeated: 0, window: 8)
+        let message = try Connection.encode(TimedMessage(TimedServerEvent(event, at: .now, windows: known)))
+        #expect(try JSONDecoder().decode(ServiceMessage.self, from: message).event == event)
     }
 
     @Test func `what is no registration ends the connection and nothing else`() async throws {

@@ -5,7 +5,7 @@ import Testing
 
 /// The end of a transfer: U-Boot takes an ICMP 'port unreachable' for a late or doubled packet for a failure of a load
 /// that it has already.
-@Suite(.timeLimit(.minutes(10))) struct FarewellTests {
+@Suite(.timeLimit(.minutes(60))) struct FarewellTests {
     private static let mac = TemporaryRoot.mac
 
     private func serve(_ root: borrowing TemporaryRoot, _ files: Set<String>) async throws

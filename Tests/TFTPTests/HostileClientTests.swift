@@ -4,7 +4,7 @@ import TFTPServer
 import Testing
 
 /// What a client may do that means no good, with real sockets.
-@Suite(.timeLimit(.minutes(10))) struct HostileClientTests {
+@Suite(.timeLimit(.minutes(60))) struct HostileClientTests {
     private static let mac = TemporaryRoot.mac
     private static let path = "\(TemporaryRoot.mac)/file"
     private let root: TemporaryRootBox
@@ -42,6 +42,36 @@ import Testing
         #expect((2...4).contains(packets.count), "\(packets.count)")
         #expect(Set(packets).count == 1)
         await server.stop()
+    }
+
+    /// U-Boot that has given a file up asks for it again from another port; the window sent again to the old one would take
+    /// the room of the new transfer's packets.
+    @Test func `a transfer ends when its client has been silent and begins another`() async throws {
+        let (server, events) = try await serve(size: 1 << 20)
+        let options = [("blksize", "1468"), ("windowsize", "64")]
+        func begin() throws -> (client: UDPClient, window: String?) {
+            let client = try UDPClient(port: server.port)
+            client.send(request(options))
+            guard case .optionAcknowledgement(let answer)? = client.receive() else { throw Failure() }
+            return (client, answer.first { $0.name == "windowsize" }?.value)
+        }
+        let old = try begin()
+        old.client.send(.acknowledgement(block: 0))
+        // One that is heard goes on beside another.
+        let beside = try begin()
+        #expect(old.window == "64" && beside.window == "64")
+        old.client.send(.acknowledgement(block: 64))
+        let start = ContinuousClock.now
+        while ContinuousClock.now - start < .milliseconds(700) { _ = old.client.receive(within: 50) }
+        // The one beside never answered, the old one no more.
+        let new = try begin()
+        #expect(new.window == "32")
+        await server.stop()
+        let reasons = await collect(events) { event in
+            if case .interrupted(_, let reason) = event { return reason == "the client gave up and asked again" }
+            return false
+        }
+        #expect(reasons.count == 2)
     }
 
     @Test func `packets from a stranger do not touch a transfer`() async throws {

@@ -29,6 +29,18 @@ struct SenderTests {
         #expect(sender.deadline == nil)
     }
 
+    /// atftp's client (tftp_file.c of 0.7 and 0.8, `oacks`) gives a transfer up at a second OACK.
+    @Test func `a client that takes its time for the first answer gets one OACK, one that asks again another`() {
+        var sender = Sender(size: 600_000, options: agreed(window: 4))
+        let offer = Sender.Action.sendOptions(sender.options.acknowledgement ?? [])
+        #expect(sender.start(at: at(0)) == [offer])
+        #expect(sender.expire(at: at(999)) == [])
+        #expect(sender.deadline == at(1000))
+        #expect(sender.expire(at: at(1000)) == [offer])
+        #expect(sender.requestRepeated(at: at(1500)) == [offer])
+        #expect(sender.receive(acknowledgement: 0, at: at(1501)) == [.sendBlocks(1...4)])
+    }
+
     @Test func `an ack of the window's end sends the next window`() {
         var sender = started()
         #expect(sender.receive(acknowledgement: 4, at: at(2)) == [.sendBlocks(5...8)])
@@ -71,7 +83,7 @@ struct SenderTests {
         #expect(sender.expire(at: at(20)) == [])
         var waits: [Interval] = []
         for expected: [Sender.Action] in [
-            [.sendBlocks(4...4)], [.sendBlocks(1...1), .sendBlocks(4...4)], [.sendBlocks(1...4)],
+            [.sendBlocks(4...4)], [.sendBlocks(1...1), .sendBlocks(4...4)], [.sendBlocks(4...4), .sendBlocks(1...4)],
         ] {
             #expect(sender.expire(at: due) == expected)
             let next = try #require(sender.deadline)
@@ -246,6 +258,23 @@ struct SimulatedReadTests {
         #expect(read.isComplete && read.failure == nil && read.clientTimeouts == 0)
         // 1.1 s with a ring that takes the window.
         #expect(read.seconds < 30, "\(read.seconds) s")
+    }
+
+    /// 20 KiB, the FIFO of a LAN9514, are 13 packets: the end of each window of 16 is lost without a gap that shows, and
+    /// so is what is sent again in the same order.
+    @Test(arguments: [(13, 16), (13, 32), (8, 16)], [10, 50])
+    func `a later U-Boot with a small ring never waits in vain where packets are lost`(
+        size: (ring: Int, window: Int), loss: Int
+    ) {
+        for seed in 0..<UInt64(20) {
+            var network = Network(lossToClient: loss, perPacket: 1500)
+            network.ring = size.ring
+            let read = simulateRead(
+                size: 2 << 20, options: agreed(window: size.window),
+                client: LaterUBootClient(window: UInt16(size.window)), network: network, seed: seed)
+            #expect(read.isComplete && read.failure == nil)
+            #expect(read.clientTimeouts == 0, "seed \(seed)")
+        }
     }
 
     @Test func `with losses the rate stays near the loss-free one`() {

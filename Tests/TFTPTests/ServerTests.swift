@@ -83,7 +83,7 @@ enum ForeignClient: String, CaseIterable, Sendable {
 /// In CI a missing client fails the test; elsewhere it is skipped.
 let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
 
-@Suite(.timeLimit(.minutes(10))) struct ServerTests {
+@Suite(.timeLimit(.minutes(60))) struct ServerTests {
     private func job(_ files: Set<String>, address: String = "127.0.0.1") -> Job {
         Job(folder: TemporaryRoot.mac, files: files, address: address)
     }
@@ -251,6 +251,81 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
         var opened: [String] = []
         for await case .completed(let file, _, _, _, _) in events.map(\.event) { opened.append(file) }
         #expect(opened == ranges.map { "image@\($0.0)" } + ["image"])
+    }
+
+    @Test func `pieces of a file are served as one file, in order, and what is no mask of it not at all`() async throws
+    {
+        let root = try TemporaryRoot()
+        // Ten pieces of 32 KiB, half of one, and what is no whole sector.
+        let content = pattern(10 * 32768 + 16384 + 100)
+        try root.write("image", content)
+        let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
+        let events = server.add(
+            Job(
+                folder: TemporaryRoot.mac, files: ["image": .folder, "whole": .folder], ranged: ["image"],
+                address: "127.0.0.1"))
+        let mac = TemporaryRoot.mac
+        func pieces(_ numbers: [Int], from start: Int = 0) -> [UInt8] {
+            numbers.flatMap { number -> ArraySlice<UInt8> in
+                let begin = start * 512 + number * 32768
+                return content[begin..<min(begin + 32768, content.count / 512 * 512)]
+            }
+        }
+        // The first bit is the first piece; the image of a chunk starts anywhere; the last piece ends with the file.
+        let masks: [(String, [UInt8])] = [
+            ("0-8", pieces([0])), ("0-1", pieces([3])), ("0-A5", pieces([0, 2, 5, 7])), ("0-00c", pieces([8, 9])),
+            ("0-0020", pieces([10])), ("3-9", pieces([0, 3], from: 3)), ("0-FFE", pieces(Array(0...10))),
+            ("40-a" + String(repeating: "0", count: 127), pieces([1, 3])),
+        ]
+        for (mask, expected) in masks {
+            #expect(try UDPClient(port: server.port).fetch("\(mac)/image@\(mask)") == expected, "\(mask)")
+        }
+        // A window is read with one call, across the ends of pieces.
+        let client = try UDPClient(port: server.port)
+        let windowed = client.fetch(
+            "\(mac)/image@0-a5",
+            options: [Packet.Option(name: "blksize", value: "1468"), Packet.Option(name: "windowsize", value: "32")])
+        #expect(windowed == pieces([0, 2, 5, 7]))
+        let probe = ServerProbe(host: "127.0.0.1", port: server.port)
+        for name in [
+            "image@-", "image@0-", "image@-8", "image@0-0", "image@0-000", "image@0-8-8", "image@0-8+1", "image@0--8",
+            "image@0x0-8", "image@0-g", "image@0- 8", "image@0-\u{ff18}", "image@0-0010", "image@2a0-8",
+            "image@0-8" + String(repeating: "0", count: 128), "image@ffffffffffffffff-8", "image@fffffffffffffff0-8",
+            "image@10000000000000000-8", "whole@0-8",
+        ] {
+            #expect(
+                await probe.read("\(mac)/\(name)") == .refused(code: 1, message: "file not found"), "\(name)")
+        }
+        await server.stop()
+        var completed: [String] = []
+        for await case .completed(let file, _, _, _, _) in events.map(\.event) { completed.append(file) }
+        #expect(completed == masks.map { "image@\($0.0)" } + ["image@0-a5"])
+    }
+
+    @Test func `a job begins with the window that is known of its target, and tells what it learns`() async throws {
+        let root = try TemporaryRoot()
+        let content = pattern(200 * 1468)
+        try root.write("file", content)
+        var known = WindowMemory()
+        known.learn(from: Sender.Counters(sent: 1000, repeated: 700), granted: 32, isComplete: true)
+        let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
+        let mac = TemporaryRoot.mac
+        let events = server.add(Job(folder: mac, files: ["file": .folder], address: "127.0.0.1", windows: known))
+        let options = [Packet.Option(name: "blksize", value: "1468"), Packet.Option(name: "windowsize", value: "32")]
+        #expect(try UDPClient(port: server.port).fetch("\(mac)/file", options: options) == content)
+        var learned: WindowMemory?
+        for await timed in events {
+            if case .completed(_, _, _, _, let window) = timed.event {
+                #expect(window == 8)
+                learned = timed.windows
+                break
+            }
+            #expect(timed.windows == nil)
+        }
+        await server.stop()
+        // One clean file more than what was known.
+        known.learn(from: Sender.Counters(sent: 201, repeated: 0), granted: 8, isComplete: true)
+        #expect(learned == known)
     }
 
     @Test func `another host than the job's target gets nothing`() async throws {

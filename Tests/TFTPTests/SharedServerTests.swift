@@ -3,7 +3,7 @@ import TFTPServer
 import Testing
 
 /// A server that several jobs share.
-@Suite(.timeLimit(.minutes(20))) struct SharedServerTests {
+@Suite(.timeLimit(.minutes(60))) struct SharedServerTests {
     /// What was started and stopped: numbers, in order.
     private final class Record: Sendable {
         private let state = Mutex<(starts: Int, stopped: [Int])>((0, []))

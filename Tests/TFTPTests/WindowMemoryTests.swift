@@ -1,3 +1,4 @@
+import Foundation
 import TFTP
 import Testing
 
@@ -75,5 +76,58 @@ import Testing
         var memory = WindowMemory()
         memory.learn(from: counters(40, 8), granted: 32, isComplete: false)
         #expect(memory.window == 16)
+    }
+
+    /// What is kept between runs.
+    private func restored(_ memory: WindowMemory) throws -> WindowMemory? {
+        try JSONDecoder().decode(KeptWindows.self, from: JSONEncoder().encode(KeptWindows(memory))).memory
+    }
+
+    @Test(arguments: [13, 8]) func `kept between runs, no later run's file loses what the first one's did`(
+        capacity: Int
+    ) throws {
+        var memory = WindowMemory()
+        var (sent, repeated): (UInt64, UInt64) = (0, 0)
+        // Runs of a dozen files: without what is kept each would begin too large.
+        for run in 0..<20 {
+            for file in 0..<12 {
+                let result = transfer(&memory, bytes: 8 << 20, capacity: capacity)
+                guard run > 0 || file > 0 else { continue }
+                sent += result.sent
+                repeated += result.repeated
+            }
+            memory = try #require(try restored(memory))
+        }
+        #expect(repeated * 50 < sent, "\(repeated) of \(sent)")
+    }
+
+    @Test func `is read back as it was in every state that it comes to`() throws {
+        var memory = WindowMemory()
+        #expect(try restored(memory) == memory)
+        for number in 0..<3000 {
+            _ = transfer(&memory, bytes: number % 7 == 0 ? 200_000 : 8 << 20, capacity: number % 900 < 500 ? 8 : 64)
+            #expect(try restored(memory) == memory)
+        }
+        for granted in [5, 2] {
+            memory.learn(from: counters(10, 0), granted: granted, isComplete: false)
+            #expect(try restored(memory) == memory)
+        }
+    }
+
+    @Test(arguments: [
+        #"{"version":2,"window":8,"too_large":32,"clean_files":0,"pause":16}"#,
+        #"{"window":8,"too_large":32,"clean_files":0,"pause":16}"#,
+        #"{"version":1,"window":0,"too_large":32,"clean_files":0,"pause":16}"#,
+        #"{"version":1,"window":128,"clean_files":0,"pause":16}"#,
+        #"{"version":1,"window":8,"clean_files":0,"pause":16}"#,
+        #"{"version":1,"window":8,"too_large":1,"clean_files":0,"pause":16}"#,
+        #"{"version":1,"window":8,"too_large":129,"clean_files":0,"pause":16}"#,
+        #"{"version":1,"window":8,"too_large":32,"clean_files":-1,"pause":16}"#,
+        #"{"version":1,"window":8,"too_large":32,"clean_files":0,"pause":0}"#,
+        #"{"version":1,"window":8,"too_large":32,"clean_files":0,"pause":9223372036854775807}"#,
+        #"{"version":1,"window":"8","too_large":32,"clean_files":0,"pause":16}"#,
+        #"[8]"#, #""8""#, "null", "{}",
+    ]) func `what makes no sense, or another version wrote, is none`(text: String) throws {
+        #expect(try JSONDecoder().decode(KeptWindows.self, from: Data(text.utf8)).memory == nil)
     }
 }

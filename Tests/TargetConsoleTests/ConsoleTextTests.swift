@@ -1,3 +1,4 @@
+import Configuration
 import TargetConsole
 import Testing
 
@@ -56,7 +57,7 @@ import Testing
             let bytes = (0..<2000).map { _ in UInt8.random(in: 0...255, using: &generator) }
             let all = console.take(bytes) + [console.flush() ?? ""]
             for line in all {
-                #expect(harmless(line) == line)
+                #expect(sanitized(line) == line)
                 #expect(line.utf8.count <= 4 * ConsoleText.longestLine + 4)
             }
         }

@@ -19,6 +19,8 @@ public struct BootCase: Decodable, Sendable, CustomStringConvertible {
         public let kernel: String?
         /// The initramfs's path, or none.
         public let initramfs: String?
+        /// The device tree's path, which only the boot script chooses; nil where it does not matter.
+        public let deviceTree: String?
         /// With `{root}` for what stands behind `root=`.
         public let bootargs: Text?
     }

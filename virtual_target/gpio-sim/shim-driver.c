@@ -1,5 +1,5 @@
 /*
- * Drives one line through the product's libgpiod shim (Sources/CGPIOD): test equipment, run by gpio-bench on the
+ * Drives one line through the product's libgpiod shim (Sources/c/CGPIOD): test equipment, run by gpio-bench on the
  * Raspberry Pi's pin controller and on the simulated gpiochips.
  *
  *   shim-driver CHIP OFFSET HOLD_MS

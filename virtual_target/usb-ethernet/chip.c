@@ -5,7 +5,7 @@
  * OTP, loses its registers and all frames that it holds at a reset, has no link until it has negotiated, and sends no
  * pause frames (U-Boot's smsc95xx leaves flow control off).
  *
- * Not modelled: timing of the wire (it is as fast as the tap), multicast and VLAN filters, wake-up, statistics, the
+ * Not modelled: timing of the wire (it is as fast as the tap), multicast and VLAN filters, wake-up, statistics (zero), the
  * LAN7800's segmentation of large TCP sends (such a frame is dropped, counted and told), its receive checksum (the chip
  * says of each frame that it has none, which Linux takes). */
 #define _GNU_SOURCE

@@ -29,8 +29,9 @@
 #include <unistd.h>
 #include <usbredirparser.h>
 
-enum { EP_IN = 0x81, EP_OUT = 0x02, EP_INT = 0x83, MOST_WAITING = 16, LARGEST_TRANSFER = 65536, FRAMES_A_TURN = 64 };
-enum { READ_REGISTER = 0xa1, WRITE_REGISTER = 0xa0 }; /* vendor requests, of both chips */
+enum { EP_IN = 0x81, EP_OUT = 0x02, EP_INT = 0x83, MOST_WAITING = 16, LARGEST_TRANSFER = 65536, FRAMES_A_TURN = 64,
+       MOST_CONTROL = 256 };
+enum { READ_REGISTER = 0xa1, WRITE_REGISTER = 0xa0, READ_STATISTICS = 0xa2 }; /* vendor requests, of both chips */
 
 static struct usbredirparser *parser;
 static struct chip_settings settings = {.kind = LAN9514, .packet = 64, .tap = -1};
@@ -144,6 +145,10 @@ static int control(const struct usb_redir_control_packet_header *header, const u
         put32(answer, chip_read(header->index));
         return 4;
     }
+    if (header->requesttype == 0xc0 && header->request == READ_STATISTICS) { /* all zero: not modelled */
+        memset(answer, 0, MOST_CONTROL);
+        return header->length < MOST_CONTROL ? header->length : MOST_CONTROL;
+    }
     if (header->requesttype == 0x40 && header->request == WRITE_REGISTER && length >= 4) {
         chip_write(header->index, get32(data));
         return 0;
@@ -158,7 +163,7 @@ static int control(const struct usb_redir_control_packet_header *header, const u
 
 static void on_control(void *unused, uint64_t id, struct usb_redir_control_packet_header *header, uint8_t *data, int length) {
     (void)unused;
-    uint8_t answer[64] = {0};
+    uint8_t answer[MOST_CONTROL] = {0};
     int have = control(header, data, length, answer);
     bool to_host = have >= 0 && header->endpoint & 0x80;
     usbredirparser_free_packet_data(parser, data);

@@ -1,0 +1,178 @@
+/// What of an OS image matters to a card: its two partitions and its length.
+public struct OSImageLayout: Hashable, Sendable {
+    /// Length of the image file in bytes, as it is.
+    public let size: ByteCount
+    /// The image's first partition; it starts anywhere behind the partition table.
+    public let boot: Partition
+    /// The image's second partition, behind it.
+    public let rootfs: Partition
+
+    /// Takes a table with two partitions, one behind the other, both within the image.
+    ///
+    /// Where the first one starts plays no part: Raspberry Pi OS has it at LBA 8192 or 16384, Ubuntu at 2048, Buildroot's
+    /// genimage at 1 (docs/images.md has the sources).
+    ///
+    /// - Throws: ``ImageLayoutError``.
+    public init(table: PartitionTable, size: ByteCount) throws(ImageLayoutError) {
+        guard table.partitions.map(\.number) == [1, 2] else { throw .notTwoPartitions(table.partitions.map(\.number)) }
+        let (boot, rootfs) = (table.partitions[0], table.partitions[1])
+        for partition in table.partitions {
+            guard !partition.type.isExtended else { throw .extended(partition.number) }
+            guard partition.size.sectors > 0 else { throw .emptyPartition(partition.number) }
+        }
+        guard boot.start > LBA(0) else { throw .bootOnTable }
+        guard boot.end <= rootfs.start else { throw .overlap(bootEnd: boot.end, rootfsStart: rootfs.start) }
+        let sectors = SectorCount(roundingUp: size)
+        guard rootfs.end.sector <= sectors.sectors else {
+            throw .truncated(size: size, needed: SectorCount(rootfs.end.sector).byteCount)
+        }
+        self.size = size
+        self.boot = boot
+        self.rootfs = rootfs
+    }
+
+    /// From the start of the first partition to the end of the second: what of the image is put on a card in parts, at
+    /// least two sectors. What lies before and behind that is not needed. The file may end within the last sector.
+    public var content: SectorCount { rootfs.end - boot.start }
+
+    /// From the start of the first partition to the start of the second.
+    public var rootfsOffset: SectorCount { rootfs.start - boot.start }
+}
+
+/// Why a file is no OS image that can be laid down on a card.
+public enum ImageLayoutError: Error, Hashable, Sendable {
+    /// The table has other entries than 1 and 2; the numbers that it has.
+    case notTwoPartitions([Int])
+    /// The partition with this number is an extended one, which holds others.
+    case extended(Int)
+    /// The partition with this number has 0 sectors.
+    case emptyPartition(Int)
+    /// The first partition starts at LBA 0, where the partition table is.
+    case bootOnTable
+    /// The second partition starts inside the first or before it.
+    case overlap(bootEnd: LBA, rootfsStart: LBA)
+    /// The file ends before its last partition does.
+    case truncated(size: ByteCount, needed: ByteCount)
+}
+
+extension ImageLayoutError: CustomStringConvertible {
+    /// The message: lower case, one line.
+    public var description: String {
+        switch self {
+        case .notTwoPartitions(let numbers):
+            "image has \(Self.list(numbers)); must have two partitions, 1 (boot) and 2 (rootfs)"
+        case .extended(let number):
+            "image's partition \(number) is an extended one; must be a primary one that holds a filesystem"
+        case .emptyPartition(let number):
+            "image's partition \(number) has 0 sectors; must have at least one"
+        case .bootOnTable:
+            "image's boot partition starts at LBA 0, where the partition table is; must start at LBA 1 or later"
+        case .overlap(let bootEnd, let rootfsStart):
+            "image's rootfs starts at \(rootfsStart), before its boot partition ends at \(bootEnd); must lie behind it"
+        case .truncated(let size, let needed):
+            "image is \(size.bytes) bytes, but its partitions end at byte \(needed.bytes); the file is cut short"
+        }
+    }
+
+    private static func list(_ numbers: [Int]) -> String {
+        switch numbers.count {
+        case 0: "no partition"
+        case 1: "one partition, \(numbers[0])"
+        default: "\(numbers.count) partitions, \(numbers.map(String.init).joined(separator: ", "))"
+        }
+    }
+}
+
+/// Why an image does not fit a card.
+public enum FitError: Error, Hashable, Sendable {
+    /// The distance from boot to rootfs differs, so partition 3 would not start where the rootfs lands.
+    case otherSpan(image: SectorCount, card: SectorCount)
+    /// The boot partition is larger than the card's partition 2.
+    case bootTooLarge(image: SectorCount, card: SectorCount)
+    /// The rootfs is larger than the card's partition 3.
+    case rootfsTooLarge(image: SectorCount, card: SectorCount)
+}
+
+extension FitError: CustomStringConvertible {
+    /// The message: lower case, one line.
+    public var description: String {
+        switch self {
+        case .otherSpan(let image, let card):
+            "image's rootfs starts \(image) behind its boot partition's start, the card's \(card); must be equal in parts: "
+                + (image.isAligned
+                    ? "flash it by plan, or make a card with rpiflash-gen recovery-image --from-image"
+                    : "flash it by plan; no card can match it, as a card's partitions start at multiples of 4 MiB")
+        case .bootTooLarge(let image, let card):
+            """
+            image's boot partition has \(image), the card's partition 2 has \(card); must be at most that: \
+            make a card with rpiflash-gen recovery-image --from-image
+            """
+        case .rootfsTooLarge(let image, let card):
+            "image's rootfs has \(image), the card's partition 3 has \(card); must be at most that: use a larger card"
+        }
+    }
+}
+
+extension CardLayout {
+    /// Checks that the image can be laid down in parts: as one run from the start of partition 2, from the start of its
+    /// boot partition on.
+    ///
+    /// - Throws: ``FitError``.
+    public func checkFit(_ image: OSImageLayout) throws(FitError) {
+        guard image.rootfsOffset == rootfsOffset else {
+            throw .otherSpan(image: image.rootfsOffset, card: rootfsOffset)
+        }
+        guard image.rootfs.size <= rootfs.size else {
+            throw .rootfsTooLarge(image: image.rootfs.size, card: rootfs.size)
+        }
+    }
+
+    /// Checks that the image can be flashed by plan: each of its partitions fits the card's, wherever they start.
+    ///
+    /// - Throws: ``FitError``.
+    public func checkPartitionsFit(_ image: OSImageLayout) throws(FitError) {
+        guard image.boot.size <= boot.size else {
+            throw .bootTooLarge(image: image.boot.size, card: boot.size)
+        }
+        guard image.rootfs.size <= rootfs.size else {
+            throw .rootfsTooLarge(image: image.rootfs.size, card: rootfs.size)
+        }
+    }
+
+    /// A card that fits `image`: the rootfs has the rest of the card, or just the image's rootfs where `cardSize` is nil.
+    ///
+    /// The boot partition has the image's span, from the start of its boot to the start of its rootfs, so that the card
+    /// takes the image in parts too (``checkFit(_:)``). Where the span is not a multiple of 4 MiB, as no card can have it,
+    /// it has the size of the image's boot partition, rounded up to 4 MiB: such a card takes the image by plan only.
+    ///
+    /// - Throws: ``LayoutError`` where the card is too small.
+    public static func fitting(
+        _ image: OSImageLayout, cardSize: ByteCount?, ubootSize: ByteCount, diskID: DiskID
+    ) throws(LayoutError) -> CardLayout {
+        let bootSize = (image.rootfsOffset.isAligned ? image.rootfsOffset : image.boot.size.roundedUp).byteCount
+        let rootfsSize = image.rootfs.size.byteCount
+        func layOut(_ size: ByteCount, _ rootfsSize: ByteCount?) throws(LayoutError) -> CardLayout {
+            try CardLayout(
+                cardSize: size, ubootSize: ubootSize, bootSize: bootSize, rootfsSize: rootfsSize, diskID: diskID)
+        }
+        guard let cardSize else {
+            // The largest card first: the sum of the sizes is only formed where the parts are known to be sane.
+            let widest = try layOut(SectorCount(UInt64(UInt32.max)).byteCount, rootfsSize)
+            return try layOut(widest.rootfs.end.byteOffset, rootfsSize)
+        }
+        // To the end of the card, but for a rootfs that needs the last few sectors, which do not fill 4 MiB, too.
+        if let card = try? layOut(cardSize, nil), card.rootfs.size >= image.rootfs.size { return card }
+        return try layOut(cardSize, rootfsSize)
+    }
+}
+
+extension SectorCount {
+    /// Whether a card's partition behind one of this size starts where it may.
+    fileprivate var isAligned: Bool { sectors % CardLayout.alignment.sectors == 0 }
+
+    /// The next size at which that is so.
+    fileprivate var roundedUp: SectorCount {
+        let unit = CardLayout.alignment.sectors
+        return SectorCount((sectors + unit - 1) / unit * unit)
+    }
+}

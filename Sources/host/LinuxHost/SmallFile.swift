@@ -1,0 +1,59 @@
+internal import Glibc
+public import SystemPackage
+
+/// Why a file was not read whole.
+public enum SmallFileError: Error, Hashable, Sendable {
+    /// It has more bytes than this.
+    case tooLong(limit: Int)
+    /// What the system says.
+    case unreadable(Errno)
+}
+
+/// Files that are read whole into memory: inventories, scripts, records, what a target uploaded.
+public enum SmallFile {
+    /// A file's content. Links are followed, and it may be a pipe: somebody named it.
+    ///
+    /// - Parameter limit: bytes at most.
+    /// - Throws: ``SmallFileError``.
+    public static func read(_ path: FilePath, limit: Int) throws(SmallFileError) -> [UInt8] {
+        let content = try start(of: path, count: limit + 1, O_RDONLY)
+        guard content.count <= limit else { throw .tooLong(limit: limit) }
+        return content
+    }
+
+    /// A regular file's first bytes; nil where there is none that can be read. A link is not followed, for others write in
+    /// its folder.
+    ///
+    /// - Parameter count: bytes at most.
+    public static func start(of path: FilePath, count: Int) -> [UInt8]? {
+        try? start(of: path, count: count, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+    }
+
+    private static func start(of path: FilePath, count: Int, _ flags: Int32) throws(SmallFileError) -> [UInt8] {
+        let descriptor = path.withPlatformString { open($0, flags | O_CLOEXEC) }
+        guard descriptor >= 0 else { throw .unreadable(Errno(rawValue: errno)) }
+        defer { close(descriptor) }
+        if flags & O_NOFOLLOW != 0 {
+            var status = stat()
+            guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+                throw .unreadable(.invalidArgument)
+            }
+        }
+        var content: [UInt8] = []
+        while content.count < count {
+            var failure: Int32 = 0
+            let part = [UInt8](unsafeUninitializedCapacity: min(65536, count - content.count)) { buffer, filled in
+                var done: Int
+                repeat {
+                    done = Glibc.read(descriptor, buffer.baseAddress, buffer.count)
+                } while done < 0 && errno == EINTR
+                if done < 0 { failure = errno }
+                filled = max(0, done)
+            }
+            guard failure == 0 else { throw .unreadable(Errno(rawValue: failure)) }
+            if part.isEmpty { break }
+            content += part
+        }
+        return content
+    }
+}

@@ -1,0 +1,89 @@
+public import BootFiles
+public import DiskLayout
+public import HostTools
+public import SystemPackage
+
+/// Whether a rootfs shall become as large as the card's partition 3 on its first boot.
+public enum Growth: String, Hashable, Sendable, CaseIterable {
+    /// Where the image itself would have grown it, by what has to be taken out of it.
+    case automatic
+    /// Always.
+    case always
+    /// Never.
+    case never
+
+    /// - Parameter choice: whether it was asked for; nil where it was not said.
+    public init(_ choice: Bool?) {
+        self = choice.map { $0 ? .always : .never } ?? .automatic
+    }
+}
+
+/// An image made ready for a card whose first partition belongs to U-Boot.
+public struct Relocation: Sendable {
+    /// The image with the changes laid over it.
+    public let view: ImageReader
+    /// What differs in the view, in order.
+    public let changes: [FileChange]
+    /// What a user should know: one sentence each, lower case.
+    public let notes: [String]
+    /// Why the image cannot work on a card: one sentence each, lower case. Empty where nothing is known that keeps it
+    /// from working.
+    public let obstacles: [String]
+    /// The rootfs grows to the size of partition 3 on the first boot.
+    public let grows: Bool
+    /// The form in which the image takes settings for its first boot.
+    public let firstBoot: FirstBootForm
+    /// The boards that start no kernel of it, by name, and why not.
+    public let unstartable: [String: String]
+
+    /// A file of the image that differs in the view.
+    public struct FileChange: Hashable, Sendable {
+        /// The image's partition, 1 or 2.
+        public let partition: Int
+        /// The file's path in its filesystem, without a slash in front.
+        public let path: String
+        /// Its content in the image.
+        public let before: [UInt8]
+        /// Its content in the view; nil where it is removed.
+        public let after: [UInt8]?
+    }
+}
+
+/// Makes an image ready for a card whose partitions 2 and 3 take its partitions 1 and 2.
+///
+/// /etc/fstab names the partitions by the UUIDs of their filesystems, cmdline.txt loses what would change the card's
+/// partition table, and so does the rootfs. Everything else stays. The image's file is only read (law 4).
+///
+/// What is done to a partition happens whole or not at all: where something fails, or fsck finds the result not sound where
+/// the image's own was, the partition stays as the image has it, byte for byte. That is an obstacle where the change had to
+/// be, a note where the image works without it: an overlay of the device tree, a rootfs that grows. What is told is what
+/// the view holds.
+///
+/// - Parameters:
+///   - image: a raw image.
+///   - layout: its layout.
+///   - work: a folder for copies of what fsck.vfat and e2fsck look at, and of a partition that was not unmounted, which they
+///     repair; they are removed.
+///   - growth: whether the rootfs shall grow.
+///   - tools: runs fsck.vfat, e2fsck, fdtoverlay and fdtget.
+/// - Throws: ``OSImageError``, `HostToolError` where a program is missing, `CancellationError`.
+public func relocateOSImage(
+    _ image: ImageReader, layout: OSImageLayout, work: FilePath, growth: Growth, tools: ToolRunner
+) async throws -> Relocation {
+    try await relocateOSImage(
+        image, layout: layout, work: work, growth: growth, tools: tools, checks: .programs(tools, work: work))
+}
+
+/// - Parameter checks: what judges a partition that was changed.
+package func relocateOSImage(
+    _ image: ImageReader, layout: OSImageLayout, work: FilePath, growth: Growth, tools: ToolRunner,
+    checks: FilesystemChecks
+) async throws -> Relocation {
+    var relocator = try Relocator(image, layout, work: work, tools: tools, checks: checks)
+    do {
+        try await relocator.relocate(growth)
+    } catch FATError.image(let error) {
+        throw error
+    }
+    return relocator.result
+}

@@ -1,0 +1,179 @@
+internal import Glibc
+public import TFTP
+
+/// What a server hands out, and takes, for one target.
+public struct Job: Hashable, Sendable {
+    /// Where a file that is handed out lies.
+    public enum Source: Hashable, Sendable {
+        /// In the job's folder, under the name that is asked for; no link is followed.
+        case folder
+        /// Anywhere else: the absolute path of a regular file. It comes from the job's owner and is trusted; links in it
+        /// are followed. It is only read.
+        case file(String)
+        /// An open file, wherever it lies; nothing else is opened, so no right to it is needed.
+        case open(SharedFile)
+    }
+
+    /// The target's folder in the TFTP root: its MAC address, lower case with colons.
+    public let folder: String
+    /// What may be read, by the name that is asked for as `<folder>/<name>`.
+    public let files: [String: Source]
+    /// Names of ``files`` of which parts may be read too, by names in hexadecimal without 0x, in sectors of 512 bytes:
+    /// - `<folder>/<name>@<start>+<count>`: at least one sector, none behind the file's last whole one;
+    /// - `<folder>/<name>@<start>-<mask>`: pieces of 64 sectors, one behind the other. The mask's first bit, the highest of
+    ///   its first digit, is for the piece at the start, the next one for the next; at most ``mostPieces``, at least one of
+    ///   them set. A piece that goes beyond the file's last whole sector ends there.
+    public let ranged: Set<String>
+    /// The one of ``files`` that a target asks for first; nil where there is none. What it uploaded before it asks for that
+    /// belongs to another try, and does not stand in the way of what it uploads then.
+    public let entry: String?
+    /// The target's IPv4 address, dotted. Who has another address must have the MAC address that the folder is named by.
+    public let address: String
+    /// What is known of the window that the target takes.
+    public let windows: WindowMemory
+
+    /// A job as given.
+    public init(
+        folder: String, files: [String: Source], ranged: Set<String> = [], entry: String? = nil, address: String,
+        windows: WindowMemory = WindowMemory()
+    ) {
+        self.folder = folder
+        self.entry = entry
+        self.files = files
+        self.ranged = ranged
+        self.address = address
+        self.windows = windows
+    }
+
+    /// A job whose files all lie in its folder.
+    public init(folder: String, files: Set<String>, address: String) {
+        self.init(
+            folder: folder, files: Dictionary(uniqueKeysWithValues: files.map { ($0, .folder) }), address: address)
+    }
+
+    /// Length of a piece in sectors: 32 KiB, as in a flash plan's table of pieces (docs/plan-protocol.md).
+    public static let pieceSectors: UInt64 = 64
+    /// How many pieces a mask can have: 16 MiB, the longest chunk of a flash plan.
+    public static let mostPieces = 512
+    /// Names of the files that a target may upload; no other name is ever taken.
+    public static let uploads: Set<String> = ["OK", "FAILED", "REPORT"]
+    /// The longest upload in bytes: 64 KiB.
+    public static let longestUpload = 64 << 10
+}
+
+/// An open file that a job hands out. Closed with its last reference.
+public final class SharedFile: Hashable, Sendable {
+    let descriptor: Int32
+
+    /// A file of its own on what `descriptor` has open; nil where there is no room for one more.
+    public init?(duplicating descriptor: Int32) {
+        let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
+        guard copy >= 0 else { return nil }
+        self.descriptor = copy
+    }
+
+    deinit { close(descriptor) }
+
+    /// The same one only.
+    public static func == (a: SharedFile, b: SharedFile) -> Bool { a === b }
+    /// By identity.
+    public func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(self)) }
+}
+
+/// What happened on a server. A file's name is as it was asked for: a range of a file has a name of its own.
+public enum ServerEvent: Hashable, Sendable {
+    /// A target began to read a file of its job.
+    case opened(file: String, size: UInt64, address: String)
+    /// It has this many bytes of the file.
+    case progress(file: String, bytes: UInt64)
+    /// All of the file was sent; the last ACK may still be missing, and may be lost for ever.
+    case sent(file: String)
+    /// It has the whole file. `sent` and `repeated` count DATA packets, `window` is the one that was
+    /// agreed on, in blocks.
+    case completed(file: String, bytes: UInt64, sent: UInt64, repeated: UInt64, window: Int)
+    /// Reading a file ended early.
+    case interrupted(file: String, reason: String)
+    /// A target uploaded a file: OK, FAILED or REPORT, at most 64 KiB, untrusted. Each name comes once.
+    case uploaded(name: String, content: [UInt8])
+    /// A request was refused. The same request of the same host is reported once.
+    case refused(path: String, address: String, reason: String)
+}
+
+/// An instant of CLOCK_MONOTONIC, which all processes of a host share. Source: clock_gettime(2).
+public struct MonotonicInstant: InstantProtocol, Sendable {
+    /// Nanoseconds since some point in the past, the same for all processes until the host is started again.
+    public let nanoseconds: Int64
+
+    /// - Parameter nanoseconds: as the clock has them.
+    public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+
+    /// The present one.
+    public static var now: MonotonicInstant {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return MonotonicInstant(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
+    }
+
+    /// This one and `duration`, to the nanosecond; at the end of the range the last one.
+    public func advanced(by duration: Duration) -> MonotonicInstant {
+        let (seconds, attoseconds) = duration.components
+        let (whole, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        let limit: Int64 = seconds < 0 ? .min : .max
+        if overflow { return MonotonicInstant(nanoseconds: limit) }
+        let (sum, isPast) = nanoseconds.addingReportingOverflow(whole)
+        if isPast { return MonotonicInstant(nanoseconds: limit) }
+        let (result, isBehind) = sum.addingReportingOverflow(attoseconds / 1_000_000_000)
+        return MonotonicInstant(nanoseconds: isBehind ? limit : result)
+    }
+
+    /// How long it is from this one to `other`; negative where that is earlier.
+    public func duration(to other: MonotonicInstant) -> Duration {
+        .nanoseconds(other.nanoseconds) - .nanoseconds(nanoseconds)
+    }
+
+    /// By time.
+    public static func < (a: MonotonicInstant, b: MonotonicInstant) -> Bool { a.nanoseconds < b.nanoseconds }
+}
+
+/// What happened on a server, and when.
+public struct TimedServerEvent: Hashable, Sendable {
+    /// What.
+    public let event: ServerEvent
+    /// When: for what a packet brought about, when it was read.
+    public let instant: MonotonicInstant
+    /// What is known of the window that the target takes, where the end of a transfer may have told something about it.
+    public let windows: WindowMemory?
+
+    /// An event as given.
+    public init(_ event: ServerEvent, at instant: MonotonicInstant, windows: WindowMemory? = nil) {
+        (self.event, self.instant, self.windows) = (event, instant, windows)
+    }
+}
+
+/// Why a server cannot serve.
+public enum TFTPServerError: Error, Hashable, Sendable {
+    /// Another program has the port.
+    case addressInUse(String)
+    /// The port is below 1024 and this process may not bind it.
+    case notPermitted(String)
+    /// This host does not have the address.
+    case noSuchAddress(String)
+    /// The root cannot be opened.
+    case root(String, reason: String)
+    /// Anything else the system said.
+    case failed(String, reason: String)
+}
+
+extension TFTPServerError: CustomStringConvertible {
+    /// One sentence for a person.
+    public var description: String {
+        switch self {
+        case .addressInUse(let address): "another program has UDP \(address)"
+        case .notPermitted(let address):
+            "may not bind UDP \(address); run as root or give the program the capability cap_net_bind_service"
+        case .noSuchAddress(let address): "cannot bind UDP \(address); this host does not have the address"
+        case .root(let root, let reason): "cannot open the TFTP root \(root): \(reason)"
+        case .failed(let address, let reason): "cannot serve on UDP \(address): \(reason)"
+        }
+    }
+}

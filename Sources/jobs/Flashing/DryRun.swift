@@ -1,0 +1,195 @@
+import Configuration
+public import DiskLayout
+public import FlashPlan
+public import Inventory
+public import SystemPackage
+
+/// What is known of an image before a flash.
+public enum ImageOutlook: Sendable {
+    /// It is prepared, and this is what is sent.
+    case prepared(ChunkedImage)
+    /// A flash prepares it first; its partition table as far as it could be read, `size` nil where it is compressed.
+    case unprepared(OSImageLayout, size: ByteCount?)
+}
+
+/// What a dry run needs of the world. Nothing here resets, prepares, serves a job or writes a file.
+public struct DryRunPorts: Sendable {
+    /// As ``FlashPorts/inspectImage``.
+    public var inspectImage: @Sendable (FilePath) throws -> OSImageLayout
+    /// Finds out what there is to know of an image. Its errors are ``FlashError``, those of a flash.
+    public var lookAtImage: @Sendable (FilePath) async throws -> ImageOutlook
+    /// As ``FlashPorts/renderPlan``.
+    public var renderPlan: @Sendable (ChunkPlan) throws -> [UInt8]
+    /// Checks that flash plans can be rendered.
+    public var checkTemplates: @Sendable () throws -> Void
+    /// Checks that the target can be reset. Never touches its line, also where one was left driven.
+    public var checkReset: @Sendable (Target) throws -> Void
+    /// As ``FlashPorts/claimServer``.
+    public var claimServer: @Sendable (_ root: FilePath, _ target: Target) async throws -> ClaimedServer
+
+    /// The ports as given.
+    public init(
+        inspectImage: @escaping @Sendable (FilePath) throws -> OSImageLayout,
+        lookAtImage: @escaping @Sendable (FilePath) async throws -> ImageOutlook,
+        renderPlan: @escaping @Sendable (ChunkPlan) throws -> [UInt8],
+        checkTemplates: @escaping @Sendable () throws -> Void,
+        checkReset: @escaping @Sendable (Target) throws -> Void,
+        claimServer: @escaping @Sendable (FilePath, Target) async throws -> ClaimedServer
+    ) {
+        self.inspectImage = inspectImage
+        self.lookAtImage = lookAtImage
+        self.renderPlan = renderPlan
+        self.checkTemplates = checkTemplates
+        self.checkReset = checkReset
+        self.claimServer = claimServer
+    }
+
+    /// For the checks that a flash has as well. What would change the world is not there.
+    fileprivate var forChecks: FlashPorts {
+        FlashPorts(
+            inspectImage: inspectImage, prepareImage: { _, _ in throw NotInADryRun() }, renderPlan: renderPlan,
+            checkReset: checkReset, reset: { _, _ in throw NotInADryRun() }, claimServer: claimServer,
+            answers: { _, _ in throw NotInADryRun() })
+    }
+}
+
+private struct NotInADryRun: Error {}
+
+/// What a flash would do with a target.
+public struct FlashForecast: Hashable, Sendable {
+    /// What would be sent.
+    public enum Content: Hashable, Sendable {
+        /// By plan, and prepared: its content's id, and what is written and sent to a card that has nothing of it.
+        case prepared(id: String, chunks: Int, written: ByteCount, sent: ByteCount)
+        /// By plan, after it is prepared; its length, nil where that is only known when it is unpacked.
+        case unprepared(size: ByteCount?)
+        /// Whole, in parts.
+        case parts(count: Int, written: ByteCount, sent: ByteCount)
+    }
+
+    /// The target.
+    public let target: Target
+    /// What would be sent to it.
+    public let content: Content
+    /// Who would serve.
+    public let server: String
+    /// Whether that is rpiflash. Of another server it is known when it is flashed whether it serves the root and takes
+    /// uploads: a test needs files in it.
+    public let isOwnServer: Bool
+    /// The resets, one after the other for as long as the target does not ask for its image.
+    public let resets: [ResetMethod]
+}
+
+/// Says what a flash would do: every check of it that touches nothing, in its order, with its errors. Nothing is made,
+/// also not for a moment: no file, no lock, no reset.
+public struct DryRun: Sendable {
+    private let ports: @Sendable (Target) -> DryRunPorts
+
+    /// - Parameter ports: what it needs of the world for a target.
+    public init(ports: @escaping @Sendable (Target) -> DryRunPorts) { self.ports = ports }
+
+    /// Checks.
+    ///
+    /// - Parameters:
+    ///   - requests: of different targets, at least one.
+    ///   - jobs: how many would be flashed at the same time; nil: one alone, without a bench.
+    /// - Returns: what would be done, in the same order.
+    /// - Throws: ``FlashError``; `CancellationError`.
+    public func run(_ requests: [FlashRequest], jobs: Int?) async throws -> [FlashForecast] {
+        let flashers = requests.map { request in
+            Flasher(ports: ports(request.target).forChecks, clock: ContinuousClock()) { _ in }
+        }
+        // A bench locks all targets before it looks at the image.
+        for (flasher, request) in zip(flashers, requests) where jobs != nil {
+            try flasher.checkServer(request)
+            try FolderLock.checkFree(root: request.root, target: request.target)
+        }
+        var contents: [Content] = []
+        for (flasher, request) in zip(flashers, requests) {
+            contents.append(try await content(request, flasher, copies: max(1, min(jobs ?? 1, requests.count))))
+        }
+        var forecasts: [FlashForecast] = []
+        for ((flasher, request), content) in zip(zip(flashers, requests), contents) {
+            try Task.checkCancellation()
+            if jobs == nil { try FolderLock.checkFree(root: request.root, target: request.target) }
+            forecasts.append(try await forecast(request, flasher, content))
+        }
+        return forecasts
+    }
+
+    private struct Content {
+        let content: FlashForecast.Content
+        /// What would be staged, where that is known.
+        var staging: ChunkStaging?
+    }
+
+    private func content(
+        _ request: FlashRequest, _ flasher: Flasher<ContinuousClock>, copies: Int
+    ) async throws -> Content {
+        guard case .plan(let mode) = request.delivery else {
+            guard case .parts(let staging) = try await flasher.staging(for: request, copies: copies) else {
+                throw NotInADryRun()
+            }
+            let plan = staging.plan
+            return Content(
+                content: .parts(
+                    count: Int(plan.partCount), written: plan.bytesToWrite, sent: plan.totalSectors.byteCount))
+        }
+        try flasher.checkServer(request)
+        let ports = ports(request.target)
+        let outlook = try await ports.lookAtImage(request.image)
+        let layout =
+            switch outlook {
+            case .prepared(let image): image.layout
+            case .unprepared(let layout, _): layout
+            }
+        do throws(FitError) {
+            try request.card.checkPartitionsFit(layout)
+        } catch {
+            throw FlashError.image("\(request.image): \(error)")
+        }
+        switch outlook {
+        case .prepared(let image):
+            let written = image.chunks.reduce(UInt64(0)) { $0 + $1.place.size.byteCount.bytes }
+            let sent = image.chunks.reduce(UInt64(0)) { $0 + $1.encodedSize.bytes }
+            return Content(
+                content: .prepared(
+                    id: image.id, chunks: image.chunks.count, written: ByteCount(written), sent: ByteCount(sent)),
+                staging: ChunkStaging(
+                    image: image, mode: mode, sendsConsole: request.sendsConsole, render: ports.renderPlan))
+        case .unprepared(_, let size):
+            do {
+                try ports.checkTemplates()
+            } catch {
+                throw FlashError.cannotMakePlan(error)
+            }
+            return Content(content: .unprepared(size: size))
+        }
+    }
+
+    private func forecast(
+        _ request: FlashRequest, _ flasher: Flasher<ContinuousClock>, _ content: Content
+    ) async throws -> FlashForecast {
+        let folder = try TargetFolder.look(root: request.root, target: request.target)
+        let name = request.target.mac.description
+        let (address, isOwn): (String, Bool)
+        switch try await flasher.claim(request) {
+        case .own(let server):
+            (address, isOwn) = (server.address, true)
+            await server.stop()
+        case .foreign(let server):
+            (address, isOwn) = (server.address, false)
+            if folder.hasForeignPlan { throw FlashError.foreignPlan(insteadOfImageIn: folder.path) }
+            if case .silence = await server.read("\(name)/\(TargetFolder.probeName)") {
+                try Task.checkCancellation()
+                throw FlashError.mute(address)
+            }
+        }
+        if case .plan = request.delivery, folder.hasForeignPlan { throw FlashError.foreignPlan(in: folder.path) }
+        _ = try content.staging?.assignment(folder: name, byOwnServer: isOwn)
+        let resets = request.target.resetAttempts
+        guard !resets.isEmpty else { throw FlashError.noReset(request.target.displayName) }
+        return FlashForecast(
+            target: request.target, content: content.content, server: address, isOwnServer: isOwn, resets: resets)
+    }
+}

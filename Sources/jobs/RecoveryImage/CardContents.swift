@@ -1,0 +1,191 @@
+public import BootScript
+import Configuration
+public import DiskLayout
+internal import LinuxHost
+public import SystemPackage
+
+/// Where the files that go onto a card are found.
+public struct CardSources: Hashable, Sendable {
+    /// `files.yaml`: which firmware files a board gets.
+    public var files: FilePath
+    /// `config.txt`, a template.
+    public var firmwareConfiguration: FilePath
+    /// `rpiflash.env`, a template.
+    public var environment: FilePath
+    /// Folder of boot.cmd.
+    public var templates: FilePath
+    /// Folder of the board's u-boot.bin and dtb/.
+    public var uboot: FilePath
+    /// Folder of the Pi's firmware files.
+    public var firmware: FilePath
+    /// How to get what is missing of ``uboot``: the end of a message.
+    public var ubootRemedy: String
+    /// The same for ``firmware``.
+    public var firmwareRemedy: String
+
+    /// These places.
+    public init(
+        files: FilePath, firmwareConfiguration: FilePath, environment: FilePath, templates: FilePath, uboot: FilePath,
+        firmware: FilePath, ubootRemedy: String, firmwareRemedy: String
+    ) {
+        self.files = files
+        self.firmwareConfiguration = firmwareConfiguration
+        self.environment = environment
+        self.templates = templates
+        self.uboot = uboot
+        self.firmware = firmware
+        self.ubootRemedy = ubootRemedy
+        self.firmwareRemedy = firmwareRemedy
+    }
+}
+
+/// A file on partition 1.
+public enum CardFile: Hashable, Sendable {
+    /// A file of the host, under its own name.
+    case copy(FilePath)
+    /// A text made for this card.
+    case text(name: String, String)
+    /// The boot script, made into a U-Boot script image under this name.
+    case script(name: String, String)
+}
+
+/// Renders the boot script for a board and a card.
+///
+/// - Throws: `TemplateError`; ``RecoveryImageError``.
+public func makeBootScript(
+    board: BoardProfile, card: CardLayout, templates: FilePath, serverAddress: String?
+) throws -> String {
+    let path = templates.appending("boot.cmd")
+    return try renderBootScript(
+        template: readText(path), file: path.string, board: board, card: card, serverAddress: serverAddress)
+}
+
+/// Everything that goes onto partition 1, in the order in which it is copied.
+///
+/// - Parameters:
+///   - board: which firmware, device trees and script.
+///   - card: what the script is told of the card.
+///   - network: what rpiflash.env starts with.
+///   - sources: where all comes from.
+/// - Throws: `TemplateError`, `ConfigurationError`; ``RecoveryImageError``, for a file that is missing before anything is
+///   made, with the command that makes it.
+public func cardContents(
+    board: BoardProfile, card: CardLayout, network: NetworkSettings, sources: CardSources
+) throws -> [CardFile] {
+    var contents: [CardFile] = []
+    if board.piFirmware {
+        let list = try ConfigurationFile(
+            yaml: readText(sources.files), name: sources.files.string,
+            keys: ["firmware"] + FirmwareKind.allCases.map(\.key))
+        var names = try list.list("firmware")
+        for kind in FirmwareKind.allCases where board.deviceTrees.contains(where: { $0.hasPrefix(kind.rawValue) }) {
+            names += try list.list(kind.key)
+        }
+        for (name, position) in names {
+            guard !name.isEmpty, !name.contains("/"), !name.hasPrefix(".") else {
+                throw ConfigurationError(
+                    file: sources.files.string, position: position, reason: "'\(name)' is no file name without a folder"
+                )
+            }
+            contents.append(.copy(sources.firmware.appending(name)))
+        }
+        let configuration = try Template(
+            readText(sources.firmwareConfiguration), file: sources.firmwareConfiguration.string)
+        contents.append(
+            .text(
+                name: "config.txt",
+                try configuration.render(["arm_64bit": .word(board.architecture == .arm64 ? "1" : "0")])))
+    }
+    let built =
+        [sources.uboot.appending("u-boot.bin")]
+        + board.deviceTrees.map { sources.uboot.appending("dtb").appending("\($0).dtb") }
+    for path in built {
+        try require(path, remedy: sources.ubootRemedy)
+    }
+    for path in contents.copies { try require(path, remedy: sources.firmwareRemedy) }
+    contents += built.map { .copy($0) }
+
+    let script = try makeBootScript(
+        board: board, card: card, templates: sources.templates, serverAddress: network.serverAddress)
+    contents.append(.script(name: "boot.scr", script))
+    let environment = try Template(readText(sources.environment), file: sources.environment.string)
+    contents.append(
+        .text(
+            name: "rpiflash.env",
+            try environment.render([
+                "serverip": .word(network.serverAddress ?? ""),
+                "ipaddr": .word(network.address ?? ""),
+                "netmask": .word(network.netmask ?? ""),
+                "gatewayip": .word(network.gateway ?? ""),
+                "debug_console": .word(network.debugConsole ? "yes" : ""),
+            ])))
+    return contents
+}
+
+/// The Pi's chips, by what their device trees' names start with: each has boot files of its own.
+private enum FirmwareKind: String, CaseIterable {
+    case bcm2837, bcm2711
+
+    var key: String { "firmware_\(rawValue)" }
+}
+
+extension [CardFile] {
+    /// The host's files among them.
+    var copies: [FilePath] {
+        compactMap { file in
+            if case .copy(let path) = file { path } else { nil }
+        }
+    }
+}
+
+/// The text of a file that people edit.
+///
+/// - Throws: ``RecoveryImageError`` where it is missing, unreadable, no UTF-8 or over 1 MiB, or another user could have
+///   written it.
+public func readText(_ path: FilePath) throws(RecoveryImageError) -> String {
+    try checkTrust(path)
+    let content: [UInt8]
+    do throws(SmallFileError) {
+        content = try SmallFile.read(path, limit: 1 << 20)
+    } catch {
+        switch error {
+        case .tooLong: throw .notText(path: path)
+        case .unreadable(let errno): throw .unreadable(path: path, errno: errno)
+        }
+    }
+    guard let text = String(validating: content, as: UTF8.self) else { throw .notText(path: path) }
+    return text
+}
+
+/// The profile of a board, from its file in a folder.
+///
+/// - Throws: `BoardProfileError`; ``RecoveryImageError``, for an unknown board with the names of those that there are.
+public func readBoard(_ name: String, in folder: FilePath) throws -> BoardProfile {
+    let boards = ((try? Folder.names(in: folder)) ?? []).filter { $0.hasSuffix(".yaml") }.map { String($0.dropLast(5)) }
+    guard boards.contains(name) else {
+        throw RecoveryImageError.unknownBoard(name, known: boards, folder: folder)
+    }
+    let path = folder.appending("\(name).yaml")
+    return try BoardProfile(yaml: readText(path), file: path.string)
+}
+
+private func checkTrust(_ path: FilePath) throws(RecoveryImageError) {
+    do throws(UntrustedFile) {
+        try FileTrust.current.check(path)
+    } catch {
+        throw .untrusted("\(error)")
+    }
+}
+
+private func require(_ path: FilePath, remedy: String) throws(RecoveryImageError) {
+    try checkTrust(path)
+    do {
+        let file = try FileDescriptor.open(path, .readOnly)
+        try file.close()
+    } catch let error as Errno {
+        throw error == .noSuchFileOrDirectory
+            ? .missing(path: path, remedy: remedy) : .unreadable(path: path, errno: error)
+    } catch {
+        throw .unreadable(path: path, errno: .ioError)
+    }
+}

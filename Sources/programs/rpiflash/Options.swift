@@ -1,0 +1,191 @@
+import ArgumentParser
+import Configuration
+import DiskLayout
+import Flashing
+import HostTools
+import ImageStore
+import Inventory
+import OSImage
+import SystemPackage
+
+/// Which target, out of which inventory.
+struct TargetOptions: ParsableArguments {
+    @Argument(help: "The target: its name, IP address or MAC address.")
+    var target: String
+
+    @Option(help: inventoryHelp)
+    var inventory: String?
+
+    static let inventoryHelp = ArgumentHelp(
+        "The targets (CSV: mac,ip,server,gpio). Default: \(defaultInventory).",
+        valueName: "file")
+
+    /// The target's row; refused where another host resets it.
+    func find() throws -> Target { try findTarget(target, inventory: inventory) }
+}
+
+/// Which targets, out of which inventory.
+struct TargetsOptions: ParsableArguments {
+    @Argument(help: ArgumentHelp("The targets: names, IP addresses or MAC addresses.", valueName: "target"))
+    var targets: [String] = []
+
+    @Flag(help: "All targets of this host.")
+    var all = false
+
+    @Option(
+        name: .customLong("tag"),
+        help: ArgumentHelp(
+            "All targets of this host that have this tag; several times: any of these tags.", valueName: "tag"))
+    var tags: [String] = []
+
+    @Option(help: TargetOptions.inventoryHelp)
+    var inventory: String?
+
+    /// One target by name: it has messages and events of its own.
+    var isOne: Bool { targets.count == 1 }
+
+    func validate() throws {
+        switch (targets.isEmpty, all, tags.isEmpty) {
+        case (true, false, true):
+            throw ValidationError("Missing expected argument '<target>'; name targets, or give --all or --tag")
+        case (false, false, true), (true, true, true), (true, false, false): return
+        default: throw ValidationError("named targets, --all and --tag exclude each other")
+        }
+    }
+
+    /// The only target's row; refused where another host resets it.
+    func find() throws -> Target { try findTarget(targets[0], inventory: inventory) }
+
+    /// The rows, each once, and how many others belong to other hosts.
+    func select() throws -> (targets: [Target], elsewhere: Int) {
+        let inventory = try loadInventory(inventory.map { FilePath($0) })
+        let found = try selectTargets(
+            all ? .all : tags.isEmpty ? .named(targets) : .tagged(tags), in: inventory, hostNames: ownHostNames())
+        for target in found.targets { logFound(target, in: inventory) }
+        return found
+    }
+}
+
+private func findTarget(_ text: String, inventory path: String?) throws -> Target {
+    let inventory = try loadInventory(path.map { FilePath($0) })
+    let target = try findTarget(text, in: inventory, hostNames: ownHostNames())
+    logFound(target, in: inventory)
+    return target
+}
+
+/// How several targets are flashed.
+struct SeveralOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("How many targets are flashed at the same time, 1 to 64.", valueName: "n"))
+    var jobs = 8
+
+    @Flag(help: "Flash the first target alone, and the others only when it is proven and up.")
+    var canary = false
+
+    @Option(
+        help: ArgumentHelp(
+            "How long after the beginning of one reset the next may begin, so that not all draw their peak at once.",
+            valueName: "time"))
+    var stagger = TimeOption(.milliseconds(500))
+
+    func validate() throws {
+        guard (1...64).contains(jobs) else { throw ValidationError("--jobs is \(jobs); must be 1 to 64") }
+    }
+
+    var options: BenchOptions { BenchOptions(jobs: jobs, canary: canary, stagger: stagger.duration) }
+}
+
+/// Where prepared images are.
+struct StoreOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("The folder of prepared images.", valueName: "folder"))
+    var store = ImageStore.defaultPath.string
+
+    var path: FilePath { FilePath(store) }
+}
+
+/// What is done to an image so that it works on a card.
+struct RelocationOptions: ParsableArguments {
+    @Flag(
+        help: ArgumentHelp(
+            "Flash the image as it is: /etc/fstab and cmdline.txt stay, made for a card with two partitions as they are."
+        ))
+    var asIs = false
+
+    @Flag(
+        inversion: .prefixedNo,
+        help: ArgumentHelp(
+            "Let the rootfs grow to the size of partition 3 on the first boot (systemd, ext4). Default: where the image "
+                + "would have grown it by itself."))
+    var grow: Bool?
+
+    func validate() throws {
+        if asIs, grow == true { throw ValidationError("--as-is and --grow exclude each other") }
+    }
+
+    /// nil: it stays as it is.
+    var request: RelocationRequest? {
+        asIs
+            ? nil
+            : RelocationRequest(
+                growth: Growth(grow), tools: hostTools())
+    }
+}
+
+/// mtools and the like. What they make must not depend on the day.
+func hostTools() -> ToolRunner { ToolRunner(path: environmentValue("PATH"), sourceDate: .standard) }
+
+/// A length of time: `45`, `45s`, `500ms`, `2m`, `1h`, `90d`.
+struct TimeOption: ExpressibleByArgument {
+    let duration: Duration
+
+    init(_ duration: Duration) { self.duration = duration }
+
+    init?(argument: String) {
+        let digits = argument.prefix { $0.isASCII && $0.isNumber }
+        guard let number = Int64(digits), number <= 1_000_000_000 else { return nil }
+        switch argument[digits.endIndex...] {
+        case "", "s": duration = .seconds(number)
+        case "ms": duration = .milliseconds(number)
+        case "m", "min": duration = .seconds(number * 60)
+        case "h": duration = .seconds(number * 3600)
+        case "d": duration = .seconds(number * 86400)
+        default: return nil
+        }
+    }
+
+    var defaultValueDescription: String {
+        let milliseconds = duration.components.attoseconds / 1_000_000_000_000_000
+        return milliseconds == 0
+            ? "\(duration.components.seconds)s" : "\(duration.components.seconds * 1000 + milliseconds)ms"
+    }
+}
+
+/// An IPv4 address and UDP port: `192.168.1.1`, `192.168.1.1:6969`, `:6969`.
+struct ListenOption: ExpressibleByArgument {
+    let host: String
+    let port: Int
+
+    init(host: String, port: Int) {
+        self.host = host
+        self.port = port
+    }
+
+    init?(argument: String) {
+        let parts = argument.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+        guard let first = parts.first else { return nil }
+        if first.isEmpty || first == "0.0.0.0" {
+            host = "0.0.0.0"
+        } else {
+            guard let address = try? IPv4Address(first) else { return nil }
+            host = address.description
+        }
+        guard parts.count == 2 else {
+            guard !first.isEmpty else { return nil }
+            port = 69
+            return
+        }
+        guard let number = UInt16(parts[1]), number > 0 else { return nil }
+        port = Int(number)
+    }
+
+    var defaultValueDescription: String { "\(host):\(port)" }
+}

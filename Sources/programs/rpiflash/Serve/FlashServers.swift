@@ -1,0 +1,245 @@
+import Configuration
+import Flashing
+import HostTools
+import ImageStore
+import Inventory
+import Synchronization
+import SystemPackage
+import TFTP
+import TFTPServer
+import TFTPService
+
+/// Binds the TFTP port, or finds who has it.
+func claim(
+    root: FilePath, target: Target, listen: ListenOption?, service: FilePath, share: FlashShare?,
+    windows: KnownWindows = .none
+) async throws -> ClaimedServer {
+    // Who says where to serve wants to serve by himself.
+    if listen == nil {
+        do {
+            if let client = try ServiceClient.connect(to: service) {
+                guard client.serves(root) else {
+                    throw FlashError.server(
+                        "the rpiflash service serves \(client.root), not \(root); give --tftp-root \(client.root)")
+                }
+                return .own(
+                    ServiceServing(
+                        client: client, socket: service, others: share?.others(than: target) ?? [],
+                        windows: windows))
+            }
+        } catch let error as ServiceError {
+            throw FlashError.server(error.description)
+        }
+    }
+    let listen = listen ?? ListenOption(host: "0.0.0.0", port: 69)
+    do throws(TFTPServerError) {
+        guard let share else { return .own(try await Serving(root: root, listen: listen, windows: windows)) }
+        return .own(
+            SharedServing(
+                server: try await share.server(root: root, listen: listen), host: listen.host,
+                folder: target.mac.description, others: share.others(than: target), windows: windows))
+    } catch {
+        guard case .addressInUse = error else { throw FlashError.server(error.description) }
+        // On all addresses: the one that the target sees is the one that counts.
+        let host = listen.host == "0.0.0.0" ? localAddress(towards: target.ip.description) : listen.host
+        guard let host else { throw FlashError.server("there is no way to \(target.ip) from this host") }
+        return .foreign(OtherServer(host: host, port: listen.port))
+    }
+}
+
+/// Our own server, in this process.
+private struct Serving: OwnServer {
+    private let server: TFTPServer
+    private let windows: KnownWindows
+    let address: String
+
+    init(root: FilePath, listen: ListenOption, windows: KnownWindows) async throws(TFTPServerError) {
+        self.windows = windows
+        server = try await TFTPServer.start(root: root.string, host: listen.host, port: listen.port)
+        address = "\(listen.host):\(server.port)"
+    }
+
+    func serve(_ files: JobFiles, to target: Target) throws -> any ServeEvents {
+        EventQueue(server.add(try job(files, target, windows)), windows: windows)
+    }
+
+    func stop() async { await server.stop() }
+}
+
+private func job(_ files: JobFiles, _ target: Target, _ windows: KnownWindows) throws -> Job {
+    var sources = Dictionary(uniqueKeysWithValues: files.names.map { ($0, Job.Source.folder) })
+    if let ranged = files.ranged {
+        let image = try FileDescriptor.open(ranged.path, .readOnly, options: .closeOnExec)
+        defer { try? image.close() }
+        sources[ranged.name] = SharedFile(duplicating: image.rawValue).map { .open($0) }
+    }
+    return Job(
+        folder: files.folder, files: sources, ranged: files.ranged.map { [$0.name] } ?? [], entry: files.entry,
+        address: target.ip.description, windows: windows.before ?? WindowMemory())
+}
+
+/// What the flashes of several targets have in common: the image, prepared once, and our own server, bound once.
+actor FlashShare {
+    private let folders: Set<String>
+    /// The prepared image, without the settings of a target.
+    private(set) var image: PreparedImage?
+    private let shared = SharedServer<TFTPServer>()
+
+    init(_ targets: [Target]) { folders = Set(targets.map(\.mac.description)) }
+
+    func keep(_ image: PreparedImage) { self.image = image }
+
+    /// The folders of the other targets.
+    nonisolated func others(than target: Target) -> Set<String> { folders.subtracting([target.mac.description]) }
+
+    /// The server that has the port, started where it is not; it stays until ``close()``.
+    func server(root: FilePath, listen: ListenOption) async throws(TFTPServerError) -> TFTPServer {
+        try await shared.server { () async throws(TFTPServerError) in
+            try await TFTPServer.start(root: root.string, host: listen.host, port: listen.port)
+        }
+    }
+
+    /// Frees the port.
+    func close() async { await shared.close() }
+}
+
+/// Our own server, for one of several targets.
+private struct SharedServing: OwnServer {
+    let server: TFTPServer
+    let host: String
+    let folder: String
+    let others: Set<String>
+    let windows: KnownWindows
+
+    var address: String { "\(host):\(server.port)" }
+
+    func serve(_ files: JobFiles, to target: Target) throws -> any ServeEvents {
+        EventQueue(server.add(try job(files, target, windows)), others: others, windows: windows)
+    }
+
+    func stop() async { server.remove(folder: folder) }
+}
+
+/// The service that runs on this host.
+private struct ServiceServing: OwnServer {
+    let client: ServiceClient
+    let socket: FilePath
+    let others: Set<String>
+    let windows: KnownWindows
+
+    var address: String { "the rpiflash service (\(socket))" }
+    var reader: StagedFileReader { .group }
+
+    func serve(_ files: JobFiles, to target: Target) throws -> any ServeEvents {
+        let image = try files.ranged.map { try FileDescriptor.open($0.path, .readOnly, options: .closeOnExec) }
+        defer { try? image?.close() }
+        let events = try client.register(
+            folder: files.folder, files: files.names, entry: files.entry, image: files.ranged?.name, imageFile: image,
+            address: target.ip.description, windows: windows.before)
+        return EventQueue(
+            events, lost: "the rpiflash service ended; see its log", others: others, windows: windows)
+    }
+
+    func stop() async { client.close() }
+}
+
+/// Holds events until they are asked for.
+private final class EventQueue: ServeEvents {
+    private let events = Mutex<[(event: ServeEvent, at: MonotonicInstant)]>([])
+    private let others: Set<String>
+    private let windows: KnownWindows
+
+    /// - Parameters:
+    ///   - lost: what the end of the events means where nobody here brought it about; nil where only we do.
+    ///   - others: folders of other targets of this run: what is refused of them says nothing of this one.
+    ///   - windows: told what the server learns of the target's window.
+    init(
+        _ stream: AsyncStream<TimedServerEvent>, lost: String? = nil, others: Set<String> = [], windows: KnownWindows
+    ) {
+        self.others = others
+        self.windows = windows
+        Task {
+            for await event in stream { add(event) }
+            if let lost { events.withLock { $0.append((.lost(lost), .now)) } }
+        }
+    }
+
+    private func add(_ timed: TimedServerEvent) {
+        if let learned = timed.windows { windows.learned(learned) }
+        let own: ServeEvent? =
+            switch timed.event {
+            case .opened(let file, _, _): .opened(file: file)
+            case .progress(let file, let bytes): .progress(file: file, bytes: bytes)
+            case .sent(let file): .sent(file: file)
+            case .completed(let file, _, let sent, let repeated, let window):
+                .completed(file: file, packets: sent, repeated: repeated, window: window)
+            case .interrupted(let file, let reason): .interrupted(file: file, reason: reason)
+            case .uploaded(let name, let content): .uploaded(name: name, content: content)
+            case .refused(let path, _, _) where others.contains { path.contains($0) }: nil
+            // A target asks for a plan first; that there is none is no news.
+            case .refused(let path, _, _) where path.hasSuffix("/flash.scr"): .activity
+            case .refused(let path, let address, let reason): .refused("refused \(address) the file \(path): \(reason)")
+            }
+        if let own { events.withLock { $0.append((own, timed.instant)) } }
+    }
+
+    func take() -> [TimedServeEvent] {
+        let taken = events.withLock { events in
+            defer { events = [] }
+            return events
+        }
+        let now = MonotonicInstant.now
+        return taken.map { TimedServeEvent($0.event, age: $0.at.duration(to: now)) }
+    }
+}
+
+/// A server that was there before.
+private struct OtherServer: ForeignServer {
+    let host: String
+    let port: Int
+
+    var address: String { "\(host):\(port)" }
+
+    func read(_ path: String) async -> ProbeAnswer { answer(await ServerProbe(host: host, port: port).read(path)) }
+
+    func write(_ path: String, content: [UInt8]) async -> ProbeAnswer {
+        answer(await ServerProbe(host: host, port: port).write(path, content: content))
+    }
+
+    private func answer(_ answer: ServerProbe.Answer) -> ProbeAnswer {
+        switch answer {
+        case .content(let bytes): .content(bytes)
+        case .taken: .taken
+        case .refused(let code, let message): .refused(message.isEmpty ? "error \(code)" : message)
+        case .silence: .silence
+        }
+    }
+
+    func watch(_ folder: FilePath) throws -> any ServeEvents {
+        WatchedFolder(folder: folder, watch: try FolderWatch(folder))
+    }
+}
+
+/// What another server does, seen through the files of the folder.
+private struct WatchedFolder: ServeEvents {
+    let folder: FilePath
+    let watch: FolderWatch
+
+    func take() -> [TimedServeEvent] {
+        // inotify has no times, and nothing is measured with another server: it does not tell when the target has a file.
+        watch.take().compactMap { event -> ServeEvent? in
+            switch event {
+            case .opened(let name): .opened(file: name)
+            case .read: .activity
+            case .closed(let name): .sent(file: name)
+            case .written(let name):
+                // Made empty before the reset; empty once more is an upload that broke off and will be repeated.
+                if let content = readUpload(folder.appending(name)), !content.isEmpty {
+                    .uploaded(name: name, content: content)
+                } else {
+                    .activity
+                }
+            }
+        }.map { TimedServeEvent($0, age: .zero) }
+    }
+}
