@@ -191,7 +191,7 @@ struct OutputTests {
         // How wide the first column is depends on whether there is a note.
         #expect(doctor.stdout.contains(#/\x1b\[32mok\x1b\[0m +inventory/#), doctor.all)
         #expect(doctor.stdout.contains(#/\x1b\[31mbad\x1b\[0m +card/#), doctor.all)
-        #expect(doctor.stdout.contains("rpiflash: \(Self.red)1 thing is bad"), doctor.all)
+        #expect(doctor.stdout.contains("rpiflash: \(Self.red)1 check failed (above)"), doctor.all)
 
         let generator = try await Self.onTerminal(bad, "$GEN layout --card $D/none.yaml")
         #expect(generator.stdout.contains("rpiflash-gen: \(Self.red)"), generator.all)
