@@ -97,7 +97,7 @@ let package = Package(
             ],
             path: "Sources/host/ImageStore", swiftSettings: strictC),
         .target(
-            name: "RunRecords", dependencies: ["Configuration", "LinuxHost", "TFTP", system],
+            name: "RunRecords", dependencies: ["Configuration", "FlashPlan", "LinuxHost", "TFTP", system],
             path: "Sources/host/RunRecords", swiftSettings: strict),
         .target(
             name: "TargetConsole", dependencies: ["Configuration"], path: "Sources/host/TargetConsole",
@@ -118,24 +118,26 @@ let package = Package(
             dependencies: ["Configuration", "DiskLayout", "FlashPlan", "Inventory", "LinuxHost", system],
             path: "Sources/jobs/Flashing", swiftSettings: strict),
 
-        // programs: options, wiring, exit codes; nothing else.
+        // programs: options, wiring, exit codes; and what both print.
+        .target(
+            name: "CommandOutput",
+            dependencies: [
+                "Configuration", "DiskLayout", "FlashPlan", "Flashing", "HostTools", "Inventory", system,
+            ],
+            path: "Sources/programs/CommandOutput", swiftSettings: strict),
         .executableTarget(
             name: "rpiflash-gen",
             dependencies: [
-                "BootFiles", "BootScript", "Configuration", "DiskLayout", "FDisk", "HostTools", "LinuxHost", "OSImage",
-                "RecoveryImage", argumentParser,
-                system,
+                "BootFiles", "BootScript", "CommandOutput", "Configuration", "DiskLayout", "FDisk", "HostTools",
+                "LinuxHost", "OSImage", "RecoveryImage", argumentParser, system,
             ],
             path: "Sources/programs/rpiflash-gen", swiftSettings: strict),
         .executableTarget(
             name: "rpiflash",
             dependencies: [
-                "BootFiles", "BootScript", "Configuration", "DiskLayout", "FlashPlan", "Flashing", "GPIO", "HostTools",
-                "ImageStore", "Inventory", "LinuxHost", "OSImage", "RunRecords", "TFTP", "TFTPServer", "TFTPService",
-                "TargetConsole",
-                argumentParser,
-
-                system,
+                "BootFiles", "BootScript", "CommandOutput", "Configuration", "DiskLayout", "FlashPlan", "Flashing",
+                "GPIO", "HostTools", "ImageStore", "Inventory", "LinuxHost", "OSImage", "RunRecords", "TFTP",
+                "TFTPServer", "TFTPService", "TargetConsole", argumentParser, system,
             ],
             path: "Sources/programs/rpiflash", swiftSettings: strict),
 
@@ -199,7 +201,17 @@ let package = Package(
             swiftSettings: strict),
         // The built programs: help, exit statuses, messages, signals, and a flash with TFTP clients as the target.
         .testTarget(
-            name: "CommandTests", dependencies: ["TestImages", "TestSupport", "rpiflash", system],
+            name: "CommandOutputTests",
+            dependencies: [
+                "CommandOutput", "Configuration", "DiskLayout", "FlashPlan", "Flashing", "Inventory", system,
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "CommandTests",
+            dependencies: [
+                "CommandOutput", "FlashPlan", "Flashing", "TestImages", "TestSupport", "rpiflash", "rpiflash-gen",
+                system,
+            ],
             swiftSettings: strict),
         // The built program and the shim on recorded GPIO lines, in QEMU.
         .testTarget(

@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@testable import rpiflash
+@testable import CommandOutput
 
 /// What programs read: docs/json.md and what is printed have the same events and fields.
 @Suite(.serialized, .enabled(if: Programs.canPlayTarget, "run make deps, which installs what these tests need"))

@@ -253,13 +253,13 @@ struct RefusalTests {
         arguments: [
             (
                 "size=4m",
-                "TFTP root D/tftp has 4194304 bytes free, the image takes 5242880 bytes; "
+                "TFTP root D/tftp has 4190208 bytes free, the image takes 5242880 bytes; "
                     + "free some space or use another --tftp-root"
             ),
-            // Room for the image, but not for the lock file too: it gets full while the image is copied.
+            // Room for the lock file and the parts, but not for the manifest: it gets full while the image is staged.
             (
-                "size=5m",
-                "the disk with D/tftp/52:54:00:12:34:56/rpi_image_part_1 is full; "
+                "size=5124k",
+                "the disk with D/tftp/52:54:00:12:34:56/rpi_image_parts is full; "
                     + "free some space or use another --tftp-root"
             ),
             // Room for bytes, but not for another file.

@@ -112,7 +112,7 @@ struct ReportTests {
         let report = try Report(bytes: report(changes))
         do throws(JudgementError) {
             let proof = try plan.judge(report: report, outcome: Outcome(kind: kind, written: ByteCount(bytes)))
-            return "proven \(proof.proven.bytes), written \(proof.written.bytes), same \(proof.same.bytes)"
+            return "proven \(proof.bytes.bytes), written \(proof.written.bytes), same \(proof.same.bytes)"
         } catch {
             return error.description
         }

@@ -94,8 +94,8 @@ import Testing
         }
         let result = try await world.flash(try Self.request(world))
         #expect(
-            result.proven
-                == Proven(
+            result.proof
+                == FlashProof(
                     bytes: ByteCount(Self.total * 512), written: ByteCount(16 * 512), loaded: ByteCount(16 * 512),
                     retries: 1))
         let (served, ranged) = world.state.withLock { ($0.served, $0.ranged) }

@@ -20,7 +20,7 @@ import Testing
         }
         world.with { $0.answers = { $0.clock.now.offset > .seconds(30) } }
         let result = try await world.flash(world.request(waitPort: 2222))
-        #expect(result.proven.written == ByteCount(5 << 20))
+        #expect(result.proof.written == ByteCount(5 << 20))
         // 10 events a second apart and OK, a second to settle.
         #expect(result.flashTime == .seconds(12))
         #expect(try #require(result.upAfter) > .seconds(18))
@@ -479,7 +479,7 @@ import Testing
         }
         world.with { $0.claim = { .foreign(ForeignDouble(world: $0, serves: $0.root, takes: $0.root)) } }
         let result = try await world.flash()
-        #expect(result.proven.written == ByteCount(5 << 20))
+        #expect(result.proof.written == ByteCount(5 << 20))
         #expect(world.calls.suffix(4) == ["read", "write", "watch", "reset by GPIO line 17"])
         #expect(world.notes.first == "using the TFTP server that is there, on 192.0.2.1:69")
         #expect(try names(in: world.root) == [])

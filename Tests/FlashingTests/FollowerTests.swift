@@ -16,7 +16,7 @@ import Testing
     }
 
     /// Takes the events, a second apart, and judges when everything is settled.
-    private static func judge(_ events: [ServeEvent], plan: PartsPlan) throws -> Proven? {
+    private static func judge(_ events: [ServeEvent], plan: PartsPlan) throws -> FlashProof? {
         var follower = follower(plan)
         var now = Duration.zero
         for event in events {

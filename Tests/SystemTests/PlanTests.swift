@@ -17,7 +17,7 @@ extension SystemTests {
         @discardableResult
         private func flash(
             _ image: FilePath, _ target: VirtualTarget, mode: ChunkPlan.Mode = .normal, withPieces: Bool = false
-        ) async throws -> (proof: Proof, run: PlanRun, staged: StagedPlan) {
+        ) async throws -> (proof: FlashProof, run: PlanRun, staged: StagedPlan) {
             let staged = try await StagedPlan(image, for: target, mode: mode, withPieces: withPieces)
             let run = try await target.carryOut(staged)
             do throws(JudgementError) {
@@ -44,7 +44,7 @@ extension SystemTests {
             let first = try await flash(fixture.image, target)
             #expect(try await target.holdsImage())
             #expect(try await target.keepsPartition1())
-            #expect(first.proof.proven.bytes == 20 << 20)
+            #expect(first.proof.bytes.bytes == 20 << 20)
             // The rootfs is random data; of the boot partition the empty card has what is zero.
             #expect(first.proof.written.bytes > 12 << 20)
             #expect(first.run.report.retries == 0)
@@ -64,7 +64,7 @@ extension SystemTests {
             let before = try await target.cardDigest()
             let second = try await flash(fixture.image, target)
             #expect(second.proof.written.bytes == 0)
-            #expect(second.proof.same == second.proof.proven)
+            #expect(second.proof.same == second.proof.bytes)
             #expect(second.run.writes.isEmpty)
             #expect(second.run.wire < 32 << 10, "\(second.run.sent)")
             #expect(second.run.report.fetched.sectors == 0)
@@ -286,7 +286,7 @@ extension SystemTests {
 
             let full = try await flash(fixture.image, target, mode: .full)
             #expect(full.proof.same.bytes == 0)
-            #expect(full.proof.written == full.proof.proven)
+            #expect(full.proof.written == full.proof.bytes)
             #expect(try await target.holdsImage())
         }
 

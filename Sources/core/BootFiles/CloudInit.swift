@@ -1,4 +1,4 @@
-internal import Yams
+import Yams
 
 /// The files of cloud-init's NoCloud data source (https://docs.cloud-init.io, "NoCloud").
 func cloudInit(_ settings: Settings) -> BootPartitionEdit {

@@ -1,6 +1,6 @@
 public import Configuration
 import DiskLayout
-internal import Yams
+import Yams
 
 /// First-boot settings as Raspberry Pi's imager offers them: a file of `--customize`, read strictly.
 ///

@@ -1,4 +1,4 @@
-internal import Yams
+import Yams
 
 /// What differs between boards: `uboot/boards/<board>.yaml`.
 public struct BoardProfile: Hashable, Sendable {

@@ -1,3 +1,5 @@
+import Configuration
+
 extension CardLayout {
     /// The version of ``json``: it grows when a field changes its meaning or goes.
     public static let jsonVersion = 2
@@ -27,7 +29,7 @@ extension CardLayout {
                 "\(SectorCount(roundingUp: largestContent).sectors) sectors",
             ],
         ]
-        return columns(rows, rightAligned: [0, 4, 5, 6, 7, 8]) + "\n" + columns(facts, rightAligned: [])
+        return textTable(rows, rightAligned: [0, 4, 5, 6, 7, 8], empty: "") + "\n" + textTable(facts, empty: "")
     }
 
     /// The layout for programs, one JSON object.
@@ -113,23 +115,4 @@ extension PartitionType: CustomStringConvertible {
 private func padded(_ number: UInt64, _ width: Int) -> String {
     let text = String(number)
     return String(repeating: " ", count: max(0, width - text.count)) + text
-}
-
-/// Lines of cells with two spaces between the columns and none at the end.
-private func columns(_ rows: [[String]], rightAligned: Set<Int>) -> String {
-    var widths: [Int] = []
-    for row in rows {
-        for (column, cell) in row.enumerated() {
-            if column == widths.count { widths.append(0) }
-            widths[column] = max(widths[column], cell.count)
-        }
-    }
-    return rows.map { row in
-        let cells = row.enumerated().map { column, cell in
-            let padding = String(repeating: " ", count: widths[column] - cell.count)
-            return rightAligned.contains(column) ? padding + cell : cell + padding
-        }
-        let line = cells.joined(separator: "  ")
-        return line.prefix(upTo: line.lastIndex { $0 != " " }.map { line.index(after: $0) } ?? line.startIndex) + "\n"
-    }.joined()
 }

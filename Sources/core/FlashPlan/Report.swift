@@ -193,23 +193,11 @@ extension ReportError: CustomStringConvertible {
     }
 }
 
-/// That a card holds what was planned, and what it took.
-public struct Proof: Hashable, Sendable {
-    /// Everything that is proven.
-    public let proven: ByteCount
-    /// Of that, what was written.
-    public let written: ByteCount
-    /// Of that, what was there already.
-    public let same: ByteCount
-    /// The report that it follows from.
-    public let report: Report
-}
-
 extension ChunkPlan {
     /// Compares what a target reported with what was planned; only what fits in every number is a proof (law 2).
     ///
     /// - Throws: ``JudgementError``.
-    public func judge(report: Report, outcome: Outcome) throws(JudgementError) -> Proof {
+    public func judge(report: Report, outcome: Outcome) throws(JudgementError) -> FlashProof {
         guard report.job == job else { throw .otherJob(report.job, expected: job) }
         guard report.state == outcome.kind else { throw .contradiction(report: report.state, outcome: outcome.kind) }
         guard report.state == .ok else {
@@ -228,9 +216,9 @@ extension ChunkPlan {
         case .full: try check("sectors written", report.written.sectors, totalSectors.sectors)
         case .verify: try check("sectors written", report.written.sectors, 0)
         }
-        return Proof(
-            proven: totalSectors.byteCount, written: report.written.byteCount, same: report.same.byteCount,
-            report: report)
+        return FlashProof(
+            bytes: totalSectors.byteCount, written: report.written.byteCount, loaded: report.fetched.byteCount,
+            retries: report.retries)
     }
 }
 

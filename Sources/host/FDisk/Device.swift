@@ -1,6 +1,6 @@
-internal import CFDisk
-internal import DiskLayout
-internal import Glibc
+import CFDisk
+import DiskLayout
+import Glibc
 
 /// A context with a file or device assigned: everything that is read from or written to it.
 ///

@@ -1,4 +1,4 @@
-internal import Glibc
+import Glibc
 
 /// Why a partition table cannot be read or written.
 public enum FDiskError: Error, Hashable, Sendable {

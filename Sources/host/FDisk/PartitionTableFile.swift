@@ -1,5 +1,5 @@
 public import DiskLayout
-internal import Glibc
+import Glibc
 
 /// Reads the DOS partition table of a disk image or device; never writes to it.
 ///

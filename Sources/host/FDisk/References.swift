@@ -1,4 +1,4 @@
-internal import CFDisk
+import CFDisk
 
 // libfdisk's handles all come in as the same OpaquePointer: each kind gets its own type at once, so that none is passed
 // for another. An owner only acquires and releases; what can fail later happens outside of its init.

@@ -1,7 +1,7 @@
-internal import CGPIOD
-internal import Glibc
-internal import LinuxHost
-internal import SystemPackage
+import CGPIOD
+import Glibc
+import LinuxHost
+import SystemPackage
 
 /// How a line is named.
 public enum LineReference: Hashable, Sendable {

@@ -1,4 +1,4 @@
-internal import Glibc
+import Glibc
 
 /// Why a GPIO line cannot be used.
 public enum GPIOError: Error, Hashable, Sendable {

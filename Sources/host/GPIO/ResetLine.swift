@@ -1,5 +1,5 @@
-internal import CGPIOD
-internal import Glibc
+import CGPIOD
+import Glibc
 
 /// A requested GPIO line that holds a target in reset: open-drain, active low.
 ///

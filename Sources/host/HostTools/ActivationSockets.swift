@@ -1,4 +1,4 @@
-internal import Glibc
+import Glibc
 public import SystemPackage
 
 /// Sockets that systemd has opened for this process (socket activation). Source: sd_listen_fds(3).

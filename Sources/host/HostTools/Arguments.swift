@@ -1,4 +1,4 @@
-internal import Glibc
+import Glibc
 
 /// An argument whose bytes are no UTF-8. Such a file name is legal, but it would reach files as another one.
 public struct ArgumentError: Error, Hashable, Sendable, CustomStringConvertible {

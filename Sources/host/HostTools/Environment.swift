@@ -1,4 +1,4 @@
-internal import Glibc
+import Glibc
 
 /// The value of an environment variable; nil where it is empty, too.
 public func environmentValue(_ name: String) -> String? {

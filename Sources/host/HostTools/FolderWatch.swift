@@ -1,4 +1,4 @@
-internal import Glibc
+import Glibc
 public import SystemPackage
 
 /// Tells what other programs do with the files of a folder, through inotify.

@@ -1,4 +1,4 @@
-internal import Glibc
+import Glibc
 
 /// This host's own names and addresses: host name, short and full, and the IPv4 addresses of its interfaces.
 public func ownHostNames() -> Set<String> {

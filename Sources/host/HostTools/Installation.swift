@@ -1,4 +1,4 @@
-internal import Glibc
+import Glibc
 public import SystemPackage
 
 /// Where this program runs from, which decides where the product's own files are: templates, board profiles, what cards

@@ -1,7 +1,7 @@
 import Configuration
-internal import Glibc
-internal import Subprocess
-internal import SystemPackage
+import Glibc
+import Subprocess
+import SystemPackage
 
 /// A line for `/bin/sh`, as a row's `reset_command` has it.
 ///

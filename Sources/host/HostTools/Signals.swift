@@ -1,6 +1,6 @@
-internal import Dispatch
-internal import Glibc
-internal import Synchronization
+import Dispatch
+import Glibc
+import Synchronization
 
 /// Turns SIGINT, SIGTERM and SIGHUP into a cancellation, so that everything is cleaned up on the way out.
 public enum Interruption {

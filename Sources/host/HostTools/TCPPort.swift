@@ -1,4 +1,4 @@
-internal import Glibc
+import Glibc
 
 /// A TCP port of another host.
 public struct TCPPort: Hashable, Sendable {

@@ -1,5 +1,5 @@
-internal import Glibc
-internal import LinuxHost
+import Glibc
+import LinuxHost
 public import SystemPackage
 
 /// The folder for files that do not outlive a command: TMPDIR, else /tmp.

@@ -1,4 +1,4 @@
-internal import Subprocess
+import Subprocess
 public import SystemPackage
 
 /// Runs programs of the host in a fixed environment, so that what they make depends on what they are given alone.

@@ -1,11 +1,11 @@
 public import BootFiles
-internal import CDeflate
-internal import DiskLayout
-internal import FlashPlan
+import CDeflate
+import DiskLayout
+import FlashPlan
 public import HostTools
-internal import LinuxHost
-internal import OSImage
-internal import SystemPackage
+import LinuxHost
+import OSImage
+import SystemPackage
 
 extension ImageStore {
     /// Gives a prepared image other files on its boot partition: another prepared image, which shares all chunks that are

@@ -1,10 +1,10 @@
-internal import CDeflate
-internal import Crypto
-internal import DiskLayout
-internal import FlashPlan
-internal import Glibc
-internal import OSImage
-internal import SystemPackage
+import CDeflate
+import Crypto
+import DiskLayout
+import FlashPlan
+import Glibc
+import OSImage
+import SystemPackage
 
 /// What became of one chunk.
 struct EncodedChunk {

@@ -1,7 +1,7 @@
-internal import FoundationEssentials
-internal import Glibc
-internal import LinuxHost
-internal import SystemPackage
+import FoundationEssentials
+import Glibc
+import LinuxHost
+import SystemPackage
 
 /// The few calls on files that the store needs, each with the path in its error.
 enum Files {

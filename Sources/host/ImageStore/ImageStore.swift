@@ -1,6 +1,6 @@
-internal import Crypto
+import Crypto
 public import DiskLayout
-internal import Glibc
+import Glibc
 public import HostTools
 public import LinuxHost
 public import OSImage

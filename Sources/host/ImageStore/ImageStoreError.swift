@@ -1,5 +1,5 @@
 public import DiskLayout
-internal import HostTools
+import HostTools
 public import LinuxHost
 public import OSImage
 public import SystemPackage

@@ -1,7 +1,7 @@
 public import DiskLayout
-internal import Glibc
-internal import HostTools
-internal import OSImage
+import Glibc
+import HostTools
+import OSImage
 public import SystemPackage
 
 /// What is known of an image without preparing it.

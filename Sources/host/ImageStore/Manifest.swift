@@ -1,7 +1,7 @@
 public import BootFiles
-internal import Crypto
+import Crypto
 public import DiskLayout
-internal import FlashPlan
+import FlashPlan
 public import OSImage
 
 /// What a prepared image is made of: the text of `manifest.json`. Offsets and counts are in sectors of 512 bytes.

@@ -1,8 +1,8 @@
-internal import DiskLayout
-internal import FlashPlan
-internal import OSImage
-internal import Synchronization
-internal import SystemPackage
+import DiskLayout
+import FlashPlan
+import OSImage
+import Synchronization
+import SystemPackage
 
 /// One image on its way into the store.
 struct Preparation: Sendable {

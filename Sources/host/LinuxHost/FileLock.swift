@@ -1,4 +1,4 @@
-internal import Glibc
+import Glibc
 public import SystemPackage
 
 /// A lock across processes and users (C: `flock`); given back with the value's life, also when the process dies.

@@ -1,4 +1,4 @@
-internal import Glibc
+import Glibc
 public import SystemPackage
 
 /// Refuses files that another unprivileged user could have written, as sshd's StrictModes and sudo do: what a flash runs,

@@ -1,4 +1,4 @@
-internal import DiskLayout
+import DiskLayout
 public import SystemPackage
 
 /// The ways in which OS images are compressed for download.

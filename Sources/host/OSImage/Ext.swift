@@ -1,6 +1,6 @@
-internal import CExt2FS
-internal import DiskLayout
-internal import Glibc
+import CExt2FS
+import DiskLayout
+import Glibc
 
 /// What a superblock says, read by ourselves first: libext2fs is only let at numbers that are bounded by the partition.
 ///

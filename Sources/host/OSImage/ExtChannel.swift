@@ -1,6 +1,6 @@
-internal import CExt2FS
-internal import Glibc
-internal import Synchronization
+import CExt2FS
+import Glibc
+import Synchronization
 
 /// How libext2fs reads a partition of an image, and changes it in the view: its io manager that is neither a file nor a
 /// device. C: `struct struct_io_manager` in ext2_io.h.

@@ -1,5 +1,5 @@
-internal import CExt2FS
-internal import Glibc
+import CExt2FS
+import Glibc
 
 /// Files of an ext filesystem in an image, read from it and changed in its view. The file system must be clean: libext2fs
 /// writes into one whose journal holds something newer as if it did not. C: libext2fs.

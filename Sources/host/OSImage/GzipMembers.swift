@@ -1,5 +1,5 @@
-internal import CZlib
-internal import DiskLayout
+import CZlib
+import DiskLayout
 
 /// The content of a gzip file: one member, or several one behind the other (RFC 1952, 2.2).
 ///

@@ -1,5 +1,5 @@
-internal import Glibc
-internal import Synchronization
+import Glibc
+import Synchronization
 
 /// What is changed of an image while its file stays as it is (law 4): blocks in memory that lie over the file.
 public final class ImageOverlay: Sendable {

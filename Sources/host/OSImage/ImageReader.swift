@@ -1,5 +1,5 @@
 public import DiskLayout
-internal import Glibc
+import Glibc
 public import SystemPackage
 
 /// What tells a file from another one, and from itself before it was changed. C: `fstat`.

@@ -1,5 +1,5 @@
 public import DiskLayout
-internal import FDisk
+import FDisk
 public import SystemPackage
 
 /// Looks at an OS image: what of it matters to a card. The file is only read (law 4).

@@ -1,4 +1,4 @@
-internal import SystemPackage
+import SystemPackage
 
 /// What people have in place of an OS image, and that is not taken. Each is told by its first bytes.
 public enum OtherFormat: String, Hashable, Sendable, CaseIterable {

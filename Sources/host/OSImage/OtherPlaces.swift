@@ -1,4 +1,4 @@
-internal import BootFiles
+import BootFiles
 
 extension ExtFiles {
     /// What else in /etc names partitions by the image's own table, beside /etc/fstab: one sentence for each place. A file

@@ -1,8 +1,8 @@
-internal import BootFiles
-internal import Glibc
-internal import HostTools
-internal import LinuxHost
-internal import SystemPackage
+import BootFiles
+import Glibc
+import HostTools
+import LinuxHost
+import SystemPackage
 
 /// Applies config.txt's overlays to an image's device trees: U-Boot loads these as they lie there, the firmware would have
 /// added the overlays.

@@ -1,6 +1,6 @@
-internal import DiskLayout
-internal import Glibc
-internal import SystemPackage
+import DiskLayout
+import Glibc
+import SystemPackage
 
 /// C: `unlink`.
 func removeFile(_ path: FilePath) throws {

@@ -1,6 +1,6 @@
-internal import DiskLayout
-internal import Glibc
-internal import SystemPackage
+import DiskLayout
+import Glibc
+import SystemPackage
 
 /// A new file that grows; zeros become holes.
 final class SparseFile {

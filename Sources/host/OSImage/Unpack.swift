@@ -1,6 +1,6 @@
-internal import CArchive
+import CArchive
 public import DiskLayout
-internal import Glibc
+import Glibc
 public import SystemPackage
 
 /// How far the unpacking of an image is.

@@ -1,5 +1,5 @@
 public import DiskLayout
-internal import SystemPackage
+import SystemPackage
 
 /// What a partition of an image holds.
 public enum Filesystem: String, Hashable, Sendable, Codable {

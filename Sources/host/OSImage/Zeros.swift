@@ -1,4 +1,4 @@
-internal import Glibc
+import Glibc
 
 /// Whether all bytes are 0: a buffer whose first byte is 0 and that equals itself one byte on.
 package func isZero(_ buffer: UnsafeRawBufferPointer) -> Bool {

@@ -1,7 +1,7 @@
-internal import FoundationEssentials
-internal import Glibc
-internal import LinuxHost
-internal import Synchronization
+import FoundationEssentials
+import Glibc
+import LinuxHost
+import Synchronization
 public import SystemPackage
 
 /// The record of a run that goes on. What cannot be written is no reason to stop a flash: the first error is kept.

@@ -1,3 +1,4 @@
+public import FlashPlan
 public import FoundationEssentials
 public import TFTP
 
@@ -35,7 +36,7 @@ public struct RunRecord: Hashable, Sendable, Codable {
     /// records of before 0.2.
     public var code: String?
     /// What is proven; nil where nothing is.
-    public var proven: ProvenEntry?
+    public var proven: FlashProof?
     /// How long its steps took.
     public var timings = Timings()
     /// What was learnt of the card; nil where the target reported nothing.
@@ -94,23 +95,6 @@ public struct RunRecord: Hashable, Sendable, Codable {
         /// An author as given.
         public init(user: String, host: String, from: String?, command: [String]) {
             (self.user, self.host, self.from, self.command) = (user, host, from, command)
-        }
-    }
-
-    /// What is proven, in bytes.
-    public struct ProvenEntry: Hashable, Sendable, Codable {
-        /// On the card.
-        public var bytes: UInt64
-        /// Of these, written.
-        public var written: UInt64
-        /// Loaded by the target.
-        public var loaded: UInt64
-        /// How often something was tried again.
-        public var retries: UInt64
-
-        /// Numbers as given.
-        public init(bytes: UInt64, written: UInt64, loaded: UInt64, retries: UInt64) {
-            (self.bytes, self.written, self.loaded, self.retries) = (bytes, written, loaded, retries)
         }
     }
 

@@ -1,6 +1,6 @@
-internal import FoundationEssentials
-internal import Glibc
-internal import LinuxHost
+import FoundationEssentials
+import Glibc
+import LinuxHost
 public import SystemPackage
 
 /// The folder of run records: one folder a run.

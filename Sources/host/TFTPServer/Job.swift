@@ -1,4 +1,4 @@
-internal import Glibc
+import Glibc
 public import TFTP
 
 /// What a server hands out, and takes, for one target.

@@ -1,6 +1,6 @@
-internal import NIOCore
-internal import NIOPosix
-internal import TFTP
+import NIOCore
+import NIOPosix
+import TFTP
 
 /// Takes requests on the well-known port and gives each transfer a socket of its own.
 final class ListenHandler: ChannelInboundHandler {

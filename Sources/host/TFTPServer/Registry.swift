@@ -1,5 +1,5 @@
-internal import Synchronization
-internal import TFTP
+import Synchronization
+import TFTP
 
 /// The jobs of a server, who may do what for them, and what came in.
 final class Registry: Sendable {

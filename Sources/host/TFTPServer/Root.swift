@@ -1,4 +1,4 @@
-internal import Glibc
+import Glibc
 
 /// A file of a job, or parts of one, open for reading. Closed with its last reference.
 final class ServedFile: Sendable {

@@ -1,6 +1,6 @@
-internal import NIOCore
-internal import NIOPosix
-internal import TFTP
+import NIOCore
+import NIOPosix
+import TFTP
 
 /// Asks another TFTP server for one small file, or sends it one, to see what it can do.
 public struct ServerProbe: Sendable {

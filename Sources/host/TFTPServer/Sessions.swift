@@ -1,7 +1,7 @@
-internal import Glibc
-internal import NIOCore
-internal import Synchronization
-internal import TFTP
+import Glibc
+import NIOCore
+import Synchronization
+import TFTP
 
 extension Moment {
     static var now: Moment { Moment(nanoseconds: Int64(NIODeadline.now().uptimeNanoseconds)) }

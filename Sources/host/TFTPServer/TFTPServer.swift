@@ -1,7 +1,7 @@
-internal import Glibc
-internal import NIOCore
-internal import NIOPosix
-internal import TFTP
+import Glibc
+import NIOCore
+import NIOPosix
+import TFTP
 
 /// A TFTP server for registered jobs only: it hands out their files, takes their outcomes, and refuses everything else.
 ///

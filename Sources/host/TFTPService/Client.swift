@@ -1,6 +1,6 @@
-internal import CUnixSocket
-internal import Glibc
-internal import Synchronization
+import CUnixSocket
+import Glibc
+import Synchronization
 public import SystemPackage
 public import TFTP
 public import TFTPServer

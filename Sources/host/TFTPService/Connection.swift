@@ -1,7 +1,7 @@
-internal import CUnixSocket
-internal import FoundationEssentials
-internal import Glibc
-internal import SystemPackage
+import CUnixSocket
+import FoundationEssentials
+import Glibc
+import SystemPackage
 
 /// One end of a connection between a service and a client. Closed with its last reference.
 final class Connection: Sendable {

@@ -1,7 +1,7 @@
 import Configuration
-internal import FoundationEssentials
-internal import TFTP
-internal import TFTPServer
+import FoundationEssentials
+import TFTP
+import TFTPServer
 
 /// What a running service and its clients say to each other on a Unix socket (SOCK_SEQPACKET): one JSON object a message.
 ///

@@ -1,7 +1,7 @@
-internal import CUnixSocket
-internal import Glibc
-internal import Synchronization
-internal import TFTPServer
+import CUnixSocket
+import Glibc
+import Synchronization
+import TFTPServer
 
 /// Events of a job that wait for the thread which sends them. Whoever adds one never waits.
 final class Outbox: Sendable {

@@ -1,9 +1,9 @@
-internal import CUnixSocket
-internal import FoundationEssentials
-internal import Glibc
-internal import Synchronization
+import CUnixSocket
+import FoundationEssentials
+import Glibc
+import Synchronization
 public import SystemPackage
-internal import TFTP
+import TFTP
 public import TFTPServer
 
 /// What a service tells its log.

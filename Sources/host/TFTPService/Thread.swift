@@ -1,5 +1,5 @@
-internal import CUnixSocket
-internal import Glibc
+import CUnixSocket
+import Glibc
 
 /// A thread of the system's, for calls that wait: Swift's own threads are as many as there are cores.
 enum Thread {

@@ -1,5 +1,5 @@
-internal import Dispatch
-internal import Glibc
+import Dispatch
+import Glibc
 
 /// Reads a target's console from now on, without ever sending anything to it.
 public final class ConsoleReader: Sendable {

@@ -1,4 +1,4 @@
-internal import Glibc
+import Glibc
 
 /// A speed that serial ports have.
 public struct SerialSpeed: Hashable, Sendable {

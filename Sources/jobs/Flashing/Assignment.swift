@@ -1,5 +1,5 @@
-public import DiskLayout
-internal import FlashPlan
+import DiskLayout
+import FlashPlan
 
 /// What a target is asked to do: the files that it fetches for it, and what it must have said in the end.
 protocol Assignment: Sendable {
@@ -21,7 +21,7 @@ protocol Assignment: Sendable {
     /// How far a target is that has begun with a step.
     func progress(step: UInt64, bytes: UInt64, elapsed: Duration) -> FlashProgress
     /// Whether what the target said is a proof (law 2). It is untrusted (law 7).
-    func judge(_ said: Said) throws(FlashError) -> Proven
+    func judge(_ said: Said) throws(FlashError) -> FlashProof
 }
 
 /// What a target has said and done since the reset.
@@ -47,26 +47,6 @@ struct Said {
         }
         guard hasAsked else { throw .notProven("target \(target) reported OK before it asked for the image") }
         return outcome
-    }
-}
-
-/// What is on a target's card now, and what it took.
-public struct Proven: Hashable, Sendable {
-    /// Bytes that are proven to be on the card.
-    public let bytes: ByteCount
-    /// Of these, what was written; the rest was there already.
-    public let written: ByteCount
-    /// Bytes that the target loaded.
-    public let loaded: ByteCount
-    /// How often the target had to try something again.
-    public let retries: UInt64
-
-    /// Numbers as given.
-    public init(bytes: ByteCount, written: ByteCount, loaded: ByteCount, retries: UInt64) {
-        self.bytes = bytes
-        self.written = written
-        self.loaded = loaded
-        self.retries = retries
     }
 }
 
@@ -96,7 +76,7 @@ extension PartsPlan: Assignment {
         .transfer(part: step + 1, parts: steps, bytes: bytes, total: totalBytes, elapsed: elapsed)
     }
 
-    func judge(_ said: Said) throws(FlashError) -> Proven {
+    func judge(_ said: Said) throws(FlashError) -> FlashProof {
         if let content = said.outcomes[.failed] {
             throw .targetFailed(
                 target: said.target, written: (try? Outcome(kind: .failed, bytes: content))?.written,
@@ -113,7 +93,7 @@ extension PartsPlan: Assignment {
                 "target \(said.target) reported OK with \(outcome.written.bytes) bytes; "
                     + "must be \(bytesToWrite.bytes) bytes")
         }
-        return Proven(
+        return FlashProof(
             bytes: outcome.written, written: outcome.written, loaded: totalSectors.byteCount, retries: 0)
     }
 }
@@ -146,7 +126,7 @@ extension ChunkPlan: Assignment {
         .chunk(number: step + 1, chunks: steps, bytes: bytes, total: totalBytes, elapsed: elapsed)
     }
 
-    func judge(_ said: Said) throws(FlashError) -> Proven {
+    func judge(_ said: Said) throws(FlashError) -> FlashProof {
         let report: Report?
         var reportProblem = "it uploaded no REPORT"
         do throws(ReportError) {
@@ -166,9 +146,7 @@ extension ChunkPlan: Assignment {
             throw .notProven("target \(said.target) reported OK, but proves nothing: \(reportProblem)")
         }
         do throws(JudgementError) {
-            let proof = try judge(report: report, outcome: outcome)
-            return Proven(
-                bytes: proof.proven, written: proof.written, loaded: report.fetched.byteCount, retries: report.retries)
+            return try judge(report: report, outcome: outcome)
         } catch {
             throw .notProven("target \(said.target) reported OK, but is not proven: \(error)")
         }

@@ -1,7 +1,7 @@
 public import DiskLayout
-internal import Glibc
+import Glibc
 public import Inventory
-internal import LinuxHost
+import LinuxHost
 public import SystemPackage
 
 /// Where the inventory is when none is given. Nowhere else: its rows have commands, and the working folder may be anybody's.

@@ -92,26 +92,25 @@ public struct DryRun: Sendable {
     ///
     /// - Parameters:
     ///   - requests: of different targets, at least one.
-    ///   - jobs: how many would be flashed at the same time; nil: one alone, without a bench.
+    ///   - jobs: how many would be flashed at the same time.
     /// - Returns: what would be done, in the same order.
     /// - Throws: ``FlashError``; `CancellationError`.
-    public func run(_ requests: [FlashRequest], jobs: Int?) async throws -> [FlashForecast] {
+    public func run(_ requests: [FlashRequest], jobs: Int) async throws -> [FlashForecast] {
         let flashers = requests.map { request in
             Flasher(ports: ports(request.target).forChecks, clock: ContinuousClock()) { _ in }
         }
-        // A bench locks all targets before it looks at the image.
-        for (flasher, request) in zip(flashers, requests) where jobs != nil {
+        // A flash locks all targets before it looks at the image.
+        for (flasher, request) in zip(flashers, requests) {
             try flasher.checkServer(request)
             try FolderLock.checkFree(root: request.root, target: request.target)
         }
         var contents: [Content] = []
         for (flasher, request) in zip(flashers, requests) {
-            contents.append(try await content(request, flasher, copies: max(1, min(jobs ?? 1, requests.count))))
+            contents.append(try await content(request, flasher, copies: max(1, min(jobs, requests.count))))
         }
         var forecasts: [FlashForecast] = []
         for ((flasher, request), content) in zip(zip(flashers, requests), contents) {
             try Task.checkCancellation()
-            if jobs == nil { try FolderLock.checkFree(root: request.root, target: request.target) }
             forecasts.append(try await forecast(request, flasher, content))
         }
         return forecasts

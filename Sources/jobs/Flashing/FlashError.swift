@@ -1,6 +1,6 @@
 public import DiskLayout
 public import FlashPlan
-internal import SystemPackage
+import SystemPackage
 
 /// Why a flash ended without proof. Each has an exit code, as `rpiflash --help` lists them.
 public enum FlashError: Error, Hashable, Sendable {
@@ -64,6 +64,13 @@ extension FlashError {
 
     /// The plan's script cannot be rendered.
     static func cannotMakePlan(_ reason: any Error) -> FlashError { .server("cannot make the flash plan: \(reason)") }
+
+    /// A staged file could not be written: a disk without room has a remedy of its own.
+    static func cannotWrite(_ file: FilePath, _ errno: Errno) -> FlashError {
+        [.noSpace, .diskQuotaExceeded].contains(errno)
+            ? .server("the disk with \(file) is full; free some space or use another --tftp-root")
+            : .server("cannot write \(file): \(errno)")
+    }
 
     /// Nothing in its row resets a target.
     static func noReset(_ target: String) -> FlashError {

@@ -57,7 +57,7 @@ public enum Delivery: Hashable, Sendable {
 /// A proven flash.
 public struct FlashResult: Hashable, Sendable {
     /// What is on the card, and what it took.
-    public let proven: Proven
+    public let proof: FlashProof
     /// From the reset to the outcome.
     public let flashTime: Duration
     /// From the outcome until the TCP port answered; nil where it was not waited for.
@@ -329,9 +329,9 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
             silenceTimeout: request.outcomeTimeout ?? plan.patience,
             consoleTimeout: request.outcomeTimeout ?? Follower<PartsPlan>.usualConsoleTimeout, start: resetAt)
         for (event, at) in early { follow(event, &follower, at: at, since: resetAt) }
-        let proven: Proven
+        let proof: FlashProof
         do {
-            proven = try await follow(&follower, events, since: resetAt, of: target, attempts)
+            proof = try await follow(&follower, events, since: resetAt, of: target, attempts)
         } catch is CancellationError {
             // It may have asked since events were taken last.
             for (event, at) in take(events) { _ = follower.take(event, at: at) }
@@ -344,12 +344,12 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
             throw CancellationError()
         }
         let flashedAt = now
-        report(.proven(proven, elapsed: flashedAt - resetAt))
+        report(.proven(proof, elapsed: flashedAt - resetAt))
         // A target that starts again now boots its card: it must not find the image once more.
         taken()
         let upAt = try await waitUntilUp(request, &follower, events)
         return FlashResult(
-            proven: proven, flashTime: flashedAt - resetAt, upAfter: upAt.map { $0 - flashedAt })
+            proof: proof, flashTime: flashedAt - resetAt, upAfter: upAt.map { $0 - flashedAt })
     }
 
     private func reset(_ target: Target, _ method: ResetMethod) async throws {
@@ -367,7 +367,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     private func follow<Plan: Assignment>(
         _ follower: inout Follower<Plan>, _ events: any ServeEvents, since start: Duration, of target: Target,
         _ attempts: [ResetMethod]
-    ) async throws -> Proven {
+    ) async throws -> FlashProof {
         var attempt = 0
         while true {
             for (event, at) in take(events) { follow(event, &follower, at: at, since: start) }

@@ -1,6 +1,6 @@
-internal import Inventory
-internal import LinuxHost
-internal import SystemPackage
+import Inventory
+import LinuxHost
+import SystemPackage
 
 /// Keeps a target to one job at a time, across processes and users. Given back with the value's life, also when the
 /// process dies.

@@ -1,4 +1,4 @@
-internal import FlashPlan
+import FlashPlan
 
 /// Follows a flash from the reset to the outcome: takes what the server sees and says what it means. Reads no clock: each
 /// event brings the time at which it happened, whenever it is taken.
@@ -164,7 +164,7 @@ struct Follower<Plan: Assignment> {
     /// The target's outcome once it is settled: nil while it is awaited.
     ///
     /// - Throws: where it failed, or took too long.
-    func outcome(at now: Duration) throws(FlashError) -> Proven? {
+    func outcome(at now: Duration) throws(FlashError) -> FlashProof? {
         if let settledAt {
             return now >= settledAt ? try plan.judge(said) : nil
         }

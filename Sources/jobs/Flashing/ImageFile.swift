@@ -1,6 +1,6 @@
-internal import DiskLayout
-internal import FlashPlan
-internal import Glibc
+import DiskLayout
+import FlashPlan
+import Glibc
 public import SystemPackage
 
 /// The user's image, open for reading only (law 4).
@@ -97,7 +97,7 @@ final class ImageFile: Sendable {
         _ part: PartsPlan.Part, to file: FileDescriptor, name: FilePath, copied: (UInt64) -> Void
     ) async throws {
         guard ftruncate(file.rawValue, Int(part.size.bytes)) == 0 else {
-            throw FlashError.server("cannot write \(name): \(Errno(rawValue: errno))")
+            throw FlashError.cannotWrite(name, Errno(rawValue: errno))
         }
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.chunk, alignment: 4096)
         defer { buffer.deallocate() }
@@ -125,14 +125,8 @@ final class ImageFile: Sendable {
         guard count >= 0 else { throw .image("cannot read image \(path): \(Errno(rawValue: errno))") }
         guard count > 0 else { throw .image("image \(path) was cut short while it was read") }
         let written = pwrite(file.rawValue, buffer.baseAddress, count, Int(target))
-        guard written > 0 else { throw Self.writeError(errno, name) }
+        guard written > 0 else { throw .cannotWrite(name, Errno(rawValue: errno)) }
         return written
-    }
-
-    private static func writeError(_ code: Int32, _ name: FilePath) -> FlashError {
-        code == ENOSPC
-            ? .server("the disk with \(name) is full; free some space or use another --tftp-root")
-            : .server("cannot write \(name): \(Errno(rawValue: code))")
     }
 
     /// Checks that nobody changed the image since it was opened.

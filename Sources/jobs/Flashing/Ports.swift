@@ -295,7 +295,7 @@ public enum FlashProgress: Hashable, Sendable {
     /// This run is recorded under this name.
     case recording(id: String)
     /// The target has proven what is on its card, this long after the reset.
-    case proven(Proven, elapsed: Duration)
+    case proven(FlashProof, elapsed: Duration)
     /// A compressed image is unpacked; bytes are of the compressed file.
     case unpacking(read: UInt64, total: UInt64)
     /// The image is prepared: read, hashed and compressed.

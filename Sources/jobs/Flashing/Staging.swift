@@ -1,6 +1,6 @@
-internal import DiskLayout
-internal import FlashPlan
-internal import SystemPackage
+import DiskLayout
+import FlashPlan
+import SystemPackage
 
 /// Puts what a target fetches into its folder.
 protocol Staging: Sendable {

@@ -1,8 +1,8 @@
 import Configuration
-internal import FlashPlan
-internal import Glibc
-internal import Inventory
-internal import LinuxHost
+import FlashPlan
+import Glibc
+import Inventory
+import LinuxHost
 public import SystemPackage
 
 /// `<tftp root>/<mac>/`: where a target's files are staged.
@@ -134,19 +134,24 @@ struct TargetFolder: ~Copyable {
     }
 
     /// Makes a file with a short content.
-    func write(_ content: [UInt8], to name: String, mode: mode_t? = nil) throws(FlashError) {
+    ///
+    /// - Parameter shown: what errors call it, where it is renamed afterwards.
+    func write(
+        _ content: [UInt8], to name: String, mode: mode_t? = nil, shown: String? = nil
+    ) throws(FlashError) {
         let file = try create(name, mode: mode)
         defer { try? file.close() }
         do {
             try file.writeAll(content)
         } catch {
-            throw .server("cannot write \(path.appending(name)): \(error)")
+            let place = path.appending(shown ?? name)
+            throw (error as? Errno).map { .cannotWrite(place, $0) } ?? .server("cannot write \(place): \(error)")
         }
     }
 
     /// Puts the file that a target asks for first in place: all of it at once, and only when all others are there.
     func publish(_ content: [UInt8], as name: String) throws(FlashError) {
-        try write(content, to: Self.newName)
+        try write(content, to: Self.newName, shown: name)
         let (from, to) = (path.appending(Self.newName), path.appending(name))
         let result = from.withPlatformString { from in to.withPlatformString { to in rename(from, to) } }
         guard result == 0 else { throw .server("cannot make \(to): \(Errno(rawValue: errno))") }

@@ -1,7 +1,7 @@
 public import BootScript
 import Configuration
 public import DiskLayout
-internal import LinuxHost
+import LinuxHost
 public import SystemPackage
 
 /// Where the files that go onto a card are found.

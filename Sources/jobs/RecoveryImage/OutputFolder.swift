@@ -1,6 +1,6 @@
-internal import Glibc
-internal import LinuxHost
-internal import SystemPackage
+import Glibc
+import LinuxHost
+import SystemPackage
 
 /// A folder next to the output in which it is made: complete files are then renamed into place, so that nobody ever sees
 /// a half-made one, whatever fails.

@@ -1,5 +1,6 @@
 import ArgumentParser
 import BootFiles
+import CommandOutput
 import DiskLayout
 import HostTools
 import OSImage

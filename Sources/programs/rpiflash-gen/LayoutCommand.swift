@@ -1,8 +1,9 @@
 import ArgumentParser
+import CommandOutput
 import DiskLayout
+import HostTools
 import OSImage
 import RecoveryImage
-import HostTools
 import SystemPackage
 
 struct LayoutCommand: ParsableCommand {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandOutput
 import Configuration
 import Dispatch
 import Glibc
@@ -88,7 +89,7 @@ struct RPiFlashGen: AsyncParsableCommand {
         return code.rawValue
     }
 
-    static func report(_ message: String) { log(Palette.standardError.paint(sanitizedLines(message), .bad)) }
+    static func report(_ message: String) { log(Palette.standardError.paint(sanitizedLines(message), .error)) }
 
     /// Names what is made of which files: a working folder has no part in it, and options may name others.
     static func use(_ places: String) { log("using \(places)") }

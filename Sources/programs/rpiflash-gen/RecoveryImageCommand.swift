@@ -1,8 +1,9 @@
 import ArgumentParser
+import BootScript
+import CommandOutput
+import DiskLayout
 import Glibc
 import HostTools
-import BootScript
-import DiskLayout
 import RecoveryImage
 import SystemPackage
 

@@ -1,8 +1,9 @@
-import Configuration
 import BootScript
+import CommandOutput
+import Configuration
 import DiskLayout
-import FlashPlan
 import Flashing
+import FlashPlan
 import FoundationEssentials
 import GPIO
 import HostTools
@@ -21,11 +22,11 @@ extension FlashPorts {
     /// The real world.
     ///
     /// - Parameters:
-    ///   - share: what the flashes of several targets have in common; nil for one alone.
+    ///   - share: what the flashes of the run have in common.
     ///   - windows: what is known of the target's window, and where what is learnt of it goes.
     static func real(
         listen: ListenOption?, service: FilePath, store: FilePath, relocation: RelocationRequest?,
-        settings: FirstBootSettings?, templates: FilePath, share: FlashShare? = nil, board: String? = nil,
+        settings: FirstBootSettings?, templates: FilePath, share: FlashShare, board: String?,
         windows: KnownWindows, heardConsole: @escaping @Sendable () -> Bool
     ) -> FlashPorts {
         FlashPorts(
@@ -33,18 +34,18 @@ extension FlashPorts {
             prepareImage: { image, report in
                 let store = ImageStore(at: store)
                 var prepared: PreparedImage
-                if let known = await share?.image {
+                if let known = await share.image {
                     prepared = known
                 } else {
                     prepared = try await prepare(image, relocation, in: store, report: report)
-                    await share?.keep(prepared)
-                    Console.shared.line("the image's chunks are in \(prepared.folder)", .detail)
+                    await share.keep(prepared)
+                    Log.shared.line("the image's chunks are in \(prepared.folder)", .detail)
                 }
                 let record = prepared.manifest.relocation
                 try checkObstacles(of: prepared, from: image, board: board)
                 if let settings {
                     prepared = try await settings.applied(to: prepared, in: store)
-                    Console.shared.line("with settings they are in \(prepared.folder)", .detail)
+                    Log.shared.line("with settings they are in \(prepared.folder)", .detail)
                 }
                 return try prepared.forFlashing(
                     raw: try isCompressed(image) ? nil : image, remark: record?.summary(of: image))
@@ -83,7 +84,7 @@ func checkResetLine(of target: Target) throws -> LineDescription? {
     guard !line.isUsed else { throw GPIOError.busy(line: line.place, consumer: line.consumer) }
     logFound(line, of: target)
     if line.isForgotten {
-        Console.shared.line(
+        Log.shared.line(
             "warning: \(line.place) is driven, but nobody uses it: \(target.displayName) may be held in reset; "
                 + "its next reset ends that", .warning)
     }

@@ -53,9 +53,6 @@ struct TargetsOptions: ParsableArguments {
         }
     }
 
-    /// The only target's row; refused where another host resets it.
-    func find() throws -> Target { try findTarget(targets[0], inventory: inventory) }
-
     /// The rows, each once, and how many others belong to other hosts.
     func select() throws -> (targets: [Target], elsewhere: Int) {
         let inventory = try loadInventory(inventory.map { FilePath($0) })
@@ -91,7 +88,7 @@ struct SeveralOptions: ParsableArguments {
         guard (1...64).contains(jobs) else { throw ValidationError("--jobs is \(jobs); must be 1 to 64") }
     }
 
-    var options: BenchOptions { BenchOptions(jobs: jobs, canary: canary, stagger: stagger.duration) }
+    var options: FleetOptions { FleetOptions(jobs: jobs, canary: canary, stagger: stagger.duration) }
 }
 
 /// Where prepared images are.

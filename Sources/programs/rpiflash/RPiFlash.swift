@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandOutput
 import Flashing
 import Glibc
 import HostTools
@@ -57,7 +58,7 @@ struct RPiFlash: AsyncParsableCommand {
         do throws(StandardOutputError) {
             try StandardOutput.finish()
         } catch {
-            Console.shared.line(error.description, .error)
+            Log.shared.line(error.description, .error)
             // What went wrong before that says more.
             if status == 0 { status = unnamed }
         }
@@ -69,12 +70,12 @@ struct RPiFlash: AsyncParsableCommand {
         do {
             try ArgumentError.check()
         } catch {
-            Console.shared.line(error.description, .error)
+            Log.shared.line(error.description, .error)
             return ExitCode.validationFailure.rawValue
         }
         do {
             try await Interruption.withCancellation { name in
-                Console.shared.line("\(name): cleaning up")
+                Log.shared.line("\(name): cleaning up")
             } _: {
                 var command = try parseAsRoot()
                 if var asynchronous = command as? any AsyncParsableCommand {
@@ -85,21 +86,21 @@ struct RPiFlash: AsyncParsableCommand {
             }
             return 0
         } catch is CancellationError {
-            Console.shared.line(interrupted, .error)
-            return 130
+            Log.shared.line(Verdict.interruptedText, .error)
+            return Verdict.interruptedStatus
         } catch let error as FlashError {
             // Only an inventory has several mistakes; elsewhere a line end is not ours.
             if case .inventory(let text) = error {
-                for line in text.split(separator: "\n") { Console.shared.line(String(line), .error) }
+                for line in text.split(separator: "\n") { Log.shared.line(String(line), .error) }
             } else {
-                Console.shared.line(error.description, .error)
+                Log.shared.line(error.description, .error)
             }
             return error.exitCode
         } catch  where isUnnamed(error) {
-            Console.shared.line("\(error)", .error)
+            Log.shared.line("\(error)", .error)
             return unnamed
         } catch {
-            Console.shared.finish()
+            Log.shared.finish()
             return tell(error)
         }
     }
@@ -125,20 +126,10 @@ struct RPiFlash: AsyncParsableCommand {
         !(error is ExitCode) && exitCode(for: error) == .failure
     }
 
-    private static let interrupted = "interrupted; everything staged is removed, RESET is released"
-
-    /// Whether what a target has proven counts where its flash ended like this; nil: well.
-    static func leavesProof(_ error: (any Error)?) -> Bool {
-        switch error {
-        case nil, FlashError.notUp?: true
-        default: false
-        }
-    }
-
     /// The exit status for an error, and its sentence.
     static func ending(_ error: any Error) -> (status: Int32, text: String) {
         switch error {
-        case is CancellationError: (130, interrupted)
+        case is CancellationError: (Verdict.interruptedStatus, Verdict.interruptedText)
         case let error as FlashError: (error.exitCode, error.description)
         case let error where isUnnamed(error): (unnamed, "\(error)")
         default: (exitCode(for: error).rawValue, message(for: error))

@@ -1,4 +1,4 @@
-internal import DiskLayout
+import DiskLayout
 
 /// Where things are in a FAT filesystem, in sectors of 512 bytes. Source: Microsoft's FAT specification, 1.03 (fatgen103);
 /// Linux, fs/fat/inode.c, where the two differ.

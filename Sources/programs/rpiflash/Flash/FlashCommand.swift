@@ -1,8 +1,9 @@
 import ArgumentParser
+import CommandOutput
 import Configuration
 import DiskLayout
-import FlashPlan
 import Flashing
+import FlashPlan
 import FoundationEssentials
 import HostTools
 import Inventory
@@ -161,27 +162,35 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
     func run() async throws {
         log.apply()
         end.apply()
-        guard !dryRun.isOn else { return try await rehearse() }
-        guard target.isOne else { return try await flashSeveral() }
-        guard json else { return try await flash() }
-        let events = EventWriter()
-        var start = start
-        start.target = target.targets[0]
-        events.write(start)
-        let reporter = EventReporter(events)
+        guard !dryRun.isOn else { return try await sayWhatWouldBeDone() }
+        let reporter = RunReporter(
+            isOne: target.isOne,
+            wording: .init(
+                done: verifyOnly ? "verified and proven" : "flashed and proven", port: waitPort,
+                hasCounts: protocolName == .plan),
+            start: start, json: json)
+        let verdicts: [Verdict]
         do {
-            let result = try await flash(events, reporter)
-            events.end(proven: result.proven, flashTime: result.flashTime, upAfter: result.upAfter, error: nil)
+            let (rows, elsewhere) = try target.select()
+            reporter.begin(rows)
+            if elsewhere > 0 { reporter.report(nil, .progress(.note(leftOut(elsewhere)))) }
+            verdicts = try await flash(rows, reporter)
         } catch {
-            let proven = reporter.proven
-            events.end(proven: proven?.0, flashTime: proven?.elapsed, upAfter: nil, error: error)
+            let end = RPiFlash.ending(error)
+            reporter.refuse(status: end.status, end.text)
             throw error
         }
+        let verdict = reporter.finish(verdicts)
+        if verdict.isInterrupted { throw CancellationError() }
+        // Of several each has told its own already.
+        if target.isOne, case .failed(let error)? = verdicts.first?.ending { throw error }
+        guard verdict.status == 0 else { throw ExitCode(verdict.status) }
     }
 
-    /// The first event, without the target.
+    /// The first event, without several targets.
     var start: FlashEvent {
         var start = FlashEvent(.start)
+        if target.isOne { start.target = target.targets[0] }
         start.version = FlashEvent.version
         start.image = image
         start.flashProtocol = protocolName.rawValue
@@ -190,33 +199,13 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
         return start
     }
 
-    private func flashSeveral() async throws {
-        let reporter = BenchReporter(json: json)
-        let endings: [TargetEnding]
-        do {
-            let (rows, elsewhere) = try target.select()
-            reporter.start(start, rows)
-            if elsewhere > 0 {
-                reporter.report(nil, .progress(.note(leftOut(elsewhere))))
-            }
-            endings = try await flash(rows, reporter)
-        } catch {
-            reporter.refuse(start, error)
-            throw error
-        }
-        try reporter.finish(endings)
-    }
-
-    private func flash(_ rows: [Target], _ reporter: BenchReporter) async throws -> [TargetEnding] {
+    private func flash(_ rows: [Target], _ reporter: RunReporter) async throws -> [Verdict] {
         let card = try cardLayout()
-        var settings: [Target: FirstBootSettings] = [:]
-        if let customize {
-            for row in rows { settings[row] = try FirstBootSettings(FilePath(customize), for: row) }
-        }
+        let settings = try settings(for: rows)
         let share = FlashShare(rows)
         let recorders = rows.map { recorder($0) }
         let relocation = relocation.request
-        let bench = Bench(options: several.options, clock: ContinuousClock()) {
+        let run = FleetRun(options: several.options, clock: ContinuousClock()) {
             [listen, service, store, settings, templates, runs] row in
             .real(
                 listen: listen, service: FilePath(service), store: store.path, relocation: relocation,
@@ -231,21 +220,27 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
                 switch event {
                 case .progress(let progress):
                     for remark in recorder.report(progress) { reporter.report(place, .progress(remark)) }
-                case .ended(let ending):
-                    for remark in recorder.end(ending) { reporter.report(place, .progress(remark)) }
+                case .ended(let verdict):
+                    for remark in recorder.end(verdict) { reporter.report(place, .progress(remark)) }
                 }
             }
             reporter.report(index, event)
         }
-        let result: [TargetEnding]
         do {
-            result = try await bench.run(rows.map { request($0, card) })
+            let verdicts = try await run.run(rows.map { request($0, card) })
+            await share.close()
+            return verdicts
         } catch {
             await share.close()
             throw error
         }
-        await share.close()
-        return result
+    }
+
+    /// The settings for each target's first boot; none without `--customize`.
+    func settings(for rows: [Target]) throws -> [Target: FirstBootSettings] {
+        guard let customize else { return [:] }
+        return try Dictionary(
+            uniqueKeysWithValues: rows.map { ($0, try FirstBootSettings(FilePath(customize), for: $0)) })
     }
 
     /// The layout of the targets' cards. The log names what the flash is made of.
@@ -253,7 +248,7 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
         let path = card.map { FilePath($0) } ?? Installation.current.card
         let layout = try loadCard(path)
         if protocolName == .plan { try checkPlanTemplates(in: FilePath(templates)) }
-        Console.shared.line(
+        Log.shared.line(
             "card layout: \(path.map { "\($0)" } ?? "the program's own"); templates: \(templates)", .detail)
         return layout
     }
@@ -268,7 +263,7 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
 
     private func recorder(_ row: Target) -> RunRecorder {
         var start = start
-        start.target = row.displayName
+        (start.target, start.targets) = (row.displayName, nil)
         var record = RunRecord(
             program: RPiFlash.version, started: .now,
             target: .init(name: row.name, mac: row.mac.description, ip: row.ip.description),
@@ -276,67 +271,6 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
             by: .current())
         record.labels = labels.all
         return RunRecorder(runs.store, record, start: start, console: row.consoleSource)
-    }
-
-    private func flash() async throws {
-        let row = try target.find()
-        let result = try await flash(row) { _ in }
-        let proven = result.proven
-        let done = Palette.standardOutput.paint(verifyOnly ? "verified and proven" : "flashed and proven", .good)
-        let how =
-            protocolName == .parts
-            ? ""
-            : " (\(proven.written.bytes) written, \(proven.loaded.bytes) loaded"
-                + (proven.retries > 0 ? ", \(proven.retries) retries)" : ")")
-        let up = result.upAfter.map { ", TCP port \(waitPort) answered \(Reporter.seconds($0)) later" } ?? ""
-        print(
-            "\(row.displayName) (\(row.mac), \(row.ip)): \(done), \(proven.bytes.bytes) bytes\(how) "
-                + "in \(Reporter.seconds(result.flashTime))\(up)")
-        suggest("rpiflash runs show \(row.displayName)")
-    }
-
-    private func flash(_ events: EventWriter, _ reporter: EventReporter) async throws -> FlashResult {
-        let row = try target.find()
-        var found = FlashEvent(.target)
-        (found.name, found.mac, found.ip) = (row.name, row.mac.description, row.ip.description)
-        events.write(found)
-        return try await flash(row) { reporter.report($0) }
-    }
-
-    /// - Parameter report: told what happens, beside the log.
-    private func flash(
-        _ row: Target, report: @escaping @Sendable (FlashProgress) -> Void
-    ) async throws -> FlashResult {
-        let request = request(row, try cardLayout())
-        let settings = try customize.map { try FirstBootSettings(FilePath($0), for: row) }
-        let reporter = Reporter(target: row.displayName)
-        let recorder = recorder(row)
-        @Sendable func tell(_ progress: FlashProgress) {
-            reporter.report(progress)
-            report(progress)
-        }
-        let flasher = Flasher(
-            ports: .real(
-                listen: listen, service: FilePath(service), store: store.path,
-                relocation: relocation.request, settings: settings, templates: FilePath(templates),
-                board: knownBoard(of: row, in: runs.store),
-                windows: KnownWindows(of: row, in: runs.store) { recorder.learned($0) },
-                heardConsole: { recorder.takeHeard() }),
-            clock: ContinuousClock()
-        ) { progress in
-            let remarks = recorder.report(progress)
-            tell(progress)
-            for remark in remarks { tell(remark) }
-        }
-        do {
-            let result = try await flasher.run(request)
-            Console.shared.finish()
-            for remark in recorder.end(result, nil) { tell(remark) }
-            return result
-        } catch {
-            for remark in recorder.end(nil, error) { tell(remark) }
-            throw error
-        }
     }
 
     private var mode: ChunkPlan.Mode { full ? .full : verifyOnly ? .verify : .normal }

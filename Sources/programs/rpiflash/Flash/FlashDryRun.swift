@@ -1,8 +1,9 @@
 import BootScript
+import CommandOutput
 import Configuration
 import DiskLayout
-import FlashPlan
 import Flashing
+import FlashPlan
 import GPIO
 import HostTools
 import ImageStore
@@ -12,24 +13,21 @@ import SystemPackage
 
 extension FlashCommand {
     /// `--dry-run`: what a flash would do, with its refusals.
-    func rehearse() async throws {
+    func sayWhatWouldBeDone() async throws {
         let events = json ? EventWriter() : nil
         var start = start
         start.isDryRun = true
-        if target.isOne { start.target = target.targets[0] }
+        if target.isOne { events?.write(start) }
         var rows: [Target] = []
         do {
-            // A bench says its targets in the first event.
-            if target.isOne { events?.write(start) }
-            rows = try findRows()
-            if !target.isOne { start.targets = rows.map(\.displayName) }
-            if !target.isOne { events?.write(start) }
-            for row in rows {
-                var found = FlashEvent(.target)
-                found.target = target.isOne ? nil : row.displayName
-                (found.name, found.mac, found.ip) = (row.name, row.mac.description, row.ip.description)
-                events?.write(found)
+            let (found, elsewhere) = try target.select()
+            rows = found
+            if elsewhere > 0 { Log.shared.line(leftOut(elsewhere)) }
+            if !target.isOne {
+                start.targets = rows.map(\.displayName)
+                events?.write(start)
             }
+            for row in rows { events?.write(FlashEvent(row, isOne: target.isOne)) }
             let (card, forecasts) = try await forecast(rows)
             for forecast in forecasts {
                 var event = FlashEvent(forecast)
@@ -45,53 +43,43 @@ extension FlashCommand {
         }
     }
 
-    private func findRows() throws -> [Target] {
-        guard !target.isOne else { return [try target.find()] }
-        let (rows, elsewhere) = try target.select()
-        if elsewhere > 0 { Console.shared.line(leftOut(elsewhere)) }
-        return rows
-    }
-
     private func forecast(_ rows: [Target]) async throws -> (CardLayout, [FlashForecast]) {
         let card = try cardLayout()
-        var settings: [Target: FirstBootSettings] = [:]
-        if let customize {
-            for row in rows { settings[row] = try FirstBootSettings(FilePath(customize), for: row) }
-        }
-        let share = target.isOne ? nil : FlashShare(rows)
+        let settings = try settings(for: rows)
+        let share = FlashShare(rows)
         let relocation = relocation.request
-        let run = DryRun { [listen, service, store, settings, templates, runs] row in
+        let run = DryRun { [listen, service, store, templates, runs] row in
             .real(
                 listen: listen, service: FilePath(service), store: ImageStore(at: store.path), relocation: relocation,
                 settings: settings[row], templates: FilePath(templates), share: share,
                 board: knownBoard(of: row, in: runs.store))
         }
-        let result: [FlashForecast]
         do {
-            result = try await run.run(rows.map { request($0, card) }, jobs: target.isOne ? nil : several.jobs)
+            let forecasts = try await run.run(rows.map { request($0, card) }, jobs: several.jobs)
+            await share.close()
+            return (card, forecasts)
         } catch {
-            await share?.close()
+            await share.close()
             throw error
         }
-        await share?.close()
-        return (card, result)
     }
 
     private func end(_ events: EventWriter?, _ rows: [Target], _ error: (any Error)?) {
         guard let events else { return }
-        if target.isOne {
-            events.end(proven: nil, flashTime: nil, upAfter: nil, error: error)
-            return
-        }
-        var summary = FlashEvent(.summary)
-        summary.status = 0
+        var last = FlashEvent(target.isOne ? .result : .summary)
+        last.status = 0
         if let error {
             let end = RPiFlash.ending(error)
-            (summary.status, summary.error) = (end.status, end.text)
+            (last.status, last.error) = (end.status, end.text)
+            last.code = (error as? FlashError)?.reportCode?.rawValue
         }
-        (summary.count, summary.notStartedCount) = (UInt64(rows.count), UInt64(rows.count))
-        (summary.provenCount, summary.failedCount) = (0, 0)
-        events.write(summary)
+        if target.isOne {
+            last.isProven = false
+        } else {
+            (last.count, last.notStartedCount) = (UInt64(rows.count), UInt64(rows.count))
+            (last.provenCount, last.failedCount) = (0, 0)
+        }
+        events.write(last)
         events.finish()
     }
 
@@ -129,7 +117,7 @@ extension FlashCommand {
             count == 1
             ? "\(first.target.displayName) would be flashed; nothing was touched\n"
             : "\(count) targets would be flashed, at most \(several.jobs) at a time; nothing was touched\n"
-        return shared + "\n" + columns([["NAME", "MAC", "IP", "RESETS, UNTIL IT ASKS"]] + rows) + last
+        return shared + "\n" + textTable([["NAME", "MAC", "IP", "RESETS, UNTIL IT ASKS"]] + rows) + last
     }
 
     private var how: String {
@@ -179,7 +167,7 @@ extension DryRunPorts {
     /// The real world, looked at only.
     fileprivate static func real(
         listen: ListenOption?, service: FilePath, store: ImageStore, relocation: RelocationRequest?,
-        settings: FirstBootSettings?, templates: FilePath, share: FlashShare?, board: String?
+        settings: FirstBootSettings?, templates: FilePath, share: FlashShare, board: String?
     ) -> DryRunPorts {
         DryRunPorts(
             inspectImage: { try inspectOSImage(at: $0) },

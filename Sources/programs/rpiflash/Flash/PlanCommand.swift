@@ -1,9 +1,10 @@
 import ArgumentParser
+import CommandOutput
 import Configuration
 import DiskLayout
 import Flashing
-import HostTools
 import Glibc
+import HostTools
 import ImageStore
 import OSImage
 import SystemPackage
@@ -53,7 +54,7 @@ struct PlanCommand: AsyncParsableCommand {
     func run() async throws {
         log.apply()
         let path = FilePath(image)
-        let reporter = Reporter(target: "")
+        let reporter = FlashLog(target: "")
         // A card that cannot be read is found before minutes of preparation.
         let cardPath =
             card.map { FilePath($0) }
@@ -62,7 +63,7 @@ struct PlanCommand: AsyncParsableCommand {
         let prepared = try await prepare(path, relocation.request, in: ImageStore(at: store.path)) {
             reporter.report($0)
         }
-        Console.shared.finish()
+        Log.shared.finish()
         let record = prepared.manifest.relocation
         let isRaw = try !isCompressed(path)
         var report = PlanReport(prepared, image: image, isRaw: isRaw, rate: rate.bytes, withChunks: chunks)
@@ -184,14 +185,14 @@ struct PlanReport: Encodable {
 
     /// For a person.
     var text: String {
-        func size(_ bytes: UInt64) -> String { "\(bytes) bytes (\(Reporter.mebibytes(bytes)))" }
+        func size(_ bytes: UInt64) -> String { "\(bytes) bytes (\(Figures.mebibytes(bytes)))" }
         var rows = [
             ["image", sanitized(image) + ", " + size(imageBytes)], ["id", id],
         ]
         for partition in partitions {
             rows.append([
                 "partition \(partition.number)",
-                "\(partition.filesystem), \(size(partition.usedBytes)) of \(Reporter.mebibytes(partition.bytes)) used",
+                "\(partition.filesystem), \(size(partition.usedBytes)) of \(Figures.mebibytes(partition.bytes)) used",
             ])
             if let note = partition.note { rows.append(["", sanitized(note)]) }
         }
@@ -200,7 +201,7 @@ struct PlanReport: Encodable {
         rows.append(["sent", "at most \(size(loadBytes)), \(ratio) of what is written"])
         rows.append([
             "time",
-            "sending takes at most \(loadSeconds) s at \(Reporter.mebibytes(rate))/s; "
+            "sending takes at most \(loadSeconds) s at \(Figures.mebibytes(rate))/s; "
                 + "what the card takes to write and read it comes on top",
         ])
         if let relocation {
@@ -225,7 +226,7 @@ struct PlanReport: Encodable {
                     "\(chunk.encodedBytes)", chunk.encoding, chunk.sha256,
                 ]
             }
-            text += "\n" + columns([header] + lines)
+            text += "\n" + textTable([header] + lines)
         }
         return text
     }

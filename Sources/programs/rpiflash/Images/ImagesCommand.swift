@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandOutput
 import Configuration
 import DiskLayout
 import Flashing
@@ -47,13 +48,13 @@ struct ImagesCommand: AsyncParsableCommand {
                 [
                     shortID(image.id, among: stored.map(\.id)),
                     image.manifest.map { sanitized($0.name) } ?? "(damaged)",
-                    image.manifest.map { Reporter.mebibytes($0.imageBytes) } ?? "-",
-                    image.manifest.map { Reporter.mebibytes($0.bytes.bytes) } ?? "-",
-                    image.manifest.map { "\($0.chunks.count)" } ?? "-", Reporter.mebibytes(image.diskBytes.bytes),
+                    image.manifest.map { Figures.mebibytes($0.imageBytes) } ?? "-",
+                    image.manifest.map { Figures.mebibytes($0.bytes.bytes) } ?? "-",
+                    image.manifest.map { "\($0.chunks.count)" } ?? "-", Figures.mebibytes(image.diskBytes.bytes),
                     ImagesCommand.origin(of: image),
                 ]
             }
-            print(columns([["ID", "NAME", "IMAGE", "USED", "CHUNKS", "DISK", "FROM"]] + rows), terminator: "")
+            print(textTable([["ID", "NAME", "IMAGE", "USED", "CHUNKS", "DISK", "FROM"]] + rows), terminator: "")
         }
     }
 
@@ -139,7 +140,7 @@ struct ImagesCommand: AsyncParsableCommand {
             print(
                 json
                     ? jsonLine(StoreSize(store: store.path.string, bytes: bytes))
-                    : "\(store.path): \(bytes) bytes (\(Reporter.mebibytes(bytes)))")
+                    : "\(store.path): \(bytes) bytes (\(Figures.mebibytes(bytes)))")
         }
     }
 }

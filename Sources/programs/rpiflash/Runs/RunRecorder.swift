@@ -1,7 +1,8 @@
+import CommandOutput
 import Configuration
 import DiskLayout
-import FlashPlan
 import Flashing
+import FlashPlan
 import FoundationEssentials
 import Glibc
 import HostTools
@@ -10,8 +11,8 @@ import LinuxHost
 import RunRecords
 import Synchronization
 import SystemPackage
-import TFTP
 import TargetConsole
+import TFTP
 
 /// Keeps the record of one target's flash: from its first reset on, with what was told before. What cannot be kept is
 /// a warning and never the end of a flash.
@@ -88,10 +89,10 @@ final class RunRecorder: Sendable {
             case .wrote(_, let bytes, let took) where bytes >= Self.leastTimed:
                 var card = state.record.card ?? RunRecord.CardEntry()
                 card.writeBytes += bytes
-                card.writeSeconds += Reporter.number(took)
+                card.writeSeconds += Figures.number(took)
                 state.record.card = card
-            case .proven(let proven, let elapsed):
-                state.record.proven = .init(proven)
+            case .proven(let proof, let elapsed):
+                state.record.proven = proof
                 state.record.timings.flash = FlashEvent.seconds(elapsed)
             case .reported(let bytes):
                 keep(report: bytes, &state)
@@ -197,20 +198,17 @@ final class RunRecorder: Sendable {
 
     /// Ends the record.
     ///
-    /// - Parameters:
-    ///   - result: where all went well.
-    ///   - error: what ended the flash; nil where it is proven, and up where that was waited for.
     /// - Returns: what is to be told beside that.
-    func end(_ result: FlashResult?, _ error: (any Error)?) -> [FlashProgress] {
+    func end(_ verdict: Verdict) -> [FlashProgress] {
+        // It was never touched: there is no record.
+        guard let status = verdict.status else { return [] }
         let reader = state.withLock { state in
             defer { state.reader = nil }
             return state.reader
         }
         reader?.stop()
-        let proven = events.proven
-        writer.end(
-            proven: result?.proven ?? proven?.0, flashTime: result?.flashTime ?? proven?.elapsed,
-            upAfter: result?.upAfter, error: error)
+        writer.write(FlashEvent(verdict))
+        writer.finish()
         let (run, record) = state.withLock { state -> (OpenRun?, RunRecord) in
             guard let run = state.run else { return (nil, state.record) }
             if let line = state.text.flush(), let begin = state.begin {
@@ -219,14 +217,11 @@ final class RunRecorder: Sendable {
             }
             state.record.card?.model = state.model.text
             state.record.ended = .now
-            state.record.timings.up = result?.upAfter.map { FlashEvent.seconds($0) }
-            state.record.status = 0
-            if !RPiFlash.leavesProof(error) { (state.record.proven, state.record.timings.flash) = (nil, nil) }
-            if let error {
-                let end = RPiFlash.ending(error)
-                (state.record.status, state.record.error) = (end.status, sanitized(end.text))
-                state.record.code = (error as? FlashError)?.reportCode?.rawValue
-            }
+            state.record.proven = verdict.proof
+            state.record.timings.flash = verdict.flashTime.map { FlashEvent.seconds($0) }
+            state.record.timings.up = verdict.upAfter.map { FlashEvent.seconds($0) }
+            (state.record.status, state.record.error) = (status, verdict.sentence.map { sanitized($0) })
+            state.record.code = verdict.reportCode?.rawValue
             // The record is over with its last file: what waits for that may read it all.
             state.run = nil
             return (run, state.record)
@@ -234,7 +229,7 @@ final class RunRecorder: Sendable {
         guard let run else { return [] }
         run.write(record)
         var told: [FlashProgress] = []
-        if let error, !(error is CancellationError), state.withLock({ $0.hasEverHeard }) {
+        if case .failed = verdict.ending, state.withLock({ $0.hasEverHeard }) {
             told.append(.note("what the target said: rpiflash runs show \(record.id) --console"))
         }
         if let problem = run.problem { told.append(.warning("the record of this run is not complete: \(problem)")) }
@@ -247,14 +242,6 @@ final class RunRecorder: Sendable {
     private static func trend(of record: RunRecord, in store: RunStore) -> CardTrend? {
         let runs = (try? store.list(mac: record.target.mac)) ?? []
         return CardTrend.all(runs.compactMap(\.record)).last { $0.runs.last?.id == record.id }
-    }
-}
-
-extension RunRecord.ProvenEntry {
-    init(_ proven: Proven) {
-        self.init(
-            bytes: proven.bytes.bytes, written: proven.written.bytes, loaded: proven.loaded.bytes,
-            retries: proven.retries)
     }
 }
 
@@ -301,19 +288,5 @@ extension RunRecord.Author {
             process = parent
         }
         return nil
-    }
-}
-
-extension RunRecorder {
-    /// Ends the record of one of several targets.
-    ///
-    /// - Returns: what is to be told beside that.
-    func end(_ ending: TargetEnding) -> [FlashProgress] {
-        switch ending.outcome {
-        case .flashed(let result): end(result, nil)
-        case .failed(let error): end(nil, error)
-        // It was never touched: there is no record.
-        case .notStarted: []
-        }
     }
 }

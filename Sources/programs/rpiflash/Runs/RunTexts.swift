@@ -1,3 +1,4 @@
+import CommandOutput
 import Configuration
 import Flashing
 import FoundationEssentials
@@ -22,7 +23,7 @@ extension RunRecord.CardEntry {
     var text: String {
         [
             model, partuuid.map { "PARTUUID \($0)" },
-            writeRate.map { "\(Reporter.mebibytes(UInt64($0)))/s written and read back" },
+            writeRate.map { "\(Figures.mebibytes(UInt64($0)))/s written and read back" },
             "\(retries) \(retries == 1 ? "retry" : "retries")",
         ].compactMap(\.self).joined(separator: ", ")
     }
@@ -68,6 +69,6 @@ extension CardTrend {
     }
 
     private static func rate(_ rate: Double?) -> String {
-        rate.map { Reporter.mebibytes(UInt64($0)) + "/s" } ?? "unknown"
+        rate.map { Figures.mebibytes(UInt64($0)) + "/s" } ?? "unknown"
     }
 }

@@ -1,5 +1,8 @@
 import ArgumentParser
+import CommandOutput
 import Configuration
+import DiskLayout
+import FlashPlan
 import Flashing
 import FoundationEssentials
 import LinuxHost
@@ -78,13 +81,13 @@ struct RunsCommand: AsyncParsableCommand {
                 guard let record = run.record else { return [run.id, "-", "-", "-", "-", "-", "(damaged)"] }
                 return [
                     run.id, sanitized(record.target.displayName), sanitized(record.imageName),
-                    record.proven.map { Reporter.mebibytes($0.written) } ?? "-",
-                    record.timings.flash.map { Reporter.seconds(.seconds($0)) } ?? "-",
-                    record.card?.writeRate.map { Reporter.mebibytes(UInt64($0)) + "/s" } ?? "-", run.outcome(record),
+                    record.proven.map { Figures.mebibytes($0.written.bytes) } ?? "-",
+                    record.timings.flash.map { Figures.seconds(.seconds($0)) } ?? "-",
+                    record.card?.writeRate.map { Figures.mebibytes(UInt64($0)) + "/s" } ?? "-", run.outcome(record),
                 ]
             }
             print(
-                columns([["RUN", "TARGET", "IMAGE", "WRITTEN", "TIME", "RATE", "OUTCOME"]] + rows), terminator: "")
+                textTable([["RUN", "TARGET", "IMAGE", "WRITTEN", "TIME", "RATE", "OUTCOME"]] + rows), terminator: "")
         }
     }
 
@@ -139,7 +142,7 @@ struct RunsCommand: AsyncParsableCommand {
             let trend = CardTrend.all(
                 try inRuns { () throws(RunStoreError) in try runs.store.list() }.compactMap(\.record)
             ).first { $0.runs.contains { $0.id == stored.id } }
-            print(columns(Self.facts(of: record, stored, trend)), terminator: "")
+            print(textTable(Self.facts(of: record, stored, trend)), terminator: "")
             suggest("rpiflash runs show \(stored.id) --console")
         }
 
@@ -167,7 +170,7 @@ struct RunsCommand: AsyncParsableCommand {
         }
 
         private static func facts(of record: RunRecord, _ stored: StoredRun, _ trend: CardTrend?) -> [[String]] {
-            func seconds(_ value: Double?) -> String? { value.map { Reporter.seconds(.seconds($0)) } }
+            func seconds(_ value: Double?) -> String? { value.map { Figures.seconds(.seconds($0)) } }
             let by = record.by
             let facts: [(String, String?)] = [
                 ("run", record.id), ("outcome", stored.outcome(record)),
@@ -177,7 +180,7 @@ struct RunsCommand: AsyncParsableCommand {
                 (
                     "proven",
                     record.proven.map {
-                        "\($0.bytes) bytes, \($0.written) written, \($0.loaded) loaded, \($0.retries) retries"
+                        "\($0.bytes.bytes) bytes, \($0.written.bytes) written, \($0.loaded.bytes) loaded, \($0.retries) retries"
                     }
                 ),
                 (
@@ -257,13 +260,13 @@ struct RunsCommand: AsyncParsableCommand {
                 [
                     sanitized(card.runs.last?.target.displayName ?? "-"),
                     sanitized(card.key.model ?? card.key.partuuid ?? "-"), "\(card.runs.count)",
-                    card.rate.map { Reporter.mebibytes(UInt64($0)) + "/s" } ?? "-",
-                    card.usualRate.map { Reporter.mebibytes(UInt64($0)) + "/s" } ?? "-",
+                    card.rate.map { Figures.mebibytes(UInt64($0)) + "/s" } ?? "-",
+                    card.usualRate.map { Figures.mebibytes(UInt64($0)) + "/s" } ?? "-",
                     "\(card.runs.last?.card?.retries ?? 0)", card.text,
                 ]
             }
             print(
-                columns([["TARGET", "CARD", "RUNS", "NOW", "USUAL", "RETRIES", "TREND"]] + rows), terminator: "")
+                textTable([["TARGET", "CARD", "RUNS", "NOW", "USUAL", "RETRIES", "TREND"]] + rows), terminator: "")
         }
     }
 
@@ -304,7 +307,7 @@ struct RunsCommand: AsyncParsableCommand {
                 let target = run.targetDigits
                 kept[target, default: 0] += 1
                 let isOld = olderThan.map { age in
-                    run.record.map { Date.now.timeIntervalSince($0.started) > Reporter.number(age.duration) } ?? true
+                    run.record.map { Date.now.timeIntervalSince($0.started) > Figures.number(age.duration) } ?? true
                 }
                 let isSurplus = keep.map { (kept[target] ?? 0) > $0 }
                 guard isOld ?? true, isSurplus ?? true, !run.isRunning else { continue }
@@ -315,7 +318,7 @@ struct RunsCommand: AsyncParsableCommand {
                 print((dryRun ? "would remove " : "removed ") + run.id)
                 (count, bytes) = (count + 1, bytes + size)
             }
-            print("\(count) run\(count == 1 ? "" : "s"), \(Reporter.mebibytes(bytes))")
+            print("\(count) run\(count == 1 ? "" : "s"), \(Figures.mebibytes(bytes))")
         }
     }
 }

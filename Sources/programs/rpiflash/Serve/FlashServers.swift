@@ -11,7 +11,7 @@ import TFTPService
 
 /// Binds the TFTP port, or finds who has it.
 func claim(
-    root: FilePath, target: Target, listen: ListenOption?, service: FilePath, share: FlashShare?,
+    root: FilePath, target: Target, listen: ListenOption?, service: FilePath, share: FlashShare,
     windows: KnownWindows = .none
 ) async throws -> ClaimedServer {
     // Who says where to serve wants to serve by himself.
@@ -24,7 +24,7 @@ func claim(
                 }
                 return .own(
                     ServiceServing(
-                        client: client, socket: service, others: share?.others(than: target) ?? [],
+                        client: client, socket: service, others: share.others(than: target),
                         windows: windows))
             }
         } catch let error as ServiceError {
@@ -33,7 +33,6 @@ func claim(
     }
     let listen = listen ?? ListenOption(host: "0.0.0.0", port: 69)
     do throws(TFTPServerError) {
-        guard let share else { return .own(try await Serving(root: root, listen: listen, windows: windows)) }
         return .own(
             SharedServing(
                 server: try await share.server(root: root, listen: listen), host: listen.host,
@@ -45,25 +44,6 @@ func claim(
         guard let host else { throw FlashError.server("there is no way to \(target.ip) from this host") }
         return .foreign(OtherServer(host: host, port: listen.port))
     }
-}
-
-/// Our own server, in this process.
-private struct Serving: OwnServer {
-    private let server: TFTPServer
-    private let windows: KnownWindows
-    let address: String
-
-    init(root: FilePath, listen: ListenOption, windows: KnownWindows) async throws(TFTPServerError) {
-        self.windows = windows
-        server = try await TFTPServer.start(root: root.string, host: listen.host, port: listen.port)
-        address = "\(listen.host):\(server.port)"
-    }
-
-    func serve(_ files: JobFiles, to target: Target) throws -> any ServeEvents {
-        EventQueue(server.add(try job(files, target, windows)), windows: windows)
-    }
-
-    func stop() async { await server.stop() }
 }
 
 private func job(_ files: JobFiles, _ target: Target, _ windows: KnownWindows) throws -> Job {
@@ -78,7 +58,7 @@ private func job(_ files: JobFiles, _ target: Target, _ windows: KnownWindows) t
         address: target.ip.description, windows: windows.before ?? WindowMemory())
 }
 
-/// What the flashes of several targets have in common: the image, prepared once, and our own server, bound once.
+/// What the flashes of a run have in common: the image, prepared once, and our own server, bound once.
 actor FlashShare {
     private let folders: Set<String>
     /// The prepared image, without the settings of a target.
@@ -103,7 +83,7 @@ actor FlashShare {
     func close() async { await shared.close() }
 }
 
-/// Our own server, for one of several targets.
+/// Our own server, in this process, for one of its targets.
 private struct SharedServing: OwnServer {
     let server: TFTPServer
     let host: String

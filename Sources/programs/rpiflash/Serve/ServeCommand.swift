@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandOutput
 import Flashing
 import Glibc
 import HostTools
@@ -47,7 +48,7 @@ struct ServeCommand: AsyncParsableCommand {
         // Before anything listens: a reload that comes early must not end a job.
         let clients = ClientCount()
         let hangup = Interruption.onHangup {
-            Console.shared.line("SIGHUP: ending when no job is left")
+            Log.shared.line("SIGHUP: ending when no job is left")
             clients.endWhenIdle()
         }
         let server: TFTPServer
@@ -69,7 +70,7 @@ struct ServeCommand: AsyncParsableCommand {
             throw FlashError.server("\(error)")
         }
         let service = Service(socket: control, path: path, server: server, root: root) { event in
-            if let (text, level) = Self.line(event) { Console.shared.line(text, level) }
+            if let (text, level) = Self.line(event) { Log.shared.line(text, level) }
             clients.follow(event)
         }
         do throws(Errno) {
@@ -77,14 +78,14 @@ struct ServeCommand: AsyncParsableCommand {
         } catch {
             throw FlashError.server("cannot start a thread for the service: \(error)")
         }
-        Console.shared.line(
+        Log.shared.line(
             "serving \(root) on UDP port \(server.port); jobs come through \(path?.string ?? "systemd's socket")")
         // Cancelled by a signal, or done after SIGHUP.
         await clients.ended()
         hangup.cancel()
         service.stop()
         await server.stop()
-        Console.shared.line("ended")
+        Log.shared.line("ended")
     }
 
     private func listenForJobs() throws(FlashError) -> FileDescriptor {
@@ -123,7 +124,7 @@ struct ServeCommand: AsyncParsableCommand {
     }
 
     /// What a service's log should have of an event; how far transfers are is the flash's news.
-    private static func line(_ event: ServiceEvent) -> (String, Console.Level)? {
+    private static func line(_ event: ServiceEvent) -> (String, Log.Level)? {
         switch event {
         case .began(let folder, let address, let process, let user):
             ("\(folder): job for \(address), from process \(process) of user \(user)", .note)

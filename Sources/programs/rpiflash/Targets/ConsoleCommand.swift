@@ -1,5 +1,6 @@
-import Configuration
 import ArgumentParser
+import CommandOutput
+import Configuration
 import Flashing
 import HostTools
 import Inventory
@@ -91,7 +92,7 @@ private struct Watch {
                 own?.stop()
                 own = nil
                 seen.insert(run.id)
-                Console.shared.line("run \(run.id) goes on; this is what it keeps")
+                Log.shared.line("run \(run.id) goes on; this is what it keeps")
                 followed = (run, file, ConsoleText())
             }
         }
@@ -114,19 +115,19 @@ private struct Watch {
         try? file.close()
         followed = nil
         let outcome = run.record.map { run.outcome($0) } ?? "without a record"
-        Console.shared.line("run \(run.id) is over: \(outcome); rpiflash runs show \(run.id)")
+        Log.shared.line("run \(run.id) is over: \(outcome); rpiflash runs show \(run.id)")
     }
 
     private mutating func open() {
         do throws(ConsoleError) {
             own = try OwnConsole(row.consoleSource)
             if problem != nil || !hasHinted {
-                Console.shared.line("listening to \(row.consoleSource); Ctrl-C ends it")
+                Log.shared.line("listening to \(row.consoleSource); Ctrl-C ends it")
             }
             problem = nil
         } catch {
             // A serial port comes and goes; what is wrong is said once.
-            if problem != error { Console.shared.line("warning: \(error)", .warning) }
+            if problem != error { Log.shared.line("warning: \(error)", .warning) }
             problem = error
         }
     }
@@ -134,7 +135,7 @@ private struct Watch {
     private mutating func hint() {
         guard !hasHinted, ContinuousClock.now - begin > .seconds(10), let own, !own.hasHeard else { return }
         hasHinted = true
-        Console.shared.line(
+        Log.shared.line(
             row.console == nil
                 ? "nothing so far: U-Boot is heard where rpiflash.env on the card's partition 1 has netconsole= with this "
                     + "server's address, and during every flash; Linux is not heard over the network"

@@ -1,18 +1,19 @@
 import ArgumentParser
+import CommandOutput
 import Configuration
 import DiskLayout
 import Flashing
-import GPIO
 import Glibc
+import GPIO
 import HostTools
 import ImageStore
 import Inventory
 import LinuxHost
 import RunRecords
 import SystemPackage
+import TargetConsole
 import TFTPServer
 import TFTPService
-import TargetConsole
 
 /// `rpiflash doctor`.
 struct DoctorCommand: AsyncParsableCommand, ServerCommand {
@@ -64,11 +65,11 @@ struct DoctorCommand: AsyncParsableCommand, ServerCommand {
         if json {
             print(jsonLine(DoctorReport(findings: findings)))
         } else {
-            let table = columns(findings.map { [$0.level.rawValue, $0.topic, sanitized($0.text)] })
+            let table = textTable(findings.map { [$0.level.rawValue, $0.topic, sanitized($0.text)] })
             let lines = table.split(separator: "\n")
             for (finding, line) in zip(findings, lines) {
                 let level = finding.level.rawValue
-                print(Palette.standardOutput.paint(level, finding.level.tone) + line.dropFirst(level.count))
+                print(Palette.standardOutput.paint(level, finding.level.style) + line.dropFirst(level.count))
             }
         }
         let bad = findings.count { $0.level == .bad }
@@ -277,7 +278,7 @@ struct DoctorCommand: AsyncParsableCommand, ServerCommand {
         let bytes = stored.reduce(0) { $0 + $1.bytes }
         findings.add(
             .ok, "records",
-            "\(runs.store.path), \(stored.count) run\(stored.count == 1 ? "" : "s"), \(Reporter.mebibytes(bytes))"
+            "\(runs.store.path), \(stored.count) run\(stored.count == 1 ? "" : "s"), \(Figures.mebibytes(bytes))"
                 + (stored.count > 1000 ? "; rpiflash runs prune --older-than 90d removes old ones" : ""))
         let trends = CardTrend.all(stored.compactMap(\.record))
         let current = bootScriptNumber(in: FilePath(templates))
@@ -384,7 +385,7 @@ struct DoctorCommand: AsyncParsableCommand, ServerCommand {
 
     // MARK: Figures
 
-    private static func free(at path: FilePath) -> String { freeBytes(at: path).map(Reporter.mebibytes) ?? "unknown" }
+    private static func free(at path: FilePath) -> String { freeBytes(at: path).map(Figures.mebibytes) ?? "unknown" }
 
     private static func device(of path: FilePath) -> UInt64? {
         var status = stat()
@@ -397,11 +398,11 @@ struct Finding: Encodable, Sendable {
     enum Level: String, Encodable, Sendable {
         case ok, note, bad
 
-        var tone: Palette.Tone {
+        var style: Palette.Style {
             switch self {
-            case .ok: .good
-            case .note: .careful
-            case .bad: .bad
+            case .ok: .success
+            case .note: .warning
+            case .bad: .error
             }
         }
     }

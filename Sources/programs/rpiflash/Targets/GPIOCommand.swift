@@ -1,7 +1,9 @@
 import ArgumentParser
+import CommandOutput
+import Configuration
 import Flashing
-import GPIO
 import Glibc
+import GPIO
 import HostTools
 import Inventory
 import SystemPackage
@@ -106,7 +108,7 @@ struct GPIOReport {
     /// For people.
     var table: String {
         var blocks = [
-            columns(
+            textTable(
                 [["CHIP", "LABEL", "LINES", "DEFAULT"]]
                     + chips.map { [$0.name, $0.label, "\($0.lines)", $0 == defaultChip ? "yes" : ""] })
         ]
@@ -114,7 +116,7 @@ struct GPIOReport {
             blocks.append("no line is in use or resets a target; --all lists every line\n")
         } else {
             blocks.append(
-                columns(
+                textTable(
                     [["LINE", "NAME", "DIRECTION", "USED BY", "RESETS"]]
                         + lines.map { row in
                             [
@@ -126,7 +128,7 @@ struct GPIOReport {
         }
         if !troubles.isEmpty {
             blocks.append(
-                columns([["TARGET", "GPIO", "TROUBLE"]] + troubles.map { [$0.target, $0.gpio, $0.reason] }))
+                textTable([["TARGET", "GPIO", "TROUBLE"]] + troubles.map { [$0.target, $0.gpio, $0.reason] }))
         }
         return (blocks + [notes.map { $0 + "\n" }.joined()]).joined(separator: "\n")
     }
@@ -203,17 +205,6 @@ struct GPIOReport {
 
             """
     }
-}
-
-/// A table for people: columns two blanks apart, a line for each row; an empty cell is a dash.
-func columns(_ rows: [[String]]) -> String {
-    let rows = rows.map { $0.map { $0.isEmpty ? "-" : $0 } }
-    let widths = (rows.first ?? []).indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
-    return rows.map { row in
-        // The last column needs no blanks behind it.
-        let padded = zip(row, widths).dropLast().map { $0 + String(repeating: " ", count: $1 - $0.count + 2) }
-        return padded.joined() + (row.last ?? "") + "\n"
-    }.joined()
 }
 
 /// A JSON array with an element on each line.

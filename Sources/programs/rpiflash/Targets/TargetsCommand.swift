@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandOutput
 import Configuration
 import Flashing
 import HostTools
@@ -39,7 +40,7 @@ struct TargetsCommand: ParsableCommand {
                 + [target.resetCommand.map { sanitized($0) } ?? "-"]
         }
         let header = ["NAME", "IP", "MAC", "SERVER", "GPIO", "RESET"] + (hasTags ? ["TAGS"] : []) + ["COMMAND"]
-        print(columns([header] + rows), terminator: "")
+        print(textTable([header] + rows), terminator: "")
         suggest("rpiflash doctor")
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandOutput
 import Flashing
 import GPIO
 import HostTools
@@ -20,54 +21,7 @@ struct LogOptions: ParsableArguments {
     }
 
     /// From here on the log is like this.
-    func apply() { Console.shared.verbosity = quiet ? .quiet : verbose ? .verbose : .normal }
-}
-
-extension Console {
-    /// Which lines are logged.
-    enum Verbosity: Sendable { case quiet, normal, verbose }
-
-    /// What a line of the log is.
-    enum Level: Sendable {
-        /// Why something failed.
-        case error
-        /// Something that may be wrong.
-        case warning
-        /// Something that went on.
-        case note
-        /// Something that is proven.
-        case success
-        /// For who looks closely.
-        case detail
-
-        var tone: Palette.Tone? {
-            switch self {
-            case .error: .bad
-            case .warning: .careful
-            case .success: .good
-            case .note, .detail: nil
-            }
-        }
-
-        func isShown(at verbosity: Verbosity) -> Bool {
-            switch self {
-            case .error, .warning: true
-            case .note, .success: verbosity != .quiet
-            case .detail: verbosity == .verbose
-            }
-        }
-    }
-}
-
-extension FlashProgress {
-    /// What its line in the log is.
-    var level: Console.Level {
-        switch self {
-        case .warning: .warning
-        case .proven: .success
-        default: .note
-        }
-    }
+    func apply() { Log.shared.verbosity = quiet ? .quiet : verbose ? .verbose : .normal }
 }
 
 /// What was found of a target, for who looks closely.
@@ -76,7 +30,7 @@ func logFound(_ target: Target, in inventory: Inventory) {
         target.gpio.map { "GPIO line \($0) held for \(target.resetHoldMilliseconds) ms" },
         target.resetCommand.map { "reset_command '\($0)'" },
     ].compactMap(\.self)
-    Console.shared.line(
+    Log.shared.line(
         "target \(target.displayName): \(inventory.file):\(target.line), \(target.mac), \(target.ip), server "
             + "\(target.server), \(resets.isEmpty ? "no reset" : resets.joined(separator: ", "))", .detail)
 }
@@ -84,7 +38,7 @@ func logFound(_ target: Target, in inventory: Inventory) {
 /// The same for its line.
 func logFound(_ line: LineDescription, of target: Target) {
     let name = line.name.isEmpty ? "" : " (\(line.name))"
-    Console.shared.line(
+    Log.shared.line(
         "target \(target.displayName): RESET is \(line.place)\(name) on \(line.chip.label), free, an "
             + (line.isOutput ? "output that was left driven" : "input"), .detail)
 }

@@ -1,10 +1,10 @@
 import Configuration
 import Testing
 
-@testable import rpiflash
+@testable import CommandOutput
 
 /// What reaches the terminal and the log.
-@Suite struct ConsoleTests {
+@Suite struct LogTests {
     @Test(
         arguments: [
             ("plain text, 'quoted' (5 %) é 漢字 …", "plain text, 'quoted' (5 %) é 漢字 …"),
@@ -19,7 +19,7 @@ import Testing
             ("\u{e0041}", #"\ue0041"#),
             (String(decoding: [0x41, 0xff, 0xc0, 0x42], as: UTF8.self), "A\u{fffd}\u{fffd}B"),
         ])
-    func `law 7 - what may come from a target is one harmless line`(text: String, shown: String) {
+    func `law 7 - what may come from a target is one sanitized line`(text: String, shown: String) {
         #expect(sanitized(text) == shown)
     }
 
@@ -53,13 +53,13 @@ import Testing
 
     @Test func `rate and time left are shown when they are known`() {
         let total: UInt64 = 50 << 20
-        #expect(Reporter.transfer("cam: part 1 of 2", 0, total, nil) == "cam: part 1 of 2, 0.0 MiB of 50.0 MiB")
-        #expect(Reporter.transfer("cam: part 1 of 2", nil, total, nil) == "cam: part 1 of 2")
+        #expect(FlashLog.transfer("cam: part 1 of 2", 0, total, nil) == "cam: part 1 of 2, 0.0 MiB of 50.0 MiB")
+        #expect(FlashLog.transfer("cam: part 1 of 2", nil, total, nil) == "cam: part 1 of 2")
         #expect(
-            Reporter.transfer("cam: part 1 of 2", 10 << 20, total, Double(8 << 20))
+            FlashLog.transfer("cam: part 1 of 2", 10 << 20, total, Double(8 << 20))
                 == "cam: part 1 of 2, 10.0 MiB of 50.0 MiB, 8.0 MiB/s, 5 s left")
         #expect(
-            Reporter.transfer("cam: part 2 of 2", total, total, Double(8 << 20))
+            FlashLog.transfer("cam: part 2 of 2", total, total, Double(8 << 20))
                 == "cam: part 2 of 2, 50.0 MiB of 50.0 MiB, 8.0 MiB/s")
     }
 

@@ -1,10 +1,10 @@
-internal import Glibc
-internal import Synchronization
-public import SystemPackage
+import Glibc
+import Synchronization
+package import SystemPackage
 
 /// Standard output: a program's result. What of it could not be written is an error, found at the end: a flash goes on
 /// without its reader.
-public enum StandardOutput {
+package enum StandardOutput {
     private static let failure = Mutex<Errno?>(nil)
 
     /// Gets the standard streams ready; the first thing that a program does.
@@ -12,7 +12,7 @@ public enum StandardOutput {
     /// A stream that is closed gets something that cannot be mistaken for it: else the first file that is opened would be
     /// standard output, and be written to. A reader that went away and a file that may not grow are errors of a write
     /// (EPIPE, EFBIG), and end no program.
-    public static func prepare() {
+    package static func prepare() {
         for (descriptor, flags) in [(STDIN_FILENO, O_RDONLY), (STDOUT_FILENO, O_RDONLY), (STDERR_FILENO, O_WRONLY)]
         where fcntl(descriptor, F_GETFD) == -1 && errno == EBADF {
             // The lowest number that is free: this one. Standard output is open for reading only: each write is an error.
@@ -23,7 +23,7 @@ public enum StandardOutput {
     }
 
     /// Writes all of a text, and nothing after an error: what was written has no gap.
-    public static func write(_ text: String) {
+    package static func write(_ text: String) {
         failure.withLock { failure in
             guard failure == nil else { return }
             failure = writeAll(Array(text.utf8))
@@ -31,12 +31,12 @@ public enum StandardOutput {
     }
 
     /// Whether something could not be written. What goes on until it is ended ends then.
-    public static var hasFailed: Bool { failure.withLock { $0 != nil } }
+    package static var hasFailed: Bool { failure.withLock { $0 != nil } }
 
     /// Call once, last.
     ///
     /// - Throws: ``StandardOutputError`` where something could not be written.
-    public static func finish() throws(StandardOutputError) {
+    package static func finish() throws(StandardOutputError) {
         let failed = failure.withLock { failure -> Errno? in
             // Some file systems say so late (NFS, quotas): when a descriptor is closed.
             let copy = failure == nil ? dup(STDOUT_FILENO) : -1
@@ -69,12 +69,12 @@ public enum StandardOutput {
 }
 
 /// Standard output took not all of a program's result.
-public struct StandardOutputError: Error, Hashable, Sendable, CustomStringConvertible {
+package struct StandardOutputError: Error, Hashable, Sendable, CustomStringConvertible {
     /// What the system said to the first write that failed.
-    public let errno: Errno
+    package let errno: Errno
 
     /// The message: lower case, one line.
-    public var description: String {
+    package var description: String {
         let reason =
             switch errno {
             case .badFileDescriptor: "it is closed"

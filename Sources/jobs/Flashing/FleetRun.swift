@@ -1,8 +1,9 @@
+import FlashPlan
 public import Inventory
-internal import Synchronization
+import Synchronization
 
 /// How several targets are flashed.
-public struct BenchOptions: Hashable, Sendable {
+public struct FleetOptions: Hashable, Sendable {
     /// How many targets at the same time.
     public var jobs: Int
     /// The first target alone; the others only where it is proven and up.
@@ -18,45 +19,21 @@ public struct BenchOptions: Hashable, Sendable {
     }
 }
 
-/// How the flash of one of several targets ended.
-public struct TargetEnding: Sendable {
-    /// What came of it.
-    public enum Outcome: Sendable {
-        /// Proven, and up where that was waited for.
-        case flashed(FlashResult)
-        /// Not that; ``FlashError`` or `CancellationError`.
-        case failed(any Error)
-        /// It was never touched; why.
-        case notStarted(String)
-    }
-
-    /// Whose.
-    public let target: Target
-    /// What came of it.
-    public let outcome: Outcome
-    /// What the target has proven, also where it did not come up then; and how long that took, from the reset. nil where
-    /// it ended otherwise.
-    public let proven: (Proven, elapsed: Duration)?
-
-    /// Whether the target is proven, and up where that was waited for.
-    public var isGood: Bool { if case .flashed = outcome { true } else { false } }
-}
-
-/// What is told of a bench while it runs.
-public enum BenchEvent: Sendable {
+/// What a run tells while it lasts.
+public enum FleetEvent: Sendable {
     /// What a flash tells.
     case progress(FlashProgress)
     /// A target's flash is over, or will never start.
-    case ended(TargetEnding)
+    case ended(Verdict)
 }
 
-/// Flashes several targets from one image: everything that can be checked is checked for all of them before the first is
-/// touched, and refuses them all; from there on no target's failure concerns another.
-public struct Bench<C: Clock>: Sendable where C.Duration == Duration {
-    private let options: BenchOptions
+/// Flashes one target or several from one image: everything that can be checked is checked for all of them before the first
+/// is touched, and refuses them all; from there on no target's failure concerns another.
+public struct FleetRun<C: Clock>: Sendable where C.Duration == Duration {
+    private let options: FleetOptions
     private let clock: C
     private let ports: @Sendable (Target) -> FlashPorts
-    private let report: @Sendable (_ target: Int?, BenchEvent) -> Void
+    private let report: @Sendable (_ target: Int?, FleetEvent) -> Void
 
     /// - Parameters:
     ///   - options: how.
@@ -64,8 +41,8 @@ public struct Bench<C: Clock>: Sendable where C.Duration == Duration {
     ///   - ports: what the flash of a target needs of the world. Of own servers several must be possible at a time.
     ///   - report: told what happens, with the target's place in the list; nil for what concerns all.
     public init(
-        options: BenchOptions, clock: C, ports: @escaping @Sendable (Target) -> FlashPorts,
-        report: @escaping @Sendable (_ target: Int?, BenchEvent) -> Void
+        options: FleetOptions, clock: C, ports: @escaping @Sendable (Target) -> FlashPorts,
+        report: @escaping @Sendable (_ target: Int?, FleetEvent) -> Void
     ) {
         self.options = options
         self.clock = clock
@@ -76,31 +53,32 @@ public struct Bench<C: Clock>: Sendable where C.Duration == Duration {
     /// Flashes.
     ///
     /// - Parameter requests: of different targets.
-    /// - Returns: every target's ending, in the same order; also where the task is cancelled meanwhile.
+    /// - Returns: every target's verdict, in the same order; also where the task is cancelled meanwhile.
     /// - Throws: where nothing was touched: ``FlashError``, `CancellationError`.
-    public func run(_ requests: [FlashRequest]) async throws -> [TargetEnding] {
+    public func run(_ requests: [FlashRequest]) async throws -> [Verdict] {
         let once = Once()
         let waiting = Mutex(try await check(requests, once))
         let gate = ResetGate(gap: options.stagger, clock: clock)
         let schedule = Schedule(jobs: options.jobs, canary: options.canary)
         return await schedule.run(requests.map(\.target)) { index in
             // Nobody else keeps it: the target's lock is given back with its job.
-            guard let ready = waiting.withLock({ $0[index].take() }) else { throw CancellationError() }
-            return try await self.flash(ready, index, gate, once)
-        } ended: { index, ending in
+            guard let ready = waiting.withLock({ $0[index].take() }) else {
+                return Verdict(requests[index].target, CancellationError(), after: nil)
+            }
+            return await self.flash(ready, index, gate, once)
+        } ended: { index, verdict in
             waiting.withLock { $0[index] = nil }
-            report(index, .ended(ending))
+            report(index, .ended(verdict))
         }
     }
 
-    private func flash(_ ready: ReadyFlash, _ index: Int, _ gate: ResetGate<C>, _ once: Once) async throws
-        -> Schedule.Flash
-    {
-        let proven = Mutex<(Proven, elapsed: Duration)?>(nil)
-        let flasher = Flasher(ports: ports(ready.request.target), clock: clock) {
+    private func flash(_ ready: ReadyFlash, _ index: Int, _ gate: ResetGate<C>, _ once: Once) async -> Verdict {
+        let proof = Mutex<(FlashProof, elapsed: Duration)?>(nil)
+        let target = ready.request.target
+        let flasher = Flasher(ports: ports(target), clock: clock) {
             try await gate.pass()
         } report: { [report] progress in
-            if case .proven(let what, let elapsed) = progress { proven.withLock { $0 = (what, elapsed) } }
+            if case .proven(let what, let elapsed) = progress { proof.withLock { $0 = (what, elapsed) } }
             if case .serving = progress {
                 // Who serves is the same for most.
                 if once.isNew(progress) { report(nil, .progress(progress)) }
@@ -109,12 +87,9 @@ public struct Bench<C: Clock>: Sendable where C.Duration == Duration {
             }
         }
         do {
-            let result = try await flasher.run(ready)
-            return Schedule.Flash(outcome: .flashed(result), proven: proven.withLock { $0 })
+            return Verdict(target, try await flasher.run(ready))
         } catch {
-            // A FAILED that came late wins over the OK before it.
-            let isProven = if case FlashError.notUp = error { true } else { false }
-            return Schedule.Flash(outcome: .failed(error), proven: isProven ? proven.withLock { $0 } : nil)
+            return Verdict(target, error, after: proof.withLock { $0 })
         }
     }
 
@@ -139,7 +114,8 @@ public struct Bench<C: Clock>: Sendable where C.Duration == Duration {
             let staging = try await flasher.staging(for: request, copies: copies)
             ready.append(ReadyFlash(request: request, staging: staging, lock: lock))
         }
-        for (flasher, ready) in zip(flashers, ready) {
+        // One alone is flashed at once: its flash finds the same, and nobody else is touched before it.
+        for (flasher, ready) in zip(flashers, ready) where requests.count > 1 {
             try Task.checkCancellation()
             if let ready { try await flasher.rehearse(ready) }
         }
@@ -179,12 +155,6 @@ final class ResetGate<C: Clock>: Sendable where C.Duration == Duration {
 
 /// Who is flashed when.
 struct Schedule: Sendable {
-    /// What came of one flash.
-    struct Flash: Sendable {
-        var outcome: TargetEnding.Outcome
-        var proven: (Proven, elapsed: Duration)?
-    }
-
     let jobs: Int
     let canary: Bool
 
@@ -193,52 +163,42 @@ struct Schedule: Sendable {
     /// - Parameters:
     ///   - targets: in this order.
     ///   - flash: flashes the target at a place of the list.
-    ///   - ended: told of each ending as it comes.
-    /// - Returns: all endings, in the targets' order.
+    ///   - ended: told of each verdict as it comes.
+    /// - Returns: all verdicts, in the targets' order.
     func run(
-        _ targets: [Target], flash: @escaping @Sendable (Int) async throws -> Flash,
-        ended: (Int, TargetEnding) -> Void
-    ) async -> [TargetEnding] {
-        var endings = [TargetEnding?](repeating: nil, count: targets.count)
-        func end(_ index: Int, _ result: Flash) {
-            let ending = TargetEnding(target: targets[index], outcome: result.outcome, proven: result.proven)
-            endings[index] = ending
-            ended(index, ending)
-        }
-        @Sendable func run(_ index: Int) async -> Flash {
-            do {
-                return try await flash(index)
-            } catch {
-                return Flash(outcome: .failed(error), proven: nil)
-            }
+        _ targets: [Target], flash: @escaping @Sendable (Int) async -> Verdict, ended: (Int, Verdict) -> Void
+    ) async -> [Verdict] {
+        var verdicts = [Verdict?](repeating: nil, count: targets.count)
+        func end(_ index: Int, _ verdict: Verdict) {
+            verdicts[index] = verdict
+            ended(index, verdict)
         }
         var next = 0
         var reason: String?
-        if canary, let first = targets.first {
-            if !Task.isCancelled {
-                end(0, await run(0))
-                next = 1
-                if endings[0]?.isGood == false { reason = "not started: canary \(first.displayName) failed" }
-            }
+        if canary, let first = targets.first, !Task.isCancelled {
+            let verdict = await flash(0)
+            end(0, verdict)
+            next = 1
+            if !verdict.isGood { reason = "not started: canary \(first.displayName) failed" }
         }
-        await withTaskGroup(of: (Int, Flash).self) { group in
+        await withTaskGroup(of: (Int, Verdict).self) { group in
             var running = 0
             while true {
                 while reason == nil, next < targets.count, running < jobs, !Task.isCancelled {
                     let index = next
-                    group.addTask { (index, await run(index)) }
+                    group.addTask { (index, await flash(index)) }
                     next += 1
                     running += 1
                 }
-                guard let (index, result) = await group.next() else { break }
+                guard let (index, verdict) = await group.next() else { break }
                 running -= 1
-                end(index, result)
+                end(index, verdict)
             }
         }
         for index in next..<max(next, targets.count) {
             let reason = Task.isCancelled ? "not started: interrupted" : reason ?? "not started: interrupted"
-            end(index, Flash(outcome: .notStarted(reason), proven: nil))
+            end(index, Verdict(targets[index], notStarted: reason))
         }
-        return endings.compactMap { $0 }
+        return verdicts.compactMap { $0 }
     }
 }

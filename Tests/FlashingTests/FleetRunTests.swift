@@ -11,7 +11,7 @@ import Testing
 @testable import Flashing
 
 /// Several targets at once: who is flashed when, and that no target's failure concerns another.
-@Suite struct BenchTests {
+@Suite struct FleetRunTests {
     // MARK: The schedule
 
     private static func targets(_ count: Int) throws -> [Target] {
@@ -19,19 +19,23 @@ import Testing
         return try Inventory(csv: ("mac,ip,server,gpio,name\n" + rows).utf8, file: "targets.csv").targets
     }
 
-    private static let good = Schedule.Flash(
-        outcome: .flashed(
-            FlashResult(
-                proven: Proven(bytes: ByteCount(1), written: ByteCount(1), loaded: ByteCount(1), retries: 0),
-                flashTime: .seconds(1), upAfter: nil)), proven: nil)
-    private static let bad = Schedule.Flash(outcome: .failed(FlashError.notProven("no")), proven: nil)
+    private static let good = FlashResult(
+        proof: FlashProof(bytes: ByteCount(1), written: ByteCount(1), loaded: ByteCount(1), retries: 0),
+        flashTime: .seconds(1), upAfter: nil)
 
     private static func schedule(
         _ count: Int, jobs: Int = 8, canary: Bool = false,
-        _ flash: @escaping @Sendable (Int) async throws -> Schedule.Flash
-    ) async throws -> [TargetEnding] {
+        _ flash: @escaping @Sendable (Int) async throws -> FlashResult
+    ) async throws -> [Verdict] {
         let seen = Mutex<[String]>([])
-        let endings = await Schedule(jobs: jobs, canary: canary).run(try targets(count), flash: flash) { _, ending in
+        let targets = try targets(count)
+        let endings = await Schedule(jobs: jobs, canary: canary).run(targets) { index in
+            do {
+                return Verdict(targets[index], try await flash(index))
+            } catch {
+                return Verdict(targets[index], error, after: nil)
+            }
+        } ended: { _, ending in
             seen.withLock { $0.append(ending.target.displayName) }
         }
         #expect(endings.map(\.target.displayName) == (0..<count).map { "t\($0)" })
@@ -59,7 +63,7 @@ import Testing
 
     @Test func `one that fails leaves the others alone`() async throws {
         let endings = try await Self.schedule(5, jobs: 2) { index in
-            if index == 1 { return Self.bad }
+            if index == 1 { throw FlashError.notProven("no") }
             if index == 3 { throw Trouble("no") }
             return Self.good
         }
@@ -70,11 +74,11 @@ import Testing
         let touched = Mutex<[Int]>([])
         let endings = try await Self.schedule(3, canary: true) { index in
             touched.withLock { $0.append(index) }
-            return Self.bad
+            throw FlashError.notProven("no")
         }
         #expect(touched.withLock { $0 } == [0])
         for ending in endings.dropFirst() {
-            guard case .notStarted("not started: canary t0 failed") = ending.outcome else {
+            guard case .notStarted("not started: canary t0 failed") = ending.ending else {
                 Issue.record("\(ending)")
                 continue
             }
@@ -113,17 +117,18 @@ import Testing
     }
 
     @Test func `a further reset keeps apart too, and is left out where the target asked meanwhile`() async throws {
-        let bench = try BenchWorld(names: ["a", "b"])
-        bench.set("a", [[], []])
-        let endings = try await bench.run(BenchOptions(jobs: 1, stagger: .seconds(300)))
+        let fleet = try FleetFixture(names: ["a", "b"])
+        fleet.set("a", [[], []])
+        let endings = try await fleet.run(FleetOptions(jobs: 1, stagger: .seconds(300)))
         #expect(
-            bench.resets == [("a", 0), ("a", 300), ("b", 600)].map { BenchWorld.Reset(name: $0.0, at: .seconds($0.1)) })
+            fleet.resets
+                == [("a", 0), ("a", 300), ("b", 600)].map { FleetFixture.Reset(name: $0.0, at: .seconds($0.1)) })
         #expect(endings.map(\.isGood) == [false, true])
 
         // It asks while its second reset waits for its turn: 450 looks are 45 s.
-        let late = try BenchWorld(names: ["a"])
+        let late = try FleetFixture(names: ["a"])
         late.set("a", [try [[ServeEvent]](repeating: [], count: 451) + late.goodEvents()])
-        let ending = try await late.run(BenchOptions(stagger: .seconds(300)))
+        let ending = try await late.run(FleetOptions(stagger: .seconds(300)))
         #expect(late.resets.count == 1)
         #expect(ending.map(\.isGood) == [true])
     }
@@ -131,87 +136,84 @@ import Testing
     // MARK: Whole flashes
 
     @Test func `each target is flashed, told of, and leaves nothing behind`() async throws {
-        let bench = try BenchWorld(names: ["a", "b", "c"])
-        let endings = try await bench.run()
+        let fleet = try FleetFixture(names: ["a", "b", "c"])
+        let endings = try await fleet.run()
         #expect(endings.map(\.isGood) == [true, true, true])
-        #expect(endings.allSatisfy { $0.proven?.0.written == ByteCount(5 << 20) })
-        let told = bench.told.withLock { $0 }
+        #expect(endings.allSatisfy { $0.proof?.written == ByteCount(5 << 20) })
+        let told = fleet.told.withLock { $0 }
         #expect(told.filter { if case .serving = $0.progress { true } else { false } }.map(\.index) == [nil])
         #expect(Set(told.filter { $0.progress == .asked }.map(\.index)) == [0, 1, 2])
-        #expect(try names(in: bench.world.root) == [])
+        #expect(try names(in: fleet.world.root) == [])
     }
 
     @Test func `a target that fails in the middle, or cannot be reset, fails alone`() async throws {
-        let bench = try BenchWorld(names: ["a", "b", "c", "d"])
-        bench.set("b", [[[], try bench.fetchingEvents() + [.failed(512)]]])
-        bench.set("d", [])
-        let endings = try await bench.run()
+        let fleet = try FleetFixture(names: ["a", "b", "c", "d"])
+        fleet.set("b", [[[], try fleet.fetchingEvents() + [.failed(512)]]])
+        fleet.set("d", [])
+        let endings = try await fleet.run()
         #expect(endings.map(\.isGood) == [true, false, true, false])
-        let codes = endings.map { ending -> Int32? in
-            if case .failed(let error as FlashError) = ending.outcome { error.exitCode } else { nil }
-        }
-        #expect(codes == [nil, 2, nil, 9])
-        #expect(endings[1].proven == nil)
-        #expect(try names(in: bench.world.root) == [])
+        #expect(endings.map(\.status) == [0, 2, 0, 9])
+        #expect(endings[1].proof == nil)
+        #expect(try names(in: fleet.world.root) == [])
     }
 
     @Test func `law 6 - what is wrong with one target refuses all before the first is touched`() async throws {
-        let bench = try BenchWorld(names: ["a", "b", "c"])
-        bench.busy.withLock { $0 = "c" }
+        let fleet = try FleetFixture(names: ["a", "b", "c"])
+        fleet.busy.withLock { $0 = "c" }
         await #expect(throws: FlashError.server("cannot reset target c: GPIO line 17 is in use")) {
-            try await bench.run()
+            try await fleet.run()
         }
-        bench.busy.withLock { $0 = "" }
+        fleet.busy.withLock { $0 = "" }
         do {
-            let lock = try FolderLock(root: bench.world.root, target: bench.targets[1])
+            let lock = try FolderLock(root: fleet.world.root, target: fleet.targets[1])
             await #expect(
                 throws: FlashError.server(
                     "target b is being flashed by process \(getpid()) of \(Accounts.caller); wait for it")
             ) {
-                try await bench.run()
+                try await fleet.run()
             }
             _ = consume lock
         }
-        #expect(bench.resets == [])
-        #expect(try names(in: bench.world.root) == [])
+        #expect(fleet.resets == [])
+        #expect(try names(in: fleet.world.root) == [])
     }
 
     @Test func `law 5 - cancellation ends all of them, and what they staged is removed`() async throws {
-        let bench = try BenchWorld(names: ["a", "b", "c"])
+        let fleet = try FleetFixture(names: ["a", "b", "c"])
         let (stream, begun) = AsyncStream.makeStream(of: Void.self)
-        bench.onReset.withLock {
+        fleet.onReset.withLock {
             $0 = {
                 begun.yield()
                 while !Task.isCancelled { await Task.yield() }
                 throw CancellationError()
             }
         }
-        let task = Task { try await bench.run(BenchOptions(jobs: 2)) }
+        let task = Task { try await fleet.run(FleetOptions(jobs: 2)) }
         var count = 0
         for await _ in stream {
             count += 1
             if count == 2 { break }
         }
-        #expect(try names(in: bench.world.root).count > 2)
+        #expect(try names(in: fleet.world.root).count > 2)
         task.cancel()
         let endings = try await task.value
         for ending in endings.prefix(2) {
-            guard case .failed(is CancellationError) = ending.outcome else {
+            guard case .interrupted = ending.ending else {
                 Issue.record("\(ending)")
                 continue
             }
         }
-        guard case .notStarted("not started: interrupted") = endings[2].outcome else {
+        guard case .notStarted("not started: interrupted") = endings[2].ending else {
             Issue.record("\(endings[2])")
             return
         }
-        #expect(try names(in: bench.world.root) == [])
+        #expect(try names(in: fleet.world.root) == [])
     }
 }
 
 /// Several targets in one world, flashed in parts. What each does after its resets, one after the other, is what the
 /// server's events are at each look: by default all goes well.
-private final class BenchWorld: Sendable {
+private final class FleetFixture: Sendable {
     struct Reset: Equatable {
         let name: String
         let at: Duration
@@ -253,8 +255,8 @@ private final class BenchWorld: Sendable {
         }
     }
 
-    func run(_ options: BenchOptions = BenchOptions()) async throws -> [TargetEnding] {
-        let bench = Bench(options: options, clock: world.clock) { [self] target in
+    func run(_ options: FleetOptions = FleetOptions()) async throws -> [Verdict] {
+        let run = FleetRun(options: options, clock: world.clock) { [self] target in
             FlashPorts(
                 inspectImage: { [self] _ in world.layout },
                 prepareImage: { _, _ in throw Trouble("not by plan") },
@@ -275,28 +277,28 @@ private final class BenchWorld: Sendable {
                     guard let looks else { throw Trouble("no such line") }
                     queues.withLock { $0[name] = looks }
                 },
-                claimServer: { [self] _, target in .own(BenchServer(bench: self, name: target.displayName)) },
+                claimServer: { [self] _, target in .own(FixtureServer(fixture: self, name: target.displayName)) },
                 answers: { _, _ in throw Trouble("not waited for") })
         } report: { [self] index, event in
             if case .progress(let progress) = event { told.withLock { $0.append((index, progress)) } }
         }
-        return try await bench.run(try targets.map { try world.request(target: $0) })
+        return try await run.run(try targets.map { try world.request(target: $0) })
     }
 }
 
-private struct BenchServer: OwnServer {
-    let bench: BenchWorld
+private struct FixtureServer: OwnServer {
+    let fixture: FleetFixture
     let name: String
     var address: String { "192.0.2.1:69" }
     func serve(_ files: JobFiles, to target: Target) throws -> any ServeEvents {
         #expect(files.folder == target.mac.description)
-        return BenchEvents(bench: bench, name: name)
+        return FixtureEvents(fixture: fixture, name: name)
     }
     func stop() async {}
 }
 
-private struct BenchEvents: ServeEvents {
-    let bench: BenchWorld
+private struct FixtureEvents: ServeEvents {
+    let fixture: FleetFixture
     let name: String
-    func take() -> [TimedServeEvent] { bench.take(name).map { TimedServeEvent($0, age: .zero) } }
+    func take() -> [TimedServeEvent] { fixture.take(name).map { TimedServeEvent($0, age: .zero) } }
 }

@@ -1,0 +1,51 @@
+public import DiskLayout
+
+/// What a target proved to be on its card, and what that took.
+public struct FlashProof: Hashable, Sendable {
+    /// Everything proven to be on the card.
+    public let bytes: ByteCount
+    /// The part of it that was written; the rest was on the card already.
+    public let written: ByteCount
+    /// What the target loaded from the server.
+    public let loaded: ByteCount
+    /// How often the target retried a step.
+    public let retries: UInt64
+
+    /// The part of it that was on the card already.
+    public var same: ByteCount { bytes - written }
+
+    /// Numbers as given; `written` is at most `bytes`.
+    public init(bytes: ByteCount, written: ByteCount, loaded: ByteCount, retries: UInt64) {
+        self.bytes = bytes
+        self.written = written
+        self.loaded = loaded
+        self.retries = retries
+    }
+}
+
+/// As run records have it: an object of plain numbers.
+extension FlashProof: Codable {
+    enum CodingKeys: String, CodingKey { case bytes, written, loaded, retries }
+
+    /// - Throws: `DecodingError` where a number is missing, or where more was written than is proven.
+    public init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        bytes = ByteCount(try values.decode(UInt64.self, forKey: .bytes))
+        written = ByteCount(try values.decode(UInt64.self, forKey: .written))
+        loaded = ByteCount(try values.decode(UInt64.self, forKey: .loaded))
+        retries = try values.decode(UInt64.self, forKey: .retries)
+        guard written <= bytes else {
+            throw DecodingError.dataCorruptedError(
+                forKey: .written, in: values, debugDescription: "more was written than is proven")
+        }
+    }
+
+    /// Writes the numbers.
+    public func encode(to encoder: any Encoder) throws {
+        var values = encoder.container(keyedBy: CodingKeys.self)
+        try values.encode(bytes.bytes, forKey: .bytes)
+        try values.encode(written.bytes, forKey: .written)
+        try values.encode(loaded.bytes, forKey: .loaded)
+        try values.encode(retries, forKey: .retries)
+    }
+}
