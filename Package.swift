@@ -118,11 +118,16 @@ let package = Package(
             dependencies: ["Configuration", "DiskLayout", "FlashPlan", "Inventory", "LinuxHost", system],
             path: "Sources/jobs/Flashing", swiftSettings: strict),
 
+        .target(
+            name: "Doctor", dependencies: ["Configuration", "DiskLayout", "Inventory", "LinuxHost", system],
+            path: "Sources/jobs/Doctor", swiftSettings: strict),
+
         // programs: options, wiring, exit codes; and what both print.
         .target(
             name: "CommandOutput",
             dependencies: [
-                "Configuration", "DiskLayout", "FlashPlan", "Flashing", "HostTools", "Inventory", system,
+                "Configuration", "DiskLayout", "Doctor", "FlashPlan", "Flashing", "GPIO", "HostTools", "ImageStore",
+                "Inventory", "OSImage", "RunRecords", "TFTP", system,
             ],
             path: "Sources/programs/CommandOutput", swiftSettings: strict),
         .executableTarget(
@@ -135,8 +140,9 @@ let package = Package(
         .executableTarget(
             name: "rpiflash",
             dependencies: [
-                "BootFiles", "BootScript", "CommandOutput", "Configuration", "DiskLayout", "FlashPlan", "Flashing",
-                "GPIO", "HostTools", "ImageStore", "Inventory", "LinuxHost", "OSImage", "RunRecords", "TFTP",
+                "BootFiles", "BootScript", "CommandOutput", "Configuration", "DiskLayout", "Doctor", "FlashPlan",
+                "Flashing", "GPIO", "HostTools", "ImageStore", "Inventory", "LinuxHost", "OSImage", "RunRecords",
+                "TFTP",
                 "TFTPServer", "TFTPService", "TargetConsole", argumentParser, system,
             ],
             path: "Sources/programs/rpiflash", swiftSettings: strict),
@@ -198,6 +204,9 @@ let package = Package(
         .testTarget(
             name: "FlashingTests",
             dependencies: ["DiskLayout", "Flashing", "FlashPlan", "Inventory", "LinuxHost", system],
+            swiftSettings: strict),
+        .testTarget(
+            name: "DoctorTests", dependencies: ["Configuration", "DiskLayout", "Doctor", "Inventory", system],
             swiftSettings: strict),
         // The built programs: help, exit statuses, messages, signals, and a flash with TFTP clients as the target.
         .testTarget(

@@ -124,8 +124,6 @@ public func checkRoot(_ root: FilePath) throws(FlashError) {
     }
 }
 
-private func exists(_ path: FilePath) -> Bool { path.withPlatformString { access($0, F_OK) } == 0 }
-
 /// The content of a file; nil where it is longer than `limit`. One that another user could have written is refused: what
 /// an inventory has is run, and a card's layout says where a flash writes.
 private func contents(

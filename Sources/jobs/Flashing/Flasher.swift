@@ -1,6 +1,7 @@
 public import DiskLayout
 public import FlashPlan
 public import Inventory
+import LinuxHost
 public import SystemPackage
 
 /// What is to be flashed where.

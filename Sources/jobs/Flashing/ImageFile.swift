@@ -1,7 +1,7 @@
 import DiskLayout
 import FlashPlan
 import Glibc
-public import SystemPackage
+import SystemPackage
 
 /// The user's image, open for reading only (law 4).
 final class ImageFile: Sendable {
@@ -134,12 +134,4 @@ final class ImageFile: Sendable {
         var now = stat()
         guard fstat(descriptor, &now) == 0, State(now) == before else { throw Self.changed(path) }
     }
-}
-
-/// Bytes that may be written to the file system of `path`; nil where it does not say.
-public func freeBytes(at path: FilePath) -> UInt64? {
-    var status = statvfs()
-    guard path.withPlatformString({ statvfs($0, &status) }) == 0 else { return nil }
-    let blocks = geteuid() == 0 ? status.f_bfree : status.f_bavail
-    return UInt64(blocks) * UInt64(status.f_frsize)
 }

@@ -1,3 +1,4 @@
+import Configuration
 import DiskLayout
 import FlashPlan
 package import Flashing

@@ -1,3 +1,5 @@
+import Configuration
+
 /// Bytes a second since the target began to read; the time that it took to start does not count.
 struct TransferRate {
     private var begin: (bytes: UInt64, elapsed: Duration)?

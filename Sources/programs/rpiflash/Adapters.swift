@@ -62,17 +62,6 @@ extension FlashPorts {
     }
 }
 
-extension GPIOLine {
-    /// For the GPIO module, which does not know the inventory.
-    var reference: LineReference {
-        switch self {
-        case .offset(let offset): .offset(offset)
-        case .chipOffset(let chip, let offset): .chipOffset(chip: chip, offset: offset)
-        case .name(let name): .name(name)
-        }
-    }
-}
-
 /// Checks that a target's line is there and free. Nothing is requested, so nothing changes: a request would make a line
 /// that is driven an input. A command is only known when it runs.
 ///

@@ -275,7 +275,7 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
 
     private var mode: ChunkPlan.Mode { full ? .full : verifyOnly ? .verify : .normal }
 
-    private var delivery: Delivery {
+    var delivery: Delivery {
         switch protocolName {
         case .parts: .parts(partSize)
         case .plan: .plan(mode)

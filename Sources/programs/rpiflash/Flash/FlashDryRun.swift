@@ -35,7 +35,13 @@ extension FlashCommand {
                 events?.write(event)
             }
             end(events, rows, nil)
-            if !json { print(text(forecasts, card), terminator: "") }
+            if !json {
+                let text = DryRunText(
+                    image: image, card: card, root: tftpRoot, store: store.path.string, mode: delivery,
+                    isCustomized: customize != nil, jobs: several.jobs,
+                    wait: noWait ? nil : (waitPort, waitTimeout.defaultValueDescription))
+                print(text.text(of: forecasts), terminator: "")
+            }
         } catch {
             if !target.isOne, rows.isEmpty { events?.write(start) }
             end(events, rows, error)
@@ -81,85 +87,6 @@ extension FlashCommand {
         }
         events.write(last)
         events.finish()
-    }
-
-    // MARK: For people
-
-    /// What would be done: what is the same for all first, then a line for each target.
-    private func text(_ forecasts: [FlashForecast], _ card: CardLayout) -> String {
-        guard let first = forecasts.first else { return "" }
-        var facts = [["image", sanitized(image) + ", " + content(of: first)]]
-        facts.append(["card", "the image fits partitions 2 and 3 (\(card.boot.size), \(card.rootfs.size))"])
-        facts.append([
-            "server",
-            first.isOwnServer
-                ? "\(tftpRoot) would be served on \(first.server)"
-                : "the TFTP server that is there would be used, on \(first.server); whether it serves \(tftpRoot) and "
-                    + "takes uploads is tried by a flash",
-        ])
-        facts.append(["how", how])
-        facts.append([
-            "then",
-            noWait
-                ? "the flash does not wait for a target to come up"
-                : "TCP port \(waitPort) of a target is waited for, at most \(waitTimeout.defaultValueDescription)",
-        ])
-        let width = 8
-        let shared = facts.map { $0[0] + String(repeating: " ", count: width - $0[0].count) + $0[1] + "\n" }.joined()
-        let rows = forecasts.map { forecast in
-            [
-                forecast.target.displayName, forecast.target.mac.description, forecast.target.ip.description,
-                forecast.resets.map(\.description).joined(separator: ", then "),
-            ]
-        }
-        let count = forecasts.count
-        let last =
-            count == 1
-            ? "\(first.target.displayName) would be flashed; nothing was touched\n"
-            : "\(count) targets would be flashed, at most \(several.jobs) at a time; nothing was touched\n"
-        return shared + "\n" + textTable([["NAME", "MAC", "IP", "RESETS, UNTIL IT ASKS"]] + rows) + last
-    }
-
-    private var how: String {
-        switch (protocolName, full, verifyOnly) {
-        case (.parts, _, _): "in parts; everything is written"
-        case (.plan, true, _): "by plan; everything is written, also what is on the card already"
-        case (.plan, _, true): "by plan; nothing is written, a card that differs is a failure"
-        case (.plan, _, _): "by plan; what is on the card already is neither sent nor written"
-        }
-    }
-
-    private func content(of forecast: FlashForecast) -> String {
-        switch forecast.content {
-        case .prepared(_, let chunks, let written, let sent):
-            "prepared in \(store.path): \(chunks) chunks, at most \(written.bytes) bytes to write and \(sent.bytes) to send"
-                + (customize == nil ? "" : "; settings would be put in")
-        case .unprepared(let size?):
-            "\(size.bytes) bytes: would be prepared in \(store.path) first; what of it is used shows then"
-        case .unprepared(nil):
-            "compressed: would be unpacked and prepared in \(store.path) first; whether it is whole shows then"
-        case .parts(let count, let written, let sent):
-            "\(count) part\(count == 1 ? "" : "s"), \(written.bytes) bytes to write and \(sent.bytes) to send"
-        }
-    }
-}
-
-/// Targets that another host resets.
-func leftOut(_ count: Int) -> String { "\(count) target\(count == 1 ? "" : "s") of other servers left out" }
-
-extension FlashEvent {
-    /// What would be done with a target.
-    init(_ forecast: FlashForecast) {
-        self.init(.dryRun)
-        switch forecast.content {
-        case .prepared(let id, let chunks, let written, let sent):
-            (imageID, count, self.written, loaded) = (id, UInt64(chunks), written.bytes, sent.bytes)
-        case .unprepared(let size): bytes = size?.bytes
-        case .parts(let count, let written, let sent):
-            (self.count, self.written, loaded) = (UInt64(count), written.bytes, sent.bytes)
-        }
-        (server, isOwn) = (forecast.server, forecast.isOwnServer)
-        methods = forecast.resets.map(\.description)
     }
 }
 

@@ -44,25 +44,8 @@ struct ImagesCommand: AsyncParsableCommand {
                 print(jsonLine(ImageList(stored)))
                 return
             }
-            let rows = stored.map { image in
-                [
-                    shortID(image.id, among: stored.map(\.id)),
-                    image.manifest.map { sanitized($0.name) } ?? "(damaged)",
-                    image.manifest.map { Figures.mebibytes($0.imageBytes) } ?? "-",
-                    image.manifest.map { Figures.mebibytes($0.bytes.bytes) } ?? "-",
-                    image.manifest.map { "\($0.chunks.count)" } ?? "-", Figures.mebibytes(image.diskBytes.bytes),
-                    ImagesCommand.origin(of: image),
-                ]
-            }
-            print(textTable([["ID", "NAME", "IMAGE", "USED", "CHUNKS", "DISK", "FROM"]] + rows), terminator: "")
+            print(imageTable(stored), terminator: "")
         }
-    }
-
-    /// The files that it was prepared from, or whose settings it has.
-    private static func origin(of image: StoredImage) -> String {
-        var texts = image.sources.map(\.string)
-        if let target = image.manifest?.relocation?.customized { texts.append("settings of \(target)") }
-        return texts.map { sanitized($0) }.joined(separator: ", ")
     }
 
     struct RemoveCommand: AsyncParsableCommand {
@@ -147,53 +130,4 @@ struct ImagesCommand: AsyncParsableCommand {
 
 private func inStore<Value>(_ body: () throws(ImageStoreError) -> Value) throws(FlashError) -> Value {
     do throws(ImageStoreError) { return try body() } catch { throw FlashError(error) }
-}
-
-/// As much of an id as tells it from all others, at least 12 digits.
-private func shortID(_ id: String, among all: [String]) -> String {
-    let length = (12...64).first { length in all.filter { $0.hasPrefix(id.prefix(length)) }.count == 1 }
-    return String(id.prefix(length ?? 64))
-}
-
-/// `rpiflash images list --json`.
-struct ImageList: Encodable {
-    struct Image: Encodable {
-        let id: String
-        let name: String?
-        let imageBytes: UInt64?
-        let usedBytes: UInt64?
-        let chunkCount: Int?
-        let diskBytes: UInt64
-        let sources: [String]
-        let damaged: Bool
-
-        enum CodingKeys: String, CodingKey {
-            case id, name, sources, damaged
-            case imageBytes = "image_bytes"
-            case usedBytes = "used_bytes"
-            case chunkCount = "chunk_count"
-            case diskBytes = "disk_bytes"
-        }
-    }
-
-    /// Grows when a field changes its meaning or goes.
-    let version = 1
-    let images: [Image]
-
-    init(_ stored: [StoredImage]) {
-        images = stored.map { image in
-            Image(
-                id: image.id, name: image.manifest?.name, imageBytes: image.manifest?.imageBytes,
-                usedBytes: image.manifest?.bytes.bytes, chunkCount: image.manifest?.chunks.count,
-                diskBytes: image.diskBytes.bytes, sources: image.sources.map(\.string), damaged: image.manifest == nil)
-        }
-    }
-}
-
-/// `rpiflash images size --json`.
-struct StoreSize: Encodable {
-    /// Grows when a field changes its meaning or goes.
-    let version = 1
-    let store: String
-    let bytes: UInt64
 }

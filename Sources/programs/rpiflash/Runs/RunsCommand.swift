@@ -65,29 +65,12 @@ struct RunsCommand: AsyncParsableCommand {
 
         func run() throws {
             var stored = try inRuns { () throws(RunStoreError) in try runs.store.list() }
-            if let target { stored = stored.filter { $0.record?.target.answers(to: target) == true } }
-            if !labels.isEmpty {
-                stored = stored.filter { run in
-                    let own = run.record?.labels ?? [:]
-                    return labels.allSatisfy { own[$0.key] == $0.value }
-                }
-            }
-            if let last { stored = stored.suffix(last) }
+            stored = StoredRun.select(stored, target: target, labels: labels, last: last)
             if json {
                 print(jsonLine(RunList(stored)))
                 return
             }
-            let rows = stored.map { run in
-                guard let record = run.record else { return [run.id, "-", "-", "-", "-", "-", "(damaged)"] }
-                return [
-                    run.id, sanitized(record.target.displayName), sanitized(record.imageName),
-                    record.proven.map { Figures.mebibytes($0.written.bytes) } ?? "-",
-                    record.timings.flash.map { Figures.seconds(.seconds($0)) } ?? "-",
-                    record.card?.writeRate.map { Figures.mebibytes(UInt64($0)) + "/s" } ?? "-", run.outcome(record),
-                ]
-            }
-            print(
-                textTable([["RUN", "TARGET", "IMAGE", "WRITTEN", "TIME", "RATE", "OUTCOME"]] + rows), terminator: "")
+            print(StoredRun.table(stored), terminator: "")
         }
     }
 
@@ -142,23 +125,21 @@ struct RunsCommand: AsyncParsableCommand {
             let trend = CardTrend.all(
                 try inRuns { () throws(RunStoreError) in try runs.store.list() }.compactMap(\.record)
             ).first { $0.runs.contains { $0.id == stored.id } }
-            print(textTable(Self.facts(of: record, stored, trend)), terminator: "")
+            print(textTable(stored.facts(of: record, trend)), terminator: "")
             suggest("rpiflash runs show \(stored.id) --console")
         }
 
         private func find() throws -> StoredRun {
             let all = try inRuns { () throws(RunStoreError) in try runs.store.list() }
-            if id == "last", let last = all.last { return last }
-            let named = all.filter { $0.id.hasPrefix(id) }
-            if named.count == 1 || named.first?.id == id { return named[0] }
-            if named.count > 1 {
+            switch StoredRun.find(id, in: all) {
+            case .one(let run): return run
+            case .several(let count):
                 throw FlashError.server(
-                    "\(named.count) runs of \(runs.runs) have names that start with '\(id)'; must be one: give more of it"
-                )
+                    "\(count) runs of \(runs.runs) have names that start with '\(id)'; must be one: give more of it")
+            case .none:
+                throw FlashError.server(
+                    "\(runs.runs) has no run \(id), and none of a target of that name; see rpiflash runs")
             }
-            if let last = all.last(where: { $0.record?.target.answers(to: id) == true }) { return last }
-            throw FlashError.server(
-                "\(runs.runs) has no run \(id), and none of a target of that name; see rpiflash runs")
         }
 
         private func lines(of file: FilePath) throws -> [Substring] {
@@ -167,66 +148,6 @@ struct RunsCommand: AsyncParsableCommand {
             }
             return String(decoding: content, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
                 .dropLast()
-        }
-
-        private static func facts(of record: RunRecord, _ stored: StoredRun, _ trend: CardTrend?) -> [[String]] {
-            func seconds(_ value: Double?) -> String? { value.map { Figures.seconds(.seconds($0)) } }
-            let by = record.by
-            let facts: [(String, String?)] = [
-                ("run", record.id), ("outcome", stored.outcome(record)),
-                ("target", "\(record.target.displayName) (\(record.target.mac), \(record.target.ip))"),
-                ("image", record.image.path), ("content", record.image.id.map { "SHA-256 \($0)" }),
-                ("how", record.delivery + (record.mode.map { ", \($0)" } ?? "")),
-                (
-                    "proven",
-                    record.proven.map {
-                        "\($0.bytes.bytes) bytes, \($0.written.bytes) written, \($0.loaded.bytes) loaded, \($0.retries) retries"
-                    }
-                ),
-                (
-                    "times",
-                    [
-                        seconds(record.timings.asked).map { "asked after \($0)" },
-                        seconds(record.timings.flash).map { "proven after \($0)" },
-                        seconds(record.timings.up).map { "up \($0) later" },
-                    ].compactMap(\.self).joined(separator: ", ")
-                ), ("card", record.card.map { $0.text }), ("trend", trend.map { $0.text }),
-                (
-                    "board",
-                    record.board.map {
-                        [
-                            $0.board, $0.uboot, "boot script \($0.script.map { "\($0)" } ?? "without a number")",
-                            $0.serial.map { "serial number \($0)" },
-                        ].compactMap(\.self).joined(separator: ", ")
-                    }
-                ),
-                (
-                    "network",
-                    record.windows?.memory.flatMap { windows in
-                        windows.tooLarge.map {
-                            "the target takes \(windows.window) packets at a time; \($0) were too many"
-                        }
-                    }
-                ),
-                (
-                    "by",
-                    "\(by.user) on \(by.host)" + (by.from.map { " from \($0)" } ?? "") + ", rpiflash \(record.program)"
-                ), ("command", by.command.joined(separator: " ")),
-                (
-                    "labels",
-                    record.labels.map { labels in
-                        labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ", ")
-                    }
-                ),
-                (
-                    "began",
-                    record.started.formatted(.iso8601)
-                        + (record.ended.map { ", ended \($0.formatted(.iso8601))" } ?? "")
-                ), ("files", "\(stored.folder)"),
-            ]
-            return facts.compactMap { name, value in
-                value.flatMap { $0.isEmpty ? nil : [name, sanitized($0)] }
-            }
         }
     }
 
@@ -256,17 +177,7 @@ struct RunsCommand: AsyncParsableCommand {
                 print(jsonLine(CardList(cards)))
                 return
             }
-            let rows = cards.map { card in
-                [
-                    sanitized(card.runs.last?.target.displayName ?? "-"),
-                    sanitized(card.key.model ?? card.key.partuuid ?? "-"), "\(card.runs.count)",
-                    card.rate.map { Figures.mebibytes(UInt64($0)) + "/s" } ?? "-",
-                    card.usualRate.map { Figures.mebibytes(UInt64($0)) + "/s" } ?? "-",
-                    "\(card.runs.last?.card?.retries ?? 0)", card.text,
-                ]
-            }
-            print(
-                textTable([["TARGET", "CARD", "RUNS", "NOW", "USUAL", "RETRIES", "TREND"]] + rows), terminator: "")
+            print(CardTrend.table(cards), terminator: "")
         }
     }
 
@@ -300,17 +211,10 @@ struct RunsCommand: AsyncParsableCommand {
         }
 
         func run() throws {
+            let age = olderThan.map { Figures.number($0.duration) }
             let all = try inRuns { () throws(RunStoreError) in try runs.store.list() }
-            var kept: [Substring: Int] = [:]
             var (count, bytes) = (0, UInt64(0))
-            for run in all.reversed() {
-                let target = run.targetDigits
-                kept[target, default: 0] += 1
-                let isOld = olderThan.map { age in
-                    run.record.map { Date.now.timeIntervalSince($0.started) > Figures.number(age.duration) } ?? true
-                }
-                let isSurplus = keep.map { (kept[target] ?? 0) > $0 }
-                guard isOld ?? true, isSurplus ?? true, !run.isRunning else { continue }
+            for run in StoredRun.prunable(all, keep: keep, olderThan: age, now: .now) {
                 let size = run.bytes
                 if !dryRun {
                     guard try inRuns({ () throws(RunStoreError) in try runs.store.remove(run) }) else { continue }

@@ -5,7 +5,7 @@ import Testing
 
 /// `rpiflash doctor`: what passes, what fails and how to fix it; nothing is changed.
 @Suite(.serialized, .enabled(if: Programs.canPlayTarget, "run make deps, which installs what these tests need"))
-struct DoctorTests {
+struct DoctorCommandTests {
     private static let doctor =
         "$RPIFLASH doctor --inventory $D/targets.csv --card $D/card.yaml --tftp-root $TFTP --listen 127.0.0.1:$PORT"
         + " --store $D/store --runs $D/runs --service $D/none.sock"

@@ -1,17 +1,17 @@
 import FoundationEssentials
-import RunRecords
+package import RunRecords
 import SystemPackage
 
 /// `rpiflash runs list --json`.
-struct RunList: Encodable {
+package struct RunList: Encodable {
     /// A run, and where its files are.
-    struct Run: Encodable {
+    package struct Run: Encodable {
         let record: RunRecord?
         let id: String
         let folder: String
         let running: Bool
 
-        init(_ stored: StoredRun, _ record: RunRecord?) {
+        package init(_ stored: StoredRun, _ record: RunRecord?) {
             self.record = record
             id = stored.id
             folder = stored.folder.string
@@ -23,11 +23,11 @@ struct RunList: Encodable {
     let version = 1
     let runs: [Run]
 
-    init(_ stored: [StoredRun]) { runs = stored.map { Run($0, $0.record) } }
+    package init(_ stored: [StoredRun]) { runs = stored.map { Run($0, $0.record) } }
 }
 
 /// `rpiflash runs cards --json`.
-struct CardList: Encodable {
+package struct CardList: Encodable {
     struct Card: Encodable {
         let mac: String
         let name: String?
@@ -53,7 +53,7 @@ struct CardList: Encodable {
     let version = 1
     let cards: [Card]
 
-    init(_ cards: [CardTrend]) {
+    package init(_ cards: [CardTrend]) {
         self.cards = cards.map { card in
             let trend =
                 switch card.verdict {

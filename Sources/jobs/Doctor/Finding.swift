@@ -1,0 +1,24 @@
+/// What one check found.
+public struct Finding: Hashable, Encodable, Sendable {
+    /// What it means for a flash.
+    public enum Level: String, Encodable, Sendable {
+        /// As it should be.
+        case ok
+        /// A flash works without it.
+        case note
+        /// A flash fails.
+        case bad
+    }
+
+    /// What it means for a flash.
+    public let level: Level
+    /// What was checked, a word or two.
+    public let topic: String
+    /// What was found, and how to fix it where it is not right.
+    public let text: String
+
+    /// A finding as given.
+    public init(_ level: Level, _ topic: String, _ text: String) {
+        (self.level, self.topic, self.text) = (level, topic, text)
+    }
+}
