@@ -209,7 +209,10 @@ final class Place: Sendable {
     ) async throws -> CommandResult {
         let before = image ? try await bash(Self.look).stdout : ""
         let result = try await bash(script, seconds: seconds, prefix: prefix)
-        #expect(result.status == status, result.all, sourceLocation: sourceLocation)
+        // What the target itself said is why it ended early.
+        #expect(
+            result.status == status, "\(result.all)\n--- target\n\(text("target.log"))",
+            sourceLocation: sourceLocation)
         let left = try await bash("ls -A $TFTP")
         #expect(left.stdout == "", sourceLocation: sourceLocation)
         if image { #expect(try await bash(Self.look).stdout == before, sourceLocation: sourceLocation) }
