@@ -115,7 +115,7 @@ let package = Package(
             path: "Sources/jobs/RecoveryImage", swiftSettings: strict),
         .target(
             name: "Flashing",
-            dependencies: ["Configuration", "DiskLayout", "FlashPlan", "Inventory", "LinuxHost", system],
+            dependencies: ["Configuration", "DiskLayout", "FlashPlan", "Inventory", "LinuxHost", "TFTP", system],
             path: "Sources/jobs/Flashing", swiftSettings: strict),
 
         .target(
@@ -192,7 +192,7 @@ let package = Package(
         .testTarget(name: "TFTPTests", dependencies: ["TFTP", "TFTPServer"], swiftSettings: strict),
         // The TFTP server alone, for virtual_target/bench-tftp; no product.
         .executableTarget(
-            name: "tftp-bench-server", dependencies: ["TFTPServer"], path: "Tests/TFTPBenchServer",
+            name: "tftp-bench-server", dependencies: ["TFTP", "TFTPServer"], path: "Tests/TFTPBenchServer",
             swiftSettings: strict),
         .testTarget(
             name: "TargetConsoleTests", dependencies: ["Configuration", "TargetConsole"], swiftSettings: strict),
@@ -203,7 +203,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "FlashingTests",
-            dependencies: ["DiskLayout", "Flashing", "FlashPlan", "Inventory", "LinuxHost", system],
+            dependencies: ["DiskLayout", "Flashing", "FlashPlan", "Inventory", "LinuxHost", "TFTP", system],
             swiftSettings: strict),
         .testTarget(
             name: "DoctorTests", dependencies: ["Configuration", "DiskLayout", "Doctor", "Inventory", system],
@@ -227,7 +227,7 @@ let package = Package(
             name: "GPIOTests", dependencies: ["GPIO", "TestSupport", system], exclude: ["vm"], swiftSettings: strict),
         // rpiflash's TFTP server alone, for tests in the virtual target's network.
         .executableTarget(
-            name: "rpiflash-test-server", dependencies: ["TFTPServer"], path: "Tests/TestServer",
+            name: "rpiflash-test-server", dependencies: ["TFTP", "TFTPServer", system], path: "Tests/TestServer",
             swiftSettings: strict),
         // The whole system: the built binaries, real U-Boot in QEMU, a real kernel.
         .testTarget(

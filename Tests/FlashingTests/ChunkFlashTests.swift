@@ -3,6 +3,7 @@ import FlashPlan
 import Foundation
 import Synchronization
 import SystemPackage
+import TFTP
 import Testing
 
 @testable import Flashing
@@ -49,7 +50,7 @@ import Testing
     private static func report(
         _ world: World, state: String = "ok", written: UInt64 = 0, same: UInt64 = total, chunks: Int = 4,
         job: String? = nil, bad: Int? = nil, more: String = ""
-    ) throws -> ServeEvent {
+    ) throws -> TransferEvent {
         let plan = try #require(world.state.withLock { $0.plan })
         let text = """
             rpi_report=1
@@ -66,7 +67,7 @@ import Testing
         return .uploaded(name: "REPORT", content: Array(text.utf8))
     }
 
-    private static let asked: [ServeEvent] = [.opened(file: "flash.scr"), .sent(file: "flash.scr")]
+    private static let asked: [TransferEvent] = [.opened(file: "flash.scr"), .sent(file: "flash.scr")]
 
     private static func request(_ world: World, _ mode: ChunkPlan.Mode = .normal) throws -> FlashRequest {
         try world.request(delivery: .plan(mode))
@@ -129,7 +130,7 @@ import Testing
     func `law 2 - OK without a report that fits is no proof`(what: String, message: String) async throws {
         let world = try Self.world().ownServer()
         world.resets { world in
-            let report: ServeEvent? =
+            let report: TransferEvent? =
                 switch what {
                 case "no report": nil
                 case "another job": try Self.report(world, job: "0123456789abcdef")
@@ -139,7 +140,7 @@ import Testing
                 case "failed": try Self.report(world, state: "failed")
                 default: try Self.report(world)
                 }
-            let ok: ServeEvent =
+            let ok: TransferEvent =
                 switch what {
                 case "OK of 7 bytes": .uploaded(name: "OK", content: [0, 0, 0, 0, 0, 0, 0])
                 case "another count in OK": .ok(Self.total * 512 - 512)

@@ -5,6 +5,7 @@ import Inventory
 import LinuxHost
 import Synchronization
 import SystemPackage
+import TFTP
 import Testing
 
 @testable import Flashing
@@ -524,5 +525,5 @@ private struct CancellingServer: ForeignServer {
         return await inner.write(path, content: content)
     }
 
-    func watch(_ folder: FilePath) throws -> any ServeEvents { try inner.watch(folder) }
+    func watch(_ folder: FilePath) throws -> any TransferEvents { try inner.watch(folder) }
 }

@@ -6,6 +6,7 @@ import Inventory
 import LinuxHost
 import Synchronization
 import SystemPackage
+import TFTP
 import Testing
 
 @testable import Flashing
@@ -127,7 +128,7 @@ import Testing
 
         // It asks while its second reset waits for its turn: 450 looks are 45 s.
         let late = try FleetFixture(names: ["a"])
-        late.set("a", [try [[ServeEvent]](repeating: [], count: 451) + late.goodEvents()])
+        late.set("a", [try [[TransferEvent]](repeating: [], count: 451) + late.goodEvents()])
         let ending = try await late.run(FleetOptions(stagger: .seconds(300)))
         #expect(late.resets.count == 1)
         #expect(ending.map(\.isGood) == [true])
@@ -225,8 +226,8 @@ private final class FleetFixture: Sendable {
     /// The target whose line is in use.
     let busy = Mutex("")
     let onReset = Mutex<(@Sendable () async throws -> Void)?>(nil)
-    private let script = Mutex<[String: [[[ServeEvent]]]]>([:])
-    private let queues = Mutex<[String: [[ServeEvent]]]>([:])
+    private let script = Mutex<[String: [[[TransferEvent]]]]>([:])
+    private let queues = Mutex<[String: [[TransferEvent]]]>([:])
     private let done = Mutex<[Reset]>([])
 
     init(names: [String]) throws {
@@ -238,16 +239,16 @@ private final class FleetFixture: Sendable {
 
     var resets: [Reset] { done.withLock { $0 } }
 
-    func set(_ name: String, _ looks: [[[ServeEvent]]]) { script.withLock { $0[name] = looks } }
+    func set(_ name: String, _ looks: [[[TransferEvent]]]) { script.withLock { $0[name] = looks } }
 
-    func fetchingEvents() throws -> [ServeEvent] { fetching(try world.plan()) }
+    func fetchingEvents() throws -> [TransferEvent] { fetching(try world.plan()) }
 
     /// Nothing at the first look, then everything.
-    func goodEvents() throws -> [[ServeEvent]] {
+    func goodEvents() throws -> [[TransferEvent]] {
         [[], try fetchingEvents() + [.ok(try world.plan().bytesToWrite.bytes)]]
     }
 
-    func take(_ name: String) -> [ServeEvent] {
+    func take(_ name: String) -> [TransferEvent] {
         queues.withLock { queues in
             guard var looks = queues[name], !looks.isEmpty else { return [] }
             defer { queues[name] = looks }
@@ -268,7 +269,7 @@ private final class FleetFixture: Sendable {
                     let name = target.displayName
                     done.withLock { $0.append(Reset(name: name, at: world.clock.now.offset)) }
                     if let action = onReset.withLock({ $0 }) { try await action() }
-                    let looks = script.withLock { script -> [[ServeEvent]]? in
+                    let looks = script.withLock { script -> [[TransferEvent]]? in
                         script[name].flatMap { $0.isEmpty ? nil : $0 }.map { all in
                             script[name] = Array(all.dropFirst())
                             return all[0]
@@ -290,15 +291,15 @@ private struct FixtureServer: OwnServer {
     let fixture: FleetFixture
     let name: String
     var address: String { "192.0.2.1:69" }
-    func serve(_ files: JobFiles, to target: Target) throws -> any ServeEvents {
+    func serve(_ files: JobFiles, to target: Target) throws -> any TransferEvents {
         #expect(files.folder == target.mac.description)
         return FixtureEvents(fixture: fixture, name: name)
     }
     func stop() async {}
 }
 
-private struct FixtureEvents: ServeEvents {
+private struct FixtureEvents: TransferEvents {
     let fixture: FleetFixture
     let name: String
-    func take() -> [TimedServeEvent] { fixture.take(name).map { TimedServeEvent($0, age: .zero) } }
+    func take() -> [AgedEvent] { fixture.take(name).map { AgedEvent($0, age: .zero) } }
 }

@@ -1,5 +1,6 @@
 import DiskLayout
 import FlashPlan
+import TFTP
 import Testing
 
 @testable import Flashing
@@ -16,7 +17,7 @@ import Testing
     }
 
     /// Takes the events, a second apart, and judges when everything is settled.
-    private static func judge(_ events: [ServeEvent], plan: PartsPlan) throws -> FlashProof? {
+    private static func judge(_ events: [TransferEvent], plan: PartsPlan) throws -> FlashProof? {
         var follower = follower(plan)
         var now = Duration.zero
         for event in events {
@@ -83,7 +84,7 @@ import Testing
     @Test func `law 2 - FAILED wins over OK, before it and within a second after it`() throws {
         let plan = try Self.plan()
         let failure = FlashError.targetFailed(target: "camera", written: ByteCount(512), expected: plan.bytesToWrite)
-        for outcomes in [[ServeEvent.ok(5 << 20), .failed(512)], [.failed(512), .ok(5 << 20)]] {
+        for outcomes in [[TransferEvent.ok(5 << 20), .failed(512)], [.failed(512), .ok(5 << 20)]] {
             var follower = Self.follower(plan)
             for event in fetching(plan) { _ = follower.take(event, at: .seconds(1)) }
             _ = follower.take(outcomes[0], at: .seconds(2))
@@ -128,7 +129,7 @@ import Testing
 
     @Test func `a transfer that broke off is not the end of the parts - the original took it for that`() throws {
         let plan = try Self.plan()
-        let events: [ServeEvent] =
+        let events: [TransferEvent] =
             fetching(plan).prefix(6) + [
                 .opened(file: "rpi_image_part_1"), .interrupted(file: "rpi_image_part_1", reason: "timeout"),
                 .ok(plan.bytesToWrite.bytes),
@@ -153,7 +154,7 @@ import Testing
         // Two parts, all taken in one look a second later; the third time is the report's.
         var follower = Self.follower(plan)
         var writes: [Duration] = []
-        let events: [(ServeEvent, Duration)] = [
+        let events: [(TransferEvent, Duration)] = [
             (.opened(file: PartsPlan.manifestName), .milliseconds(100)),
             (.opened(file: "rpi_image_part_0"), .milliseconds(110)),
             (.sent(file: "rpi_image_part_0"), .milliseconds(119)),
@@ -200,7 +201,7 @@ import Testing
         let plan = try Self.plan()
         var follower = Self.follower(plan)
         for event in [
-            ServeEvent.opened(file: name), .progress(file: name, bytes: .max), .sent(file: name),
+            TransferEvent.opened(file: name), .progress(file: name, bytes: .max), .sent(file: name),
             .completed(file: name, packets: 0, repeated: 0),
         ] {
             #expect(follower.take(event, at: .seconds(1)) == nil)
@@ -253,7 +254,9 @@ import Testing
     @Test func `a refused request of somebody is no sign of life`() throws {
         var follower = Self.follower(try Self.plan())
         _ = follower.take(.opened(file: PartsPlan.manifestName), at: .zero)
-        #expect(follower.take(.refused("192.0.2.66 wanted x"), at: .seconds(59)) == .note("192.0.2.66 wanted x"))
+        #expect(
+            follower.take(.refused(path: "x", address: "192.0.2.66", reason: "no"), at: .seconds(59))
+                == .note("refused 192.0.2.66 the file x: no"))
         #expect(throws: FlashError.self) { try follower.outcome(at: .seconds(60)) }
     }
 
@@ -307,7 +310,7 @@ import Testing
         let plan = try Self.plan()
         var follower = Self.follower(plan)
         var writes: [String] = []
-        func take(_ event: ServeEvent, at second: Int) {
+        func take(_ event: TransferEvent, at second: Int) {
             _ = follower.take(event, at: .seconds(second))
             if let write = follower.takeWrite() { writes.append("\(write.step) \(write.bytes) \(write.took)") }
         }

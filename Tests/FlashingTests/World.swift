@@ -4,6 +4,7 @@ import Foundation
 import Inventory
 import Synchronization
 import SystemPackage
+import TFTP
 import Testing
 
 @testable import Flashing
@@ -63,7 +64,7 @@ final class World: Sendable {
         var calls: [String] = []
         var progress: [FlashProgress] = []
         /// When each event comes.
-        var schedule: [(at: Duration, event: ServeEvent)] = []
+        var schedule: [(at: Duration, event: TransferEvent)] = []
         var resets: [@Sendable (World) async throws -> Void] = []
         var inspect: (@Sendable (World) throws -> OSImageLayout)?
         var prepare: (@Sendable (World) throws -> ChunkedImage)?
@@ -140,7 +141,7 @@ final class World: Sendable {
     }
 
     /// These events come from now on, a second apart.
-    func happen(_ events: [ServeEvent]) {
+    func happen(_ events: [TransferEvent]) {
         let now = clock.now.offset
         state.withLock { state in
             for (index, event) in events.enumerated() { state.schedule.append((now + .seconds(index + 1), event)) }
@@ -148,12 +149,12 @@ final class World: Sendable {
     }
 
     /// What a target that does everything right does.
-    func flashWell(_ outcome: [ServeEvent]? = nil, partSize: ByteCount = .mebibytes(5)) throws {
+    func flashWell(_ outcome: [TransferEvent]? = nil, partSize: ByteCount = .mebibytes(5)) throws {
         let plan = try plan(partSize: partSize)
         happen(fetching(plan) + (outcome ?? [.ok(plan.bytesToWrite.bytes)]))
     }
 
-    func fetching(_ plan: PartsPlan) -> [ServeEvent] { fetchAll(plan) }
+    func fetching(_ plan: PartsPlan) -> [TransferEvent] { fetchAll(plan) }
 
     func record(_ call: String) { state.withLock { $0.calls.append(call) } }
 
@@ -240,11 +241,11 @@ final class World: Sendable {
         return error
     }
 
-    fileprivate func due() -> [TimedServeEvent] {
+    fileprivate func due() -> [AgedEvent] {
         let now = clock.now.offset
         return state.withLock { state in
             defer { state.schedule.removeAll { $0.at <= now } }
-            return state.schedule.filter { $0.at <= now }.map { TimedServeEvent($0.event, age: now - $0.at) }
+            return state.schedule.filter { $0.at <= now }.map { AgedEvent($0.event, age: now - $0.at) }
         }
     }
 }
@@ -254,12 +255,12 @@ private func sizedLayout(_ rootfsSectors: UInt64, _ size: UInt64, _ bootStart: U
     try layout(rootfsSectors: rootfsSectors, bootStart: bootStart, size: size)
 }
 private func usualTarget() throws -> Target { try target() }
-private func fetchAll(_ plan: PartsPlan) -> [ServeEvent] { fetching(plan) }
+private func fetchAll(_ plan: PartsPlan) -> [TransferEvent] { fetching(plan) }
 
 /// Everything that a target fetches, in order.
-func fetching(_ plan: PartsPlan) -> [ServeEvent] {
+func fetching(_ plan: PartsPlan) -> [TransferEvent] {
     [.opened(file: PartsPlan.manifestName), .sent(file: PartsPlan.manifestName)]
-        + plan.parts.flatMap { part -> [ServeEvent] in
+        + plan.parts.flatMap { part -> [TransferEvent] in
             [
                 .opened(file: part.name), .progress(file: part.name, bytes: part.size.bytes / 2),
                 .sent(file: part.name), .completed(file: part.name, packets: 100, repeated: 0),
@@ -267,25 +268,25 @@ func fetching(_ plan: PartsPlan) -> [ServeEvent] {
         }
 }
 
-extension ServeEvent {
-    static func ok(_ written: UInt64) -> ServeEvent {
+extension TransferEvent {
+    static func ok(_ written: UInt64) -> TransferEvent {
         .uploaded(name: "OK", content: Outcome(kind: .ok, written: ByteCount(written)).encoded)
     }
-    static func failed(_ written: UInt64) -> ServeEvent {
+    static func failed(_ written: UInt64) -> TransferEvent {
         .uploaded(name: "FAILED", content: Outcome(kind: .failed, written: ByteCount(written)).encoded)
     }
 }
 
-private struct Events: ServeEvents {
+private struct Events: TransferEvents {
     let world: World
-    func take() -> [TimedServeEvent] { world.due() }
+    func take() -> [AgedEvent] { world.due() }
 }
 
 private struct OwnDouble: OwnServer {
     let world: World
     var address: String { "192.0.2.1:69" }
 
-    func serve(_ files: JobFiles, to target: Target) throws -> any ServeEvents {
+    func serve(_ files: JobFiles, to target: Target) throws -> any TransferEvents {
         #expect(files.folder == World.mac)
         #expect(files.names.contains(files.entry))
         world.record("serve")
@@ -321,7 +322,7 @@ struct ForeignDouble: ForeignServer {
         return .taken
     }
 
-    func watch(_ folder: FilePath) throws -> any ServeEvents {
+    func watch(_ folder: FilePath) throws -> any TransferEvents {
         #expect(folder == world.folder)
         world.record("watch")
         return Events(world: world)

@@ -1,3 +1,4 @@
+import TFTP
 import TFTPServer
 
 // The TFTP server alone, for virtual_target/bench-tftp: not part of the product.
@@ -11,7 +12,7 @@ struct Counts {
     var (sent, repeated, interrupted): (UInt64, UInt64, Int) = (0, 0, 0)
 }
 
-@concurrent func count(_ events: AsyncStream<TimedServerEvent>) async -> Counts {
+@concurrent func count(_ events: AsyncStream<TimedTransferEvent>) async -> Counts {
     var counts = Counts()
     for await event in events.map(\.event) {
         switch event {

@@ -92,7 +92,7 @@ private final class Bench: Sendable {
         let upload = await ServerProbe(host: "127.0.0.1", port: bench.server.port)
             .write("\(mac)/OK", content: [1, 2, 3, 4, 5, 6, 7, 8])
         #expect(upload == .taken)
-        var seen: [ServerEvent] = []
+        var seen: [TransferEvent] = []
         var instants: [MonotonicInstant] = []
         for await timed in events {
             seen.append(timed.event)
@@ -297,16 +297,17 @@ private final class Bench: Sendable {
     @Test func `an event's time is a field that older services and clients do without`() throws {
         // As a service of before 0.2 wrote it.
         let old = Data(#"{"opened":{"file":"flash.scr","size":6,"address":"192.0.2.1"}}"#.utf8)
-        let event = ServerEvent.opened(file: "flash.scr", size: 6, address: "192.0.2.1")
+        let event = TransferEvent.opened(file: "flash.scr", size: 6, address: "192.0.2.1")
         let now = MonotonicInstant(nanoseconds: 1000)
         #expect(
             try JSONDecoder().decode(TimedMessage.self, from: old).event(receivedAt: now)
-                == TimedServerEvent(event, at: now))
+                == TimedTransferEvent(event, at: now))
         // As this one writes it, read by itself and by a client of before.
-        let new = try Connection.encode(TimedMessage(TimedServerEvent(event, at: MonotonicInstant(nanoseconds: 7))))
+        let at7 = TimedTransferEvent(event, at: MonotonicInstant(nanoseconds: 7))
+        let new = try Connection.encode(try #require(TimedMessage(at7)))
         #expect(try JSONDecoder().decode(ServiceMessage.self, from: new).event == event)
         let read = try JSONDecoder().decode(TimedMessage.self, from: new)
-        #expect(read.event(receivedAt: now) == TimedServerEvent(event, at: MonotonicInstant(nanoseconds: 7)))
+        #expect(read.event(receivedAt: now) == TimedTransferEvent(event, at: MonotonicInstant(nanoseconds: 7)))
         // Nothing happens in the future.
         #expect(read.event(receivedAt: MonotonicInstant(nanoseconds: 5))?.instant.nanoseconds == 5)
         let registered = try JSONDecoder().decode(TimedMessage.self, from: Data(#"{"registered":{}}"#.utf8))
@@ -340,8 +341,9 @@ private final class Bench: Sendable {
             let registration = try JSONDecoder().decode(Registration.self, from: Data(text.utf8))
             #expect(registration.windows?.memory == nil && registration.problem(hasFile: false) == nil)
         }
-        let event = ServerEvent.completed(file: "file", bytes: 6, sent: 1, repeated: 0, window: 8)
-        let message = try Connection.encode(TimedMessage(TimedServerEvent(event, at: .now, windows: known)))
+        let event = TransferEvent.completed(file: "file", bytes: 6, packets: 1, repeated: 0, window: 8)
+        let message = try Connection.encode(
+            try #require(TimedMessage(TimedTransferEvent(event, at: .now, windows: known))))
         #expect(try JSONDecoder().decode(ServiceMessage.self, from: message).event == event)
     }
 

@@ -9,7 +9,7 @@ import Testing
     private static let mac = TemporaryRoot.mac
 
     private func serve(_ root: borrowing TemporaryRoot, _ files: Set<String>) async throws
-        -> (TFTPServer, AsyncStream<TimedServerEvent>)
+        -> (TFTPServer, AsyncStream<TimedTransferEvent>)
     {
         let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
         return (server, server.add(Job(folder: Self.mac, files: files, address: "127.0.0.1")))
@@ -80,7 +80,7 @@ import Testing
         while client.receive(within: 100) != nil {}
         #expect(!client.isRefused)
         await server.stop()
-        var interrupted: [ServerEvent] = []
+        var interrupted: [TransferEvent] = []
         for await event in events.map(\.event) { if case .interrupted = event { interrupted.append(event) } }
         #expect(interrupted == [.interrupted(file: "file", reason: "the client asked for something else")])
     }

@@ -12,7 +12,7 @@ import Testing
     init() throws { root = try TemporaryRootBox() }
 
     private func serve(size: Int, addresses: [String] = ["127.0.0.1"]) async throws -> (
-        TFTPServer, AsyncStream<TimedServerEvent>
+        TFTPServer, AsyncStream<TimedTransferEvent>
     ) {
         try root.value.write("file", pattern(size))
         let server = try await TFTPServer.start(root: root.value.path, host: "127.0.0.1", port: 0)
@@ -25,9 +25,9 @@ import Testing
     }
 
     private func collect(
-        _ events: AsyncStream<TimedServerEvent>, _ isWanted: (ServerEvent) -> Bool
-    ) async -> [ServerEvent] {
-        var wanted: [ServerEvent] = []
+        _ events: AsyncStream<TimedTransferEvent>, _ isWanted: (TransferEvent) -> Bool
+    ) async -> [TransferEvent] {
+        var wanted: [TransferEvent] = []
         for await event in events.map(\.event) where isWanted(event) { wanted.append(event) }
         return wanted
     }

@@ -120,7 +120,7 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
         await server.stop()
 
         var completed: [String] = []
-        var uploads: [ServerEvent] = []
+        var uploads: [TransferEvent] = []
         for await event in events.map(\.event) {
             if case .completed(let file, _, let sent, let repeated, _) = event {
                 completed.append(file)
@@ -181,15 +181,15 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
             Job(
                 folder: TemporaryRoot.mac,
                 files: [
-                    "image": .file("\(root.path)/image.img"), "link": .file("\(root.path)/link.img"),
-                    "fifo": .file("\(root.path)/fifo"), "folder": .file(root.path), "missing": .file("/nonexistent"),
-                    "relative": .file("image.img"),
+                    "image": try Self.opened("\(root.path)/image.img"),
+                    "link": try Self.opened("\(root.path)/link.img"),
+                    "fifo": try Self.opened("\(root.path)/fifo"), "folder": try Self.opened(root.path),
                 ], address: "127.0.0.1"))
         let mac = TemporaryRoot.mac
         #expect(try UDPClient(port: server.port).fetch("\(mac)/image") == content)
         #expect(try UDPClient(port: server.port).fetch("\(mac)/link") == content)
         let probe = ServerProbe(host: "127.0.0.1", port: server.port)
-        for name in ["fifo", "folder", "missing", "relative", "image.img", "image@0+1"] {
+        for name in ["fifo", "folder", "missing", "image.img", "image@0+1"] {
             #expect(
                 await probe.read("\(mac)/\(name)") == .refused(code: 1, message: "file not found"), "\(name)")
         }
@@ -202,15 +202,22 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
         #expect(FileManager.default.contents(atPath: "\(root.path)/image.img") == Data(content))
     }
 
-    @Test(arguments: [Job.Source.folder, .file("")])
-    func `a range of a file is served exactly, what is no range of it not at all`(source: Job.Source) async throws {
+    /// A file that the job brings along, open.
+    private static func opened(_ path: String) throws -> Job.Source {
+        let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
+        defer { close(descriptor) }
+        return .open(try #require(SharedFile(duplicating: descriptor)))
+    }
+
+    @Test(arguments: [false, true])
+    func `a range of a file is served exactly, what is no range of it not at all`(isOpen: Bool) async throws {
         let root = try TemporaryRoot()
         // 0x21 whole sectors and a piece.
         let content = pattern(0x21 * 512 + 100)
         try root.write("image", content)
         try root.write("whole", content)
         let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
-        let place = source == .folder ? source : .file("\(root.folder)/image")
+        let place = isOpen ? try Self.opened("\(root.folder)/image") : .folder
         let events = server.add(
             Job(
                 folder: TemporaryRoot.mac, files: ["image": place, "whole": place], ranged: ["image"],
@@ -341,7 +348,7 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
         #expect(
             await probe.write("\(TemporaryRoot.mac)/OK", content: [1]) == .refused(code: 2, message: "not allowed"))
         await server.stop()
-        var seen: [ServerEvent] = []
+        var seen: [TransferEvent] = []
         for await event in events.map(\.event) { seen.append(event) }
         // Each once, however often it is asked.
         #expect(
@@ -363,7 +370,7 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
             await probe.write(path, content: [2]) == .refused(code: 6, message: "another content came before"))
         #expect(await probe.write("\(TemporaryRoot.mac)/FAILED", content: [3]) == .taken)
         await server.stop()
-        var seen: [ServerEvent] = []
+        var seen: [TransferEvent] = []
         for await event in events.map(\.event) { seen.append(event) }
         #expect(
             seen == [.uploaded(name: "OK", content: [1]), .uploaded(name: "FAILED", content: [3])])

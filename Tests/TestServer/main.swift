@@ -1,4 +1,6 @@
 import Foundation
+import SystemPackage
+import TFTP
 import TFTPServer
 
 // rpiflash-test-server ROOT ADDRESS FOLDER [NAME=PATH]...: serves all files of ROOT/FOLDER, and each PATH as FOLDER/NAME
@@ -17,7 +19,9 @@ for name in try FileManager.default.contentsOfDirectory(atPath: directory.path) 
 var ranged: Set<String> = []
 for argument in arguments.dropFirst(3) {
     let parts = argument.split(separator: "=", maxSplits: 1).map(String.init)
-    files[parts[0]] = .file(parts[1])
+    let file = try FileDescriptor.open(parts[1], .readOnly)
+    files[parts[0]] = SharedFile(duplicating: file.rawValue).map { .open($0) }
+    try file.close()
     ranged.insert(parts[0])
 }
 /// A line at once, also into a file.
@@ -26,12 +30,12 @@ let server = try await TFTPServer.start(root: root, host: address, port: 69)
 say("serving")
 for await event in server.add(Job(folder: folder, files: files, ranged: ranged, address: "0.0.0.0")).map(\.event) {
     switch event {
-    case .completed(let file, let bytes, _, _, _): say("completed \(file) \(bytes)")
+    case .completed(let file, let bytes, _, _, _): say("completed \(file) \(bytes ?? 0)")
     case .uploaded(let name, let content):
         try Data(content).write(to: directory.appending(path: name))
         say("uploaded \(name) \(content.count)")
     case .refused(let path, _, let reason): say("refused \(path): \(reason)")
     case .interrupted(let file, let reason): say("interrupted \(file): \(reason)")
-    case .opened, .progress, .sent: break
+    case .opened, .progress, .sent, .activity, .lost: break
     }
 }

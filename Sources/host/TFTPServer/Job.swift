@@ -7,9 +7,6 @@ public struct Job: Hashable, Sendable {
     public enum Source: Hashable, Sendable {
         /// In the job's folder, under the name that is asked for; no link is followed.
         case folder
-        /// Anywhere else: the absolute path of a regular file. It comes from the job's owner and is trusted; links in it
-        /// are followed. It is only read.
-        case file(String)
         /// An open file, wherever it lies; nothing else is opened, so no right to it is needed.
         case open(SharedFile)
     }
@@ -80,25 +77,6 @@ public final class SharedFile: Hashable, Sendable {
     public func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(self)) }
 }
 
-/// What happened on a server. A file's name is as it was asked for: a range of a file has a name of its own.
-public enum ServerEvent: Hashable, Sendable {
-    /// A target began to read a file of its job.
-    case opened(file: String, size: UInt64, address: String)
-    /// It has this many bytes of the file.
-    case progress(file: String, bytes: UInt64)
-    /// All of the file was sent; the last ACK may still be missing, and may be lost for ever.
-    case sent(file: String)
-    /// It has the whole file. `sent` and `repeated` count DATA packets, `window` is the one that was
-    /// agreed on, in blocks.
-    case completed(file: String, bytes: UInt64, sent: UInt64, repeated: UInt64, window: Int)
-    /// Reading a file ended early.
-    case interrupted(file: String, reason: String)
-    /// A target uploaded a file: OK, FAILED or REPORT, at most 64 KiB, untrusted. Each name comes once.
-    case uploaded(name: String, content: [UInt8])
-    /// A request was refused. The same request of the same host is reported once.
-    case refused(path: String, address: String, reason: String)
-}
-
 /// An instant of CLOCK_MONOTONIC, which all processes of a host share. Source: clock_gettime(2).
 public struct MonotonicInstant: InstantProtocol, Sendable {
     /// Nanoseconds since some point in the past, the same for all processes until the host is started again.
@@ -136,16 +114,16 @@ public struct MonotonicInstant: InstantProtocol, Sendable {
 }
 
 /// What happened on a server, and when.
-public struct TimedServerEvent: Hashable, Sendable {
+public struct TimedTransferEvent: Hashable, Sendable {
     /// What.
-    public let event: ServerEvent
+    public let event: TransferEvent
     /// When: for what a packet brought about, when it was read.
     public let instant: MonotonicInstant
     /// What is known of the window that the target takes, where the end of a transfer may have told something about it.
     public let windows: WindowMemory?
 
     /// An event as given.
-    public init(_ event: ServerEvent, at instant: MonotonicInstant, windows: WindowMemory? = nil) {
+    public init(_ event: TransferEvent, at instant: MonotonicInstant, windows: WindowMemory? = nil) {
         (self.event, self.instant, self.windows) = (event, instant, windows)
     }
 }

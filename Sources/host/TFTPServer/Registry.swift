@@ -5,12 +5,12 @@ import TFTP
 final class Registry: Sendable {
     private struct Entry {
         var job: Job
-        var events: AsyncStream<TimedServerEvent>.Continuation
+        var events: AsyncStream<TimedTransferEvent>.Continuation
         var uploads: [String: [UInt8]] = [:]
         var refusals: Set<String> = []
         var windows: WindowMemory
 
-        init(_ job: Job, events: AsyncStream<TimedServerEvent>.Continuation) {
+        init(_ job: Job, events: AsyncStream<TimedTransferEvent>.Continuation) {
             (self.job, self.events, windows) = (job, events, job.windows)
         }
     }
@@ -18,16 +18,16 @@ final class Registry: Sendable {
     private let entries = Mutex<[String: Entry]>([:])
 
     /// Adds a job and returns its events.
-    func add(_ job: Job) -> AsyncStream<TimedServerEvent> {
-        let (stream, continuation) = AsyncStream.makeStream(of: TimedServerEvent.self)
+    func add(_ job: Job) -> AsyncStream<TimedTransferEvent> {
+        let (stream, continuation) = AsyncStream.makeStream(of: TimedTransferEvent.self)
         let old = entries.withLock { $0.updateValue(Entry(job, events: continuation), forKey: job.folder) }
         old?.events.finish()
         return stream
     }
 
     /// Adds a job and returns its events; nil where its folder has one.
-    func addNew(_ job: Job) -> AsyncStream<TimedServerEvent>? {
-        let (stream, continuation) = AsyncStream.makeStream(of: TimedServerEvent.self)
+    func addNew(_ job: Job) -> AsyncStream<TimedTransferEvent>? {
+        let (stream, continuation) = AsyncStream.makeStream(of: TimedTransferEvent.self)
         let isNew = entries.withLock { entries in
             guard entries[job.folder] == nil else { return false }
             entries[job.folder] = Entry(job, events: continuation)
@@ -51,7 +51,7 @@ final class Registry: Sendable {
         for entry in all { entry.events.finish() }
     }
 
-    func report(_ event: ServerEvent, folder: String) {
+    func report(_ event: TransferEvent, folder: String) {
         let instant = MonotonicInstant.now
         guard let entry = entries.withLock({ $0[folder] }) else { return }
         let isEnd =
@@ -59,7 +59,7 @@ final class Registry: Sendable {
             case .completed, .interrupted: true
             default: false
             }
-        entry.events.yield(TimedServerEvent(event, at: instant, windows: isEnd ? entry.windows : nil))
+        entry.events.yield(TimedTransferEvent(event, at: instant, windows: isEnd ? entry.windows : nil))
     }
 
     /// The largest window for the next transfer of a job, in blocks, which is one of a file of `bytes`.
@@ -110,7 +110,7 @@ final class Registry: Sendable {
         let receivers = entries.withLock { entries in
             let named = entries.keys.filter { path.contains($0) }
             return (named.isEmpty ? Array(entries.keys) : named).compactMap {
-                folder -> AsyncStream<TimedServerEvent>.Continuation? in
+                folder -> AsyncStream<TimedTransferEvent>.Continuation? in
                 // The limit keeps a flood of made-up names out of memory and out of the log.
                 guard var entry = entries[folder], entry.refusals.count < 64, entry.refusals.insert(key).inserted
                 else { return nil }
@@ -118,7 +118,7 @@ final class Registry: Sendable {
                 return entry.events
             }
         }
-        let event = TimedServerEvent(.refused(path: path, address: address, reason: reason), at: .now)
+        let event = TimedTransferEvent(.refused(path: path, address: address, reason: reason), at: .now)
         for receiver in receivers { receiver.yield(event) }
     }
 
@@ -126,14 +126,14 @@ final class Registry: Sendable {
     ///
     /// - Returns: false where another content came under this name before, or the job is over.
     func take(upload content: [UInt8], name: String, folder: String) -> Bool {
-        let (isTaken, events) = entries.withLock { entries -> (Bool, AsyncStream<TimedServerEvent>.Continuation?) in
+        let (isTaken, events) = entries.withLock { entries -> (Bool, AsyncStream<TimedTransferEvent>.Continuation?) in
             guard var entry = entries[folder] else { return (false, nil) }
             if let old = entry.uploads[name] { return (old == content, nil) }
             entry.uploads[name] = content
             entries[folder] = entry
             return (true, entry.events)
         }
-        events?.yield(TimedServerEvent(.uploaded(name: name, content: content), at: .now))
+        events?.yield(TimedTransferEvent(.uploaded(name: name, content: content), at: .now))
         return isTaken
     }
 }

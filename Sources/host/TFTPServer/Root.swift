@@ -93,8 +93,6 @@ final class Root: Sendable {
         let file: Int32? =
             switch grant.source {
             case .folder: descriptor(folder: grant.folder, name: grant.file)
-            // A relative path would depend on the folder that the program happens to be in.
-            case .file(let path): path.hasPrefix("/") ? Glibc.open(path, Self.flags) : nil
             case .open(let shared): fcntl(shared.descriptor, F_DUPFD_CLOEXEC, 0)
             }
         guard let file, file >= 0 else { throw Unavailable(reason: "the file is not there or cannot be opened") }

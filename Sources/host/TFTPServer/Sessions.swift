@@ -120,7 +120,7 @@ final class ReadHandler: SessionHandler {
     private var sender: Sender
     private let file: ServedFile
     private let name: String
-    private let report: (ServerEvent) -> Void
+    private let report: (TransferEvent) -> Void
     private let learn: (Sender.Counters, Int, Bool) -> Void
     private let address: String
     private var lastProgress = Moment(nanoseconds: 0)
@@ -137,7 +137,7 @@ final class ReadHandler: SessionHandler {
     init(
         file: ServedFile, name: String, address: String, options: TransferOptions,
         learn: @escaping (_ counters: Sender.Counters, _ granted: Int, _ isComplete: Bool) -> Void,
-        report: @escaping (ServerEvent) -> Void
+        report: @escaping (TransferEvent) -> Void
     ) {
         self.learn = learn
         self.file = file
@@ -219,7 +219,7 @@ final class ReadHandler: SessionHandler {
         } else {
             report(
                 .completed(
-                    file: name, bytes: file.size, sent: sender.counters.sent, repeated: sender.counters.repeated,
+                    file: name, bytes: file.size, packets: sender.counters.sent, repeated: sender.counters.repeated,
                     window: sender.options.windowSize))
         }
         dally()

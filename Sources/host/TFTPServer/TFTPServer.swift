@@ -81,12 +81,12 @@ public final class TFTPServer: Sendable {
     /// Serves a job from now on.
     ///
     /// - Returns: what happens; ends when the job is removed or the server stops.
-    public func add(_ job: Job) -> AsyncStream<TimedServerEvent> { registry.add(job) }
+    public func add(_ job: Job) -> AsyncStream<TimedTransferEvent> { registry.add(job) }
 
     /// Serves a job from now on, unless its folder has one.
     ///
     /// - Returns: what happens, as ``add(_:)``; nil where another job has the folder.
-    public func register(_ job: Job) -> AsyncStream<TimedServerEvent>? { registry.addNew(job) }
+    public func register(_ job: Job) -> AsyncStream<TimedTransferEvent>? { registry.addNew(job) }
 
     /// Serves a job no longer. Transfers that are under way end by themselves.
     public func remove(folder: String) { registry.remove(folder: folder) }

@@ -70,7 +70,7 @@ public final class ServiceClient: Sendable {
     public func register(
         folder: String, files: Set<String>, entry: String, image: String? = nil, imageFile: FileDescriptor? = nil,
         address: String, windows: WindowMemory? = nil
-    ) throws(ServiceError) -> AsyncStream<TimedServerEvent> {
+    ) throws(ServiceError) -> AsyncStream<TimedTransferEvent> {
         do {
             try connection.send(
                 Registration(
@@ -88,7 +88,7 @@ public final class ServiceClient: Sendable {
             throw .broken
         }
         connection.setTimeouts(receiving: 0, sending: 10)
-        let (stream, events) = AsyncStream.makeStream(of: TimedServerEvent.self)
+        let (stream, events) = AsyncStream.makeStream(of: TimedTransferEvent.self)
         let isReading = Thread.start { [connection] in
             // A message that cannot be read ends the stream like the service's end: whoever waits notices.
             while let (message, _) = try? connection.receive(TimedMessage.self) {

@@ -50,30 +50,35 @@ enum ServiceMessage: Codable {
     case uploaded(name: String, content: Data)
     case notServed(path: String, address: String, reason: String)
 
-    init(_ event: ServerEvent) {
-        self =
+    /// The message for an event; nil for what our own server never tells.
+    init?(_ event: TransferEvent) {
+        let message: Self? =
             switch event {
-            case .opened(let file, let size, let address): .opened(file: file, size: size, address: address)
+            case .opened(let file, let size, let address):
+                .opened(file: file, size: size ?? 0, address: address ?? "")
             case .progress(let file, let bytes): .progress(file: file, bytes: bytes)
             case .sent(let file): .sent(file: file)
-            case .completed(let file, let bytes, let sent, let repeated, let window):
-                .completed(file: file, bytes: bytes, sent: sent, repeated: repeated, window: window)
+            case .completed(let file, let bytes, let packets, let repeated, let window):
+                .completed(file: file, bytes: bytes ?? 0, sent: packets, repeated: repeated, window: window)
             case .interrupted(let file, let reason): .interrupted(file: file, reason: reason)
             case .uploaded(let name, let content): .uploaded(name: name, content: Data(content))
             case .refused(let path, let address, let reason):
                 .notServed(path: path, address: address, reason: reason)
+            case .activity, .lost: nil
             }
+        guard let message else { return nil }
+        self = message
     }
 
     /// The event; nil for an answer to the registration.
-    var event: ServerEvent? {
+    var event: TransferEvent? {
         switch self {
         case .registered, .refused: nil
         case .opened(let file, let size, let address): .opened(file: file, size: size, address: address)
         case .progress(let file, let bytes): .progress(file: file, bytes: bytes)
         case .sent(let file): .sent(file: file)
         case .completed(let file, let bytes, let sent, let repeated, let window):
-            .completed(file: file, bytes: bytes, sent: sent, repeated: repeated, window: window)
+            .completed(file: file, bytes: bytes, packets: sent, repeated: repeated, window: window)
         case .interrupted(let file, let reason): .interrupted(file: file, reason: reason)
         case .uploaded(let name, let content): .uploaded(name: name, content: [UInt8](content))
         case .notServed(let path, let address, let reason):
@@ -87,15 +92,15 @@ struct TimedMessage: Codable {
     var message: ServiceMessage
     /// ``MonotonicInstant/nanoseconds``; nil from a service of before 0.2, whose events count from when they came.
     var at: Int64?
-    /// ``TimedServerEvent/windows``; never from a service of before 0.2.
+    /// ``TimedTransferEvent/windows``; never from a service of before 0.2.
     var windows: KeptWindows?
 
     private enum Key: String, CodingKey { case at, windows }
 
-    init(_ event: TimedServerEvent) {
-        (message, at, windows) = (
-            ServiceMessage(event.event), event.instant.nanoseconds, event.windows.map { KeptWindows($0) }
-        )
+    /// nil for what our own server never tells.
+    init?(_ event: TimedTransferEvent) {
+        guard let message = ServiceMessage(event.event) else { return nil }
+        (self.message, at, windows) = (message, event.instant.nanoseconds, event.windows.map { KeptWindows($0) })
     }
 
     init(from decoder: any Decoder) throws {
@@ -113,9 +118,9 @@ struct TimedMessage: Codable {
     }
 
     /// The event, never later than now; nil for an answer to the registration.
-    func event(receivedAt now: MonotonicInstant) -> TimedServerEvent? {
+    func event(receivedAt now: MonotonicInstant) -> TimedTransferEvent? {
         message.event.map {
-            TimedServerEvent(
+            TimedTransferEvent(
                 $0, at: min(now, at.map(MonotonicInstant.init(nanoseconds:)) ?? now), windows: windows?.memory)
         }
     }

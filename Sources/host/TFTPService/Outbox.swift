@@ -6,7 +6,7 @@ import TFTPServer
 /// Events of a job that wait for the thread which sends them. Whoever adds one never waits.
 final class Outbox: Sendable {
     private struct State {
-        var events: [TimedServerEvent] = []
+        var events: [TimedTransferEvent] = []
         var isFinished = false
         var isOverfull = false
     }
@@ -28,7 +28,7 @@ final class Outbox: Sendable {
     deinit { close(bell) }
 
     /// Adds an event; one too many ends the box.
-    func add(_ event: TimedServerEvent) {
+    func add(_ event: TimedTransferEvent) {
         state.withLock { state in
             if state.events.count < limit { state.events.append(event) } else { state.isOverfull = true }
         }
@@ -42,7 +42,7 @@ final class Outbox: Sendable {
     }
 
     /// What is new, whether more may come, and whether something was lost.
-    func take() -> (events: [TimedServerEvent], isFinished: Bool, isOverfull: Bool) {
+    func take() -> (events: [TimedTransferEvent], isFinished: Bool, isOverfull: Bool) {
         cunix_silence(bell)
         return state.withLock { state in
             defer { state.events = [] }

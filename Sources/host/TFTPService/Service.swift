@@ -3,7 +3,7 @@ import FoundationEssentials
 import Glibc
 import Synchronization
 public import SystemPackage
-import TFTP
+public import TFTP
 public import TFTPServer
 
 /// What a service tells its log.
@@ -21,7 +21,7 @@ public enum ServiceEvent: Sendable {
     /// A job is ended because its client does not read what happens to it.
     case dropped(folder: String, reason: String)
     /// Something happened to a job.
-    case job(folder: String, ServerEvent)
+    case job(folder: String, TransferEvent)
     /// Something keeps clients from being taken; the service tries again.
     case trouble(String)
 }
@@ -236,7 +236,7 @@ public final class Service: Sendable {
             let (registration, file) = try? connection.receive(Registration.self)
         else { return }
         let peer = connection.peer ?? (-1, .max)
-        let (events, outbox): (AsyncStream<TimedServerEvent>, Outbox)
+        let (events, outbox): (AsyncStream<TimedTransferEvent>, Outbox)
         switch take(registration, file) {
         case .success(let taken): (events, outbox) = taken
         case .failure(let refusal):
@@ -274,7 +274,8 @@ public final class Service: Sendable {
             let new = outbox.take()
             for event in new.events {
                 log(.job(folder: folder, event.event))
-                guard let message = try? Connection.encode(TimedMessage(event)) else {
+                guard let timed = TimedMessage(event) else { continue }
+                guard let message = try? Connection.encode(timed) else {
                     return "an event of it is longer than a message"
                 }
                 waiting.append(message)
@@ -319,8 +320,8 @@ public final class Service: Sendable {
 
     private func take(
         _ registration: Registration, _ file: OpenFile?
-    ) -> Result<(AsyncStream<TimedServerEvent>, Outbox), Refusal> {
-        func refuse(_ reason: String) -> Result<(AsyncStream<TimedServerEvent>, Outbox), Refusal> {
+    ) -> Result<(AsyncStream<TimedTransferEvent>, Outbox), Refusal> {
+        func refuse(_ reason: String) -> Result<(AsyncStream<TimedTransferEvent>, Outbox), Refusal> {
             .failure(Refusal(reason: reason))
         }
         if let problem = registration.problem(hasFile: file != nil) { return refuse(problem) }

@@ -3,6 +3,7 @@ public import FlashPlan
 public import Inventory
 import LinuxHost
 public import SystemPackage
+import TFTP
 
 /// What is to be flashed where.
 public struct FlashRequest: Sendable {
@@ -310,7 +311,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     // MARK: From the reset on
 
     private func flash(
-        _ request: FlashRequest, _ plan: some Assignment, serve: () throws -> any ServeEvents, taken: () -> Void
+        _ request: FlashRequest, _ plan: some Assignment, serve: () throws -> any TransferEvents, taken: () -> Void
     ) async throws -> FlashResult {
         let target = request.target
         try Task.checkCancellation()
@@ -366,7 +367,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     }
 
     private func follow<Plan: Assignment>(
-        _ follower: inout Follower<Plan>, _ events: any ServeEvents, since start: Duration, of target: Target,
+        _ follower: inout Follower<Plan>, _ events: any TransferEvents, since start: Duration, of target: Target,
         _ attempts: [ResetMethod]
     ) async throws -> FlashProof {
         var attempt = 0
@@ -397,16 +398,16 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     }
 
     /// What happened since the last call, and when.
-    private func take(_ events: any ServeEvents) -> [(event: ServeEvent, at: Duration)] {
+    private func take(_ events: any TransferEvents) -> [(event: TransferEvent, at: Duration)] {
         let taken = events.take()
         let now = now
         return taken.map { ($0.event, now - $0.age) }
     }
 
     private func follow<Plan: Assignment>(
-        _ event: ServeEvent, _ follower: inout Follower<Plan>, at instant: Duration, since reset: Duration
+        _ event: TransferEvent, _ follower: inout Follower<Plan>, at instant: Duration, since reset: Duration
     ) {
-        if case .completed(let file, let packets, let repeated, let window) = event {
+        if case .completed(let file, _, let packets, let repeated, let window) = event {
             report(.completed(file: file, packets: packets, repeated: repeated, window: window))
         }
         if let progress = follower.take(event, at: instant) { report(progress) }
@@ -426,7 +427,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
 
     /// - Returns: when the port answered; nil where it is not waited for.
     private func waitUntilUp(
-        _ request: FlashRequest, _ follower: inout Follower<some Assignment>, _ events: any ServeEvents
+        _ request: FlashRequest, _ follower: inout Follower<some Assignment>, _ events: any TransferEvents
     ) async throws -> Duration? {
         guard let port = request.waitPort else { return nil }
         let begin = now

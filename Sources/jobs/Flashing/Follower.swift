@@ -1,4 +1,5 @@
 import FlashPlan
+import TFTP
 
 /// Follows a flash from the reset to the outcome: takes what the server sees and says what it means. Reads no clock: each
 /// event brings the time at which it happened, whenever it is taken.
@@ -94,11 +95,14 @@ struct Follower<Plan: Assignment> {
     /// Takes one event; returns what is worth a line in the log.
     ///
     /// - Parameter instant: when it happened. Events come in order: one that seems older than the one before is as old.
-    mutating func take(_ event: ServeEvent, at instant: Duration) -> FlashProgress? {
+    mutating func take(_ event: TransferEvent, at instant: Duration) -> FlashProgress? {
         let now = max(instant, lastEvent)
         lastEvent = now
         switch event {
-        case .refused(let text): return .note(text)
+        // A target asks for a plan first; that there is none is no news.
+        case .refused(let path, _, _) where path.hasSuffix("/\(ChunkPlan.scriptName)"): break
+        case .refused(let path, let address, let reason):
+            return .note("refused \(address) the file \(path): \(reason)")
         case .lost(let text):
             lost = text
             return nil
@@ -106,8 +110,8 @@ struct Follower<Plan: Assignment> {
         }
         lastActivity = max(lastActivity, now)
         switch event {
-        case .opened(plan.entryFile): return openEntry()
-        case .opened(let file):
+        case .opened(plan.entryFile, _, _): return openEntry()
+        case .opened(let file, _, _):
             guard let step = plan.step(of: file) else { return nil }
             hasAsked = true
             openedSinceEntry = true
@@ -125,7 +129,7 @@ struct Follower<Plan: Assignment> {
                 fileBytes[file] = size
             }
             return nil
-        case .completed(let file, let packets, let repeated, _):
+        case .completed(let file, _, let packets, let repeated, _):
             if let step = plan.step(of: file), let bytes = plan.bytesOnCard(for: file) { loaded = (step, bytes, now) }
             // Every network loses some; this much wants a look at cable or switch.
             guard packets >= 1000, repeated * 10 >= packets else { return nil }

@@ -2,45 +2,23 @@ public import DiskLayout
 public import FlashPlan
 public import Inventory
 public import SystemPackage
-
-/// What serves a target's folder, as far as a flash has to know.
-public enum ServeEvent: Hashable, Sendable {
-    /// A file of the job was asked for.
-    case opened(file: String)
-    /// The target has this many bytes of the file.
-    case progress(file: String, bytes: UInt64)
-    /// All of the file was sent.
-    case sent(file: String)
-    /// The target said that it has all of the file. `packets` and `repeated` count DATA packets, `window` is the
-    /// one that was agreed on, in blocks.
-    case completed(file: String, packets: UInt64, repeated: UInt64, window: Int = 1)
-    /// A sign of life without a number.
-    case activity
-    /// Sending a file ended early.
-    case interrupted(file: String, reason: String)
-    /// A file was uploaded: untrusted.
-    case uploaded(name: String, content: [UInt8])
-    /// A request was refused.
-    case refused(String)
-    /// The server is gone; nothing follows.
-    case lost(String)
-}
+public import TFTP
 
 /// What happened on a server, and how long ago.
-public struct TimedServeEvent: Hashable, Sendable {
+public struct AgedEvent: Hashable, Sendable {
     /// What.
-    public let event: ServeEvent
+    public let event: TransferEvent
     /// How long ago it was when it was taken, at least zero.
     public let age: Duration
 
     /// An event as given; one of the future is one of now.
-    public init(_ event: ServeEvent, age: Duration) { (self.event, self.age) = (event, max(.zero, age)) }
+    public init(_ event: TransferEvent, age: Duration) { (self.event, self.age) = (event, max(.zero, age)) }
 }
 
 /// Where events wait until they are asked for.
-public protocol ServeEvents: Sendable {
+public protocol TransferEvents: Sendable {
     /// What happened since the last call, in order.
-    func take() -> [TimedServeEvent]
+    func take() -> [AgedEvent]
 }
 
 /// What a server hands out for a job.
@@ -155,7 +133,7 @@ public protocol OwnServer: Sendable {
     /// Hands out these files to the target from now on, and takes its outcome.
     ///
     /// - Throws: any error, with a description for a person.
-    func serve(_ files: JobFiles, to target: Target) throws -> any ServeEvents
+    func serve(_ files: JobFiles, to target: Target) throws -> any TransferEvents
     /// Frees the port.
     func stop() async
 }
@@ -188,7 +166,7 @@ public protocol ForeignServer: Sendable {
     /// Follows what the server does with the files of a folder from now on.
     ///
     /// - Throws: any error, with a description for a person.
-    func watch(_ folder: FilePath) throws -> any ServeEvents
+    func watch(_ folder: FilePath) throws -> any TransferEvents
 }
 
 /// Who serves.

@@ -93,7 +93,7 @@ private struct SharedServing: OwnServer {
 
     var address: String { "\(host):\(server.port)" }
 
-    func serve(_ files: JobFiles, to target: Target) throws -> any ServeEvents {
+    func serve(_ files: JobFiles, to target: Target) throws -> any TransferEvents {
         EventQueue(server.add(try job(files, target, windows)), others: others, windows: windows)
     }
 
@@ -110,7 +110,7 @@ private struct ServiceServing: OwnServer {
     var address: String { "the rpiflash service (\(socket))" }
     var reader: StagedFileReader { .group }
 
-    func serve(_ files: JobFiles, to target: Target) throws -> any ServeEvents {
+    func serve(_ files: JobFiles, to target: Target) throws -> any TransferEvents {
         let image = try files.ranged.map { try FileDescriptor.open($0.path, .readOnly, options: .closeOnExec) }
         defer { try? image?.close() }
         let events = try client.register(
@@ -124,8 +124,8 @@ private struct ServiceServing: OwnServer {
 }
 
 /// Holds events until they are asked for.
-private final class EventQueue: ServeEvents {
-    private let events = Mutex<[(event: ServeEvent, at: MonotonicInstant)]>([])
+private final class EventQueue: TransferEvents {
+    private let events = Mutex<[(event: TransferEvent, at: MonotonicInstant)]>([])
     private let others: Set<String>
     private let windows: KnownWindows
 
@@ -134,7 +134,7 @@ private final class EventQueue: ServeEvents {
     ///   - others: folders of other targets of this run: what is refused of them says nothing of this one.
     ///   - windows: told what the server learns of the target's window.
     init(
-        _ stream: AsyncStream<TimedServerEvent>, lost: String? = nil, others: Set<String> = [], windows: KnownWindows
+        _ stream: AsyncStream<TimedTransferEvent>, lost: String? = nil, others: Set<String> = [], windows: KnownWindows
     ) {
         self.others = others
         self.windows = windows
@@ -144,32 +144,20 @@ private final class EventQueue: ServeEvents {
         }
     }
 
-    private func add(_ timed: TimedServerEvent) {
+    private func add(_ timed: TimedTransferEvent) {
         if let learned = timed.windows { windows.learned(learned) }
-        let own: ServeEvent? =
-            switch timed.event {
-            case .opened(let file, _, _): .opened(file: file)
-            case .progress(let file, let bytes): .progress(file: file, bytes: bytes)
-            case .sent(let file): .sent(file: file)
-            case .completed(let file, _, let sent, let repeated, let window):
-                .completed(file: file, packets: sent, repeated: repeated, window: window)
-            case .interrupted(let file, let reason): .interrupted(file: file, reason: reason)
-            case .uploaded(let name, let content): .uploaded(name: name, content: content)
-            case .refused(let path, _, _) where others.contains { path.contains($0) }: nil
-            // A target asks for a plan first; that there is none is no news.
-            case .refused(let path, _, _) where path.hasSuffix("/flash.scr"): .activity
-            case .refused(let path, let address, let reason): .refused("refused \(address) the file \(path): \(reason)")
-            }
-        if let own { events.withLock { $0.append((own, timed.instant)) } }
+        // What others of this run are refused says nothing of this target.
+        if case .refused(let path, _, _) = timed.event, others.contains(where: { path.contains($0) }) { return }
+        events.withLock { $0.append((timed.event, timed.instant)) }
     }
 
-    func take() -> [TimedServeEvent] {
+    func take() -> [AgedEvent] {
         let taken = events.withLock { events in
             defer { events = [] }
             return events
         }
         let now = MonotonicInstant.now
-        return taken.map { TimedServeEvent($0.event, age: $0.at.duration(to: now)) }
+        return taken.map { AgedEvent($0.event, age: $0.at.duration(to: now)) }
     }
 }
 
@@ -195,19 +183,19 @@ private struct OtherServer: ForeignServer {
         }
     }
 
-    func watch(_ folder: FilePath) throws -> any ServeEvents {
+    func watch(_ folder: FilePath) throws -> any TransferEvents {
         WatchedFolder(folder: folder, watch: try FolderWatch(folder))
     }
 }
 
 /// What another server does, seen through the files of the folder.
-private struct WatchedFolder: ServeEvents {
+private struct WatchedFolder: TransferEvents {
     let folder: FilePath
     let watch: FolderWatch
 
-    func take() -> [TimedServeEvent] {
+    func take() -> [AgedEvent] {
         // inotify has no times, and nothing is measured with another server: it does not tell when the target has a file.
-        watch.take().compactMap { event -> ServeEvent? in
+        watch.take().compactMap { event -> TransferEvent? in
             switch event {
             case .opened(let name): .opened(file: name)
             case .read: .activity
@@ -220,6 +208,6 @@ private struct WatchedFolder: ServeEvents {
                     .activity
                 }
             }
-        }.map { TimedServeEvent($0, age: .zero) }
+        }.map { AgedEvent($0, age: .zero) }
     }
 }

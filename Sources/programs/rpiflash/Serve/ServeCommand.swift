@@ -5,6 +5,7 @@ import Glibc
 import HostTools
 import Synchronization
 import SystemPackage
+import TFTP
 import TFTPServer
 import TFTPService
 
