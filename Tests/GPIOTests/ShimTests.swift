@@ -16,6 +16,12 @@ extension GPIOTests {
 
             """
 
+        /// libgpiod 1 is Debian 12's: elsewhere a test of it is skipped by name.
+        private static func skipIfUnavailable(_ result: CommandResult) throws {
+            guard result.status == 77 else { return }
+            try Test.cancel("\(result.stderr.split(separator: "\n").first ?? "gpio-bench cannot have it here")")
+        }
+
         @Test(arguments: [1, 2])
         func `drives a Raspberry Pi's real pin controller`(api: Int) async throws {
             let result = try await bash(
@@ -23,6 +29,7 @@ extension GPIOTests {
                     $BENCH pi --line 17 --record $D/pi-record-$API --console $D/pi-console-$API --timeout 600 \
                       $D/shim-driver-$API-arm64 pinctrl-bcm2835 17 100
                     """, ["API": "\(api)", "ARCHITECTURE": "arm64"], seconds: 660)
+            try Self.skipIfUnavailable(result)
             try #require(result.status == 0, result.all)
             #expect(
                 result.stdout == """
@@ -70,6 +77,7 @@ extension GPIOTests {
                     $BENCH run --binary $D/shim-driver-$API-amd64 --record $D/sim-record-$API --timeout 600 -- \
                       shim-driver-$API-amd64 pinctrl-bcm2711 17 500
                     """, ["API": "\(api)", "ARCHITECTURE": "amd64"], seconds: 660)
+            try Self.skipIfUnavailable(result)
             try #require(result.status == 0, result.all)
             let record = try String(
                 contentsOfFile: GPIOBench.scratch.appending("sim-record-\(api)").string, encoding: .utf8)
