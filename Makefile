@@ -29,7 +29,8 @@ SWIFT_FLAGS ?=
 STRIP ?= strip
 
 # Programs that run without Swift, and look for libraries nowhere but where the system has them.
-STATIC := -c release --static-swift-stdlib --disable-local-rpath
+# Hardened as Debian's own are: Swift's linker does neither unasked (lintian: hardening-no-relro).
+STATIC := -c release --static-swift-stdlib --disable-local-rpath -Xlinker -z -Xlinker relro -Xlinker -z -Xlinker now
 
 BUILD := build
 BIN := .build/debug

@@ -70,6 +70,9 @@ let package = Package(
         .target(
             name: "BootFiles", dependencies: ["Configuration", "DiskLayout", yams], path: "Sources/core/BootFiles",
             swiftSettings: strict),
+        .target(
+            name: "FlashEvents", dependencies: ["Configuration", "DiskLayout", "FlashPlan", "Inventory"],
+            path: "Sources/core/FlashEvents", swiftSettings: strict),
         .target(name: "TFTP", path: "Sources/core/TFTP", swiftSettings: strict),
         .target(
             name: "Inventory", dependencies: ["Configuration"], path: "Sources/core/Inventory", swiftSettings: strict),
@@ -97,10 +100,13 @@ let package = Package(
             ],
             path: "Sources/host/ImageStore", swiftSettings: strictC),
         .target(
-            name: "RunRecords", dependencies: ["Configuration", "FlashPlan", "LinuxHost", "TFTP", system],
+            name: "RunRecords",
+            dependencies: [
+                "Configuration", "FlashEvents", "FlashPlan", "LinuxHost", "TFTP", "TargetConsole", system,
+            ],
             path: "Sources/host/RunRecords", swiftSettings: strict),
         .target(
-            name: "TargetConsole", dependencies: ["Configuration"], path: "Sources/host/TargetConsole",
+            name: "TargetConsole", dependencies: ["Configuration", "Inventory"], path: "Sources/host/TargetConsole",
             swiftSettings: strictC),
         .target(
             name: "TFTPServer", dependencies: ["TFTP", nioCore, nioPosix, system], path: "Sources/host/TFTPServer",
@@ -115,7 +121,9 @@ let package = Package(
             path: "Sources/jobs/RecoveryImage", swiftSettings: strict),
         .target(
             name: "Flashing",
-            dependencies: ["Configuration", "DiskLayout", "FlashPlan", "Inventory", "LinuxHost", "TFTP", system],
+            dependencies: [
+                "Configuration", "DiskLayout", "FlashEvents", "FlashPlan", "Inventory", "LinuxHost", "TFTP", system,
+            ],
             path: "Sources/jobs/Flashing", swiftSettings: strict),
 
         .target(
@@ -126,7 +134,8 @@ let package = Package(
         .target(
             name: "CommandOutput",
             dependencies: [
-                "Configuration", "DiskLayout", "Doctor", "FlashPlan", "Flashing", "GPIO", "HostTools", "ImageStore",
+                "Configuration", "DiskLayout", "Doctor", "FlashEvents", "FlashPlan", "Flashing", "GPIO", "HostTools",
+                "ImageStore",
                 "Inventory", "OSImage", "RunRecords", "TFTP", system,
             ],
             path: "Sources/programs/CommandOutput", swiftSettings: strict),
@@ -140,7 +149,8 @@ let package = Package(
         .executableTarget(
             name: "rpiflash",
             dependencies: [
-                "BootFiles", "BootScript", "CommandOutput", "Configuration", "DiskLayout", "Doctor", "FlashPlan",
+                "BootFiles", "BootScript", "CommandOutput", "Configuration", "DiskLayout", "Doctor", "FlashEvents",
+                "FlashPlan",
                 "Flashing", "GPIO", "HostTools", "ImageStore", "Inventory", "LinuxHost", "OSImage", "RunRecords",
                 "TFTP",
                 "TFTPServer", "TFTPService", "TargetConsole", argumentParser, system,
@@ -197,13 +207,15 @@ let package = Package(
         .testTarget(
             name: "TargetConsoleTests", dependencies: ["Configuration", "TargetConsole"], swiftSettings: strict),
         .testTarget(
-            name: "RunRecordsTests", dependencies: ["RunRecords", "TFTP", system], swiftSettings: strict),
+            name: "RunRecordsTests", dependencies: ["FlashEvents", "RunRecords", "TFTP", system], swiftSettings: strict),
         .testTarget(
             name: "TFTPServiceTests", dependencies: ["TFTP", "TFTPServer", "TFTPService", system],
             swiftSettings: strict),
         .testTarget(
             name: "FlashingTests",
-            dependencies: ["DiskLayout", "Flashing", "FlashPlan", "Inventory", "LinuxHost", "TFTP", system],
+            dependencies: [
+                "DiskLayout", "FlashEvents", "Flashing", "FlashPlan", "Inventory", "LinuxHost", "TFTP", system,
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "DoctorTests", dependencies: ["Configuration", "DiskLayout", "Doctor", "Inventory", system],
@@ -212,13 +224,15 @@ let package = Package(
         .testTarget(
             name: "CommandOutputTests",
             dependencies: [
-                "CommandOutput", "Configuration", "DiskLayout", "FlashPlan", "Flashing", "Inventory", system,
+                "CommandOutput", "Configuration", "DiskLayout", "FlashEvents", "FlashPlan", "Flashing", "Inventory",
+                system,
             ],
             swiftSettings: strict),
         .testTarget(
             name: "CommandTests",
             dependencies: [
-                "CommandOutput", "FlashPlan", "Flashing", "TestImages", "TestSupport", "rpiflash", "rpiflash-gen",
+                "CommandOutput", "FlashEvents", "FlashPlan", "Flashing", "TestImages", "TestSupport", "rpiflash",
+                "rpiflash-gen",
                 system,
             ],
             swiftSettings: strict),

@@ -1,3 +1,4 @@
+import FlashEvents
 import Configuration
 import DiskLayout
 import FlashPlan

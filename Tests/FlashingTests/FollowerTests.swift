@@ -1,3 +1,4 @@
+import FlashEvents
 import DiskLayout
 import FlashPlan
 import TFTP

@@ -5,6 +5,8 @@ import Synchronization
 import SystemPackage
 import Testing
 
+import FlashEvents
+
 @testable import Flashing
 
 /// What lies in the target's folder when the target is reset.

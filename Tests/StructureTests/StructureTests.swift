@@ -17,6 +17,7 @@ struct StructureTests {
     private static let hostModules: [String: Set<String>] = [
         "OSImage": ["FDisk", "HostTools"],
         "ImageStore": ["HostTools", "OSImage"],
+        "RunRecords": ["TargetConsole"],
         "TFTPService": ["TFTPServer"],
     ]
 

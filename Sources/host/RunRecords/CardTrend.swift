@@ -1,3 +1,4 @@
+import Configuration
 /// How a card does, compared with its own past: slower writes and more retries announce its end.
 ///
 /// A card is known by its target, the PARTUUID of its partition 1 and, where the console was heard, its maker, product
@@ -88,5 +89,36 @@ public struct CardTrend: Hashable, Sendable {
         let before = runs.dropLast().compactMap { $0.card?.retries }.max()
         if card.retries > 0, let before, card.retries > before { return .retries(now: card.retries, before: before) }
         return usualRate == nil || rate == nil ? .tooFewRuns : .steady
+    }
+}
+
+extension CardTrend {
+    /// What the numbers say of the card.
+    public var text: String {
+        switch verdict {
+        case .tooFewRuns: "too few runs to compare"
+        case .steady: "as usual"
+        case .slower(let percent): "slow: \(percent) % of the usual rate; it is wearing out, replace it"
+        case .retries(let now, let before):
+            "\(now) \(now == 1 ? "retry" : "retries"), never more than \(before) before; "
+                + "the card or its network is getting bad"
+        case .lostWrites: "it did not hold what was written; replace it"
+        }
+    }
+
+    /// One sentence where something is wrong.
+    public var warning: String? {
+        let name = runs.last?.target.displayName ?? key.mac
+        switch verdict {
+        case .tooFewRuns, .steady: return nil
+        case .slower(let percent):
+            return "the card of target \(name) wrote \(percent) % of its usual rate "
+                + "(\(Figures.rate(rate) ?? "unknown") instead of \(Figures.rate(usualRate) ?? "unknown")); it is wearing out, replace it"
+        case .retries(let now, let before):
+            return
+                "target \(name) needed \(now) \(now == 1 ? "retry" : "retries"), and never more than \(before) before; "
+                + "its card or network is getting bad"
+        case .lostWrites: return "the card of target \(name) did not hold what was written; replace it"
+        }
     }
 }

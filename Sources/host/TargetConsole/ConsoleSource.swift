@@ -1,3 +1,6 @@
+import Configuration
+public import Inventory
+
 /// Where a target's console comes from.
 public enum ConsoleSource: Hashable, Sendable, CustomStringConvertible {
     /// U-Boot's netconsole, from the target's IPv4 address.
@@ -40,5 +43,12 @@ extension ConsoleError: CustomStringConvertible {
             "\(device) cannot have \(baud) baud; must be one of "
                 + SerialSpeed.known.map { "\($0.baud)" }.joined(separator: ", ")
         }
+    }
+}
+
+extension Target {
+    /// Where its console comes from: the row's serial port, else U-Boot's netconsole.
+    public var consoleSource: ConsoleSource {
+        console.map { .serial(device: $0.device, baud: $0.baud) } ?? .network(address: ip.description)
     }
 }

@@ -1,3 +1,4 @@
+public import FlashEvents
 public import DiskLayout
 import Glibc
 public import Inventory

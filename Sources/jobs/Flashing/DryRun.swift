@@ -1,3 +1,4 @@
+public import FlashEvents
 import Configuration
 public import DiskLayout
 public import FlashPlan

@@ -1,3 +1,4 @@
+public import FlashEvents
 public import DiskLayout
 public import FlashPlan
 public import Inventory
@@ -54,16 +55,6 @@ public enum Delivery: Hashable, Sendable {
     case plan(ChunkPlan.Mode)
     /// Whole, in parts of at most this length. Source: docs/parts-protocol.md.
     case parts(ByteCount)
-}
-
-/// A proven flash.
-public struct FlashResult: Hashable, Sendable {
-    /// What is on the card, and what it took.
-    public let proof: FlashProof
-    /// From the reset to the outcome.
-    public let flashTime: Duration
-    /// From the outcome until the TCP port answered; nil where it was not waited for.
-    public let upAfter: Duration?
 }
 
 /// Puts an image on a target's card and proves it: validate, lock, stage, serve, reset, follow, compare, wait, clean up.
@@ -123,7 +114,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         let result: FlashResult
         switch try await claim(request) {
         case .own(let server):
-            report(.serving(root: request.root, address: server.address, isOwn: true))
+            report(.serving(root: request.root.string, address: server.address, isOwn: true))
             do {
                 let (plan, files) = try await staging.stage(in: folder, for: server.reader, report: report)
                 result = try await flash(request, plan) {
@@ -141,7 +132,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
             }
             await server.stop()
         case .foreign(let server):
-            report(.serving(root: request.root, address: server.address, isOwn: false))
+            report(.serving(root: request.root.string, address: server.address, isOwn: false))
             try await probe(server, folder, root: request.root)
             let (plan, _) = try await staging.stage(in: folder, for: .everyone, report: report)
             // Files to write to: a server that may not make files takes uploads to these.

@@ -1,3 +1,4 @@
+public import FlashEvents
 import FlashPlan
 public import Inventory
 import Synchronization

@@ -1,3 +1,4 @@
+import FlashEvents
 import Inventory
 import LinuxHost
 import SystemPackage

@@ -1,3 +1,4 @@
+import FlashEvents
 import FlashPlan
 import TFTP
 

@@ -1,3 +1,5 @@
+import FlashEvents
+
 /// A lock that goes from hand to hand with its flash.
 final class HeldLock: Sendable {
     private let lock: FolderLock

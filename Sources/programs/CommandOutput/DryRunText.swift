@@ -1,3 +1,4 @@
+package import FlashEvents
 import Configuration
 package import DiskLayout
 import FlashPlan

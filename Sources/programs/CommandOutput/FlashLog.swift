@@ -1,5 +1,5 @@
+package import FlashEvents
 import Configuration
-package import Flashing
 import Synchronization
 
 /// Shows how a flash goes on.
@@ -133,14 +133,7 @@ package final class FlashLog: Sendable {
         var text = "\(place), \(Figures.mebibytes(bytes)) of \(Figures.mebibytes(total))"
         guard let rate, rate >= 1 else { return text }
         text += ", \(Figures.mebibytes(UInt64(rate)))/s"
-        return text + (secondsLeft(bytes: bytes, of: total, rate: rate).map { ", \($0) s left" } ?? "")
-    }
-
-    /// - Parameter rate: bytes a second.
-    /// - Returns: nil where it is not known, or nothing is left.
-    static func secondsLeft(bytes: UInt64, of total: UInt64, rate: Double?) -> UInt64? {
-        guard let rate, rate >= 1, bytes < total else { return nil }
-        return UInt64((Double(total - bytes) / rate).rounded(.up))
+        return text + (TransferRate.secondsLeft(bytes: bytes, of: total, rate: rate).map { ", \($0) s left" } ?? "")
     }
 
     /// `cam: chunk 10 of 40, 80.0 MiB loaded, 8.0 MiB/s, 30 s left`. Chunks that are there already take less time than
@@ -150,13 +143,8 @@ package final class FlashLog: Sendable {
     ) -> String {
         var text = "\(place), \(Figures.mebibytes(bytes)) loaded"
         if let rate, rate >= 1 { text += ", \(Figures.mebibytes(UInt64(rate)))/s" }
-        return text + (secondsLeft(chunk: number, of: chunks, elapsed: elapsed).map { ", about \($0) s left" } ?? "")
-    }
-
-    /// - Returns: nil before a tenth is done, and at the last chunk.
-    static func secondsLeft(chunk number: UInt64, of chunks: UInt64, elapsed: Duration) -> UInt64? {
-        guard number > 1, number * 10 >= chunks, number < chunks else { return nil }
-        return UInt64((Figures.number(elapsed) * Double(chunks - number) / Double(number - 1)).rounded(.up))
+        let left = TransferRate.secondsLeft(chunk: number, of: chunks, elapsed: elapsed)
+        return text + (left.map { ", about \($0) s left" } ?? "")
     }
 }
 

@@ -1,8 +1,10 @@
+package import FlashEvents
 import Configuration
 import DiskLayout
 import FlashPlan
 package import Flashing
 package import Inventory
+import RunRecords
 import Synchronization
 
 /// Shows how a run goes on and ends: the log on standard error, and on standard output a result for people or events for
@@ -43,7 +45,7 @@ package final class RunReporter: Sendable {
     ///   - json: whether events are printed in place of a result for people.
     package init(isOne: Bool, wording: Wording, start: FlashEvent, json: Bool) {
         (self.isOne, self.wording, self.start) = (isOne, wording, start)
-        events = json ? EventWriter() : nil
+        events = json ? EventWriter.toStandardOutput() : nil
         generalEvents = events.map { EventReporter($0) }
         if isOne { events?.write(start) }
     }

@@ -94,37 +94,6 @@ extension StoredRun {
     }
 }
 
-extension CardTrend {
-    /// What the numbers say of the card.
-    package var text: String {
-        switch verdict {
-        case .tooFewRuns: "too few runs to compare"
-        case .steady: "as usual"
-        case .slower(let percent): "slow: \(percent) % of the usual rate; it is wearing out, replace it"
-        case .retries(let now, let before):
-            "\(now) \(now == 1 ? "retry" : "retries"), never more than \(before) before; "
-                + "the card or its network is getting bad"
-        case .lostWrites: "it did not hold what was written; replace it"
-        }
-    }
-
-    /// One sentence where something is wrong.
-    package var warning: String? {
-        let name = runs.last?.target.displayName ?? key.mac
-        switch verdict {
-        case .tooFewRuns, .steady: return nil
-        case .slower(let percent):
-            return "the card of target \(name) wrote \(percent) % of its usual rate "
-                + "(\(Figures.rate(rate) ?? "unknown") instead of \(Figures.rate(usualRate) ?? "unknown")); it is wearing out, replace it"
-        case .retries(let now, let before):
-            return
-                "target \(name) needed \(now) \(now == 1 ? "retry" : "retries"), and never more than \(before) before; "
-                + "its card or network is getting bad"
-        case .lostWrites: return "the card of target \(name) did not hold what was written; replace it"
-        }
-    }
-}
-
 extension StoredRun {
     /// A line for each run.
     package static func table(_ runs: [StoredRun]) -> String {

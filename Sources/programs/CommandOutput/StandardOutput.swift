@@ -1,4 +1,5 @@
 import Glibc
+package import RunRecords
 import Synchronization
 package import SystemPackage
 
@@ -84,4 +85,9 @@ package struct StandardOutputError: Error, Hashable, Sendable, CustomStringConve
             }
         return "the result could not be written to standard output: \(reason)"
     }
+}
+
+extension EventWriter {
+    /// Writes events to standard output. A reader that went away is no reason to stop half-way: it is told at the end.
+    package static func toStandardOutput() -> EventWriter { EventWriter { StandardOutput.write($0 + "\n") } }
 }

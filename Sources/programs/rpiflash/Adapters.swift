@@ -1,3 +1,4 @@
+import FlashEvents
 import BootScript
 import CommandOutput
 import Configuration

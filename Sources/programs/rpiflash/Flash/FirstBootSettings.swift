@@ -1,3 +1,4 @@
+import FlashEvents
 import BootFiles
 import Configuration
 import DiskLayout

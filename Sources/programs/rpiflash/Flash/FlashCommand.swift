@@ -1,3 +1,4 @@
+import FlashEvents
 import ArgumentParser
 import CommandOutput
 import Configuration
@@ -9,6 +10,7 @@ import HostTools
 import Inventory
 import RunRecords
 import SystemPackage
+import TargetConsole
 import TFTPService
 
 /// `rpiflash flash`.

@@ -1,3 +1,4 @@
+import FlashEvents
 import BootScript
 import CommandOutput
 import Configuration
@@ -9,12 +10,13 @@ import HostTools
 import ImageStore
 import Inventory
 import OSImage
+import RunRecords
 import SystemPackage
 
 extension FlashCommand {
     /// `--dry-run`: what a flash would do, with its refusals.
     func sayWhatWouldBeDone() async throws {
-        let events = json ? EventWriter() : nil
+        let events = json ? EventWriter.toStandardOutput() : nil
         var start = start
         start.isDryRun = true
         if target.isOne { events?.write(start) }

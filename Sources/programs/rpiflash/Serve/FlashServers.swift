@@ -1,3 +1,4 @@
+import FlashEvents
 import Configuration
 import Flashing
 import HostTools

@@ -1,3 +1,4 @@
+import FlashEvents
 import ArgumentParser
 import CommandOutput
 import Configuration

@@ -1,14 +1,13 @@
 import Configuration
 import DiskLayout
 import FlashPlan
-package import Flashing
 
 /// What `rpiflash flash --json` prints: one JSON object a line. docs/json.md has the table of events and fields.
-package struct FlashEvent: Encodable {
+package struct FlashEvent: Encodable, Sendable {
     /// The version of this format: it grows when an event or a field changes its meaning or goes.
     package static let version = 1
 
-    package enum Kind: String, Encodable, CaseIterable {
+    package enum Kind: String, Encodable, CaseIterable, Sendable {
         case start, target, note, warning, unpacking, preparing, staging, serving, reset, asked, chunk, part, file
         case proven, waiting, result, summary, prepared, wrote, report, recording
         case dryRun = "dry_run"
@@ -90,7 +89,7 @@ package struct FlashEvent: Encodable {
 
 extension FlashEvent {
     /// - Parameter rate: bytes a second, where it is known.
-    init(_ progress: FlashProgress, rate: Double?) {
+    package init(_ progress: FlashProgress, rate: Double?) {
         switch progress {
         case .note(let text):
             self.init(.note)
@@ -133,13 +132,13 @@ extension FlashEvent {
             (self.number, self.count) = (number, count)
             self.rate = rate.map { UInt64($0) }
             elapsedSeconds = Self.seconds(elapsed)
-            secondsLeft = FlashLog.secondsLeft(chunk: number, of: count, elapsed: elapsed)
+            secondsLeft = TransferRate.secondsLeft(chunk: number, of: count, elapsed: elapsed)
         case .transfer(let number, let count, let bytes, let total, let elapsed):
             self.init(.part, bytes, of: total)
             (self.number, self.count) = (number, count)
             self.rate = rate.map { UInt64($0) }
             elapsedSeconds = Self.seconds(elapsed)
-            secondsLeft = bytes.flatMap { FlashLog.secondsLeft(bytes: $0, of: total, rate: rate) }
+            secondsLeft = bytes.flatMap { TransferRate.secondsLeft(bytes: $0, of: total, rate: rate) }
         case .completed(let file, let packets, let repeated, let window):
             self.init(.file)
             name = file

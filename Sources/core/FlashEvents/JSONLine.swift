@@ -1,7 +1,7 @@
 import FoundationEssentials
 
 /// One line of JSON: ASCII only, so that nothing in it means anything to a terminal (law 7).
-package func jsonLine(_ value: some Encodable) -> String {
+public func jsonLine(_ value: some Encodable) -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     // As in a run's record, docs/runs.md.

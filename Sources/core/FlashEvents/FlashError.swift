@@ -1,6 +1,5 @@
 public import DiskLayout
 public import FlashPlan
-import SystemPackage
 
 /// Why a flash ended without proof. Each has an exit code, as `rpiflash --help` lists them.
 public enum FlashError: Error, Hashable, Sendable {
@@ -47,39 +46,6 @@ extension FlashError {
     public var reportCode: Report.Code? {
         guard case .planFailed(_, let code, _, _, _) = self else { return nil }
         return code
-    }
-}
-
-/// Sentences that a flash and a dry run share.
-extension FlashError {
-    /// A flash plan of someone else is in a target's folder.
-    static func foreignPlan(in folder: FilePath) -> FlashError {
-        .server("\(folder)/\(ChunkPlan.scriptName) is there, and not rpiflash's: remove it")
-    }
-
-    /// The same where another server would hand it out.
-    static func foreignPlan(insteadOfImageIn folder: FilePath) -> FlashError {
-        .server("\(folder)/flash.scr is there; the target would run it instead of taking the image: remove it")
-    }
-
-    /// The plan's script cannot be rendered.
-    static func cannotMakePlan(_ reason: any Error) -> FlashError { .server("cannot make the flash plan: \(reason)") }
-
-    /// A staged file could not be written: a disk without room has a remedy of its own.
-    static func cannotWrite(_ file: FilePath, _ errno: Errno) -> FlashError {
-        [.noSpace, .diskQuotaExceeded].contains(errno)
-            ? .server("the disk with \(file) is full; free some space or use another --tftp-root")
-            : .server("cannot write \(file): \(errno)")
-    }
-
-    /// Nothing in its row resets a target.
-    static func noReset(_ target: String) -> FlashError {
-        .server("target \(target) has neither a gpio nor a reset_command")
-    }
-
-    /// What has the TFTP port is no TFTP server.
-    static func mute(_ address: String) -> FlashError {
-        .server("another program has UDP \(address) and does not answer TFTP; end it or use --listen")
     }
 }
 
@@ -134,12 +100,9 @@ extension FlashError: CustomStringConvertible {
 
 extension Duration {
     /// `45 s`, or `250 ms` where it is no whole number of seconds.
-    var text: String {
+    package var text: String {
         let (seconds, attoseconds) = components
         let milliseconds = attoseconds / 1_000_000_000_000_000
         return milliseconds == 0 ? "\(seconds) s" : "\(seconds * 1000 + milliseconds) ms"
     }
-
-    /// As a number of seconds.
-    var seconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
 }

@@ -1,4 +1,4 @@
-package import Flashing
+package import FlashEvents
 import Synchronization
 
 /// Turns what a flash tells into events, at most five a second of a kind that only says how far it is.
@@ -20,6 +20,7 @@ package final class EventReporter: Sendable {
         self.target = target
     }
 
+    /// Takes what a flash tells.
     package func report(_ progress: FlashProgress) {
         let event: FlashEvent? = state.withLock { state in
             var rate: Double?

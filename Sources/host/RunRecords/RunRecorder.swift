@@ -1,22 +1,14 @@
-import CommandOutput
 import Configuration
-import DiskLayout
-import Flashing
+package import FlashEvents
 import FlashPlan
 import FoundationEssentials
-import Glibc
-import HostTools
-import Inventory
-import LinuxHost
-import RunRecords
 import Synchronization
-import SystemPackage
-import TargetConsole
-import TFTP
+package import TFTP
+package import TargetConsole
 
 /// Keeps the record of one target's flash: from its first reset on, with what was told before. What cannot be kept is
 /// a warning and never the end of a flash.
-final class RunRecorder: Sendable {
+package final class RunRecorder: Sendable {
     private struct State {
         var record: RunRecord
         /// What was told before the run began.
@@ -52,7 +44,7 @@ final class RunRecorder: Sendable {
     ///   - record: what is known before.
     ///   - start: the first event.
     ///   - console: whence the target's console is taken; nil: it is not.
-    init(_ store: RunStore, _ record: RunRecord, start: FlashEvent, console: ConsoleSource?) {
+    package init(_ store: RunStore, _ record: RunRecord, start: FlashEvent, console: ConsoleSource?) {
         self.store = store
         self.console = console
         state = Mutex(State(record: record))
@@ -77,7 +69,7 @@ final class RunRecorder: Sendable {
     /// Takes what a flash tells.
     ///
     /// - Returns: what is to be told beside that.
-    func report(_ progress: FlashProgress) -> [FlashProgress] {
+    package func report(_ progress: FlashProgress) -> [FlashProgress] {
         if case .resetting(_, _, 1) = progress { begin() }
         let run = state.withLock { state -> OpenRun? in
             func seconds() -> Double? {
@@ -186,10 +178,10 @@ final class RunRecorder: Sendable {
     }
 
     /// Keeps what the server knows of the window that the target takes.
-    func learned(_ windows: WindowMemory) { state.withLock { $0.record.windows = KeptWindows(windows) } }
+    package func learned(_ windows: WindowMemory) { state.withLock { $0.record.windows = KeptWindows(windows) } }
 
     /// Whether the console said something since the last call.
-    func takeHeard() -> Bool {
+    package func takeHeard() -> Bool {
         state.withLock { state in
             defer { state.hasHeard = false }
             return state.hasHeard
@@ -199,7 +191,7 @@ final class RunRecorder: Sendable {
     /// Ends the record.
     ///
     /// - Returns: what is to be told beside that.
-    func end(_ verdict: Verdict) -> [FlashProgress] {
+    package func end(_ verdict: Verdict) -> [FlashProgress] {
         // It was never touched: there is no record.
         guard let status = verdict.status else { return [] }
         let reader = state.withLock { state in
@@ -242,51 +234,5 @@ final class RunRecorder: Sendable {
     private static func trend(of record: RunRecord, in store: RunStore) -> CardTrend? {
         let runs = (try? store.list(mac: record.target.mac)) ?? []
         return CardTrend.all(runs.compactMap(\.record)).last { $0.runs.last?.id == record.id }
-    }
-}
-
-extension Target {
-    /// Whence its console comes: the row's serial port, else U-Boot's netconsole.
-    var consoleSource: ConsoleSource {
-        console.map { .serial(device: $0.device, baud: $0.baud) } ?? .network(address: ip.description)
-    }
-}
-
-extension RunRecord.Author {
-    /// Who runs this process.
-    static func current() -> Self {
-        Self(
-            user: environmentValue("SUDO_USER") ?? userName() ?? "\(getuid())", host: hostName(), from: sshClient(),
-            command: CommandLine.arguments.map { sanitized($0) })
-    }
-
-    private static func userName() -> String? { getpwuid(getuid()).map { String(cString: $0.pointee.pw_name) } }
-
-    private static func hostName() -> String {
-        var name = [CChar](repeating: 0, count: 256)
-        guard gethostname(&name, name.count - 1) == 0 else { return "unknown" }
-        return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
-
-    /// The address of the SSH client that this process descends from. sudo takes the variable away, so the parents are
-    /// asked for theirs.
-    private static func sshClient() -> String? {
-        var process = getpid()
-        for _ in 0..<32 where process > 1 {
-            let environment = SmallFile.start(of: FilePath("/proc/\(process)/environ"), count: (1 << 20) + 1) ?? []
-            for variable in environment.split(separator: 0) {
-                let text = String(decoding: variable, as: UTF8.self)
-                guard text.hasPrefix("SSH_CONNECTION=") else { continue }
-                return text.dropFirst(15).split(separator: " ").first.map { sanitized(String($0.prefix(64))) }
-            }
-            // pid (name) state parent: the name may have blanks and brackets.
-            let status = String(
-                decoding: SmallFile.start(of: FilePath("/proc/\(process)/stat"), count: 4096 + 1) ?? [], as: UTF8.self)
-            guard let end = status.lastIndex(of: ")") else { return nil }
-            let fields = status[status.index(after: end)...].split(separator: " ")
-            guard fields.count > 1, let parent = pid_t(fields[1]) else { return nil }
-            process = parent
-        }
-        return nil
     }
 }

@@ -1,4 +1,5 @@
 import Dispatch
+package import FlashEvents
 import Synchronization
 
 /// Writes events, without ever keeping a flash waiting for who reads them.
@@ -7,16 +8,12 @@ package final class EventWriter: Sendable {
     private let queue = DispatchQueue(label: "events")
     private let sink: @Sendable (String) -> Void
 
-    /// - Parameter sink: takes each line, without its end. By default standard output.
-    package init(
-        // A reader that went away is no reason to stop half-way: it is told at the end.
-        to sink: @escaping @Sendable (String) -> Void = { StandardOutput.write($0 + "\n") }
-    ) {
-        self.sink = sink
-    }
+    /// - Parameter sink: takes each line, without its end.
+    package init(to sink: @escaping @Sendable (String) -> Void) { self.sink = sink }
 
     private let order = Mutex(())
 
+    /// Writes an event, with the time at which it is called.
     package func write(_ event: FlashEvent) {
         var event = event
         // Several flashes write: what is later in time comes later.
