@@ -1,7 +1,32 @@
 #!/usr/bin/env bash
 # What demo-image and debian-image share: the steps of making an OS image that is laid out as a published one, a FAT boot
-# partition and an ext4 rootfs right behind it. To be sourced; the caller has die, bad_usage, SOURCE_DATE_EPOCH and
-# MTOOLS_SKIP_CHECK.
+# partition and an ext4 rootfs right behind it. gpio-bench unpacks packages with it. To be sourced in place of scripts/lib.bash.
+# shellcheck disable=SC2154  # disk_id, boot_size, rootfs_size and out are the caller's options.
+# shellcheck source=scripts/lib.bash
+. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.bash"
+
+# stamp FILE...: what stands for these files; - is stdin.
+stamp() { cat "$@" | sha256sum | cut -d ' ' -f 1; }
+
+# begin_image STAMP: where $out was made from what STAMP stands for, this is the end. Sets image, the file that is to become
+# $out, and what all steps go by: same parts, same bytes; any time that FAT can hold would do.
+begin_image() {
+    mkdir -p "$(dirname "$out")"
+    out=$(readlink -m "$out")
+    lock "$out.lock"
+    if is_made "$out" "$1"; then exit 0; fi
+    rm -f "$out.stamp"
+    umask 022
+    work_folder "$out.work"
+    image=$work/image image_stamp=$1
+    export SOURCE_DATE_EPOCH=1577836800 TZ=UTC LC_ALL=C MTOOLS_SKIP_CHECK=1
+}
+# end_image: $image is whole.
+end_image() {
+    e2fsck -fn "$image?offset=$((rootfs_start * 512))" >"$work/e2fsck" 2>&1 || die "the rootfs is not clean: $(cat "$work/e2fsck")"
+    mv "$image" "$out"
+    made "$out" "$image_stamp"
+}
 
 # geometry LAYOUT: where such an image's partitions lie: boot_start is the boot partition's LBA, align_mib what both sizes
 # are a multiple of, fat_bits the kind of FAT. The starts are the published ones; so are the alignments. Sizes are not: these
@@ -27,14 +52,21 @@ geometry() {
     esac
 }
 
-# mebibytes NAME SIZE MINIMUM: print the number of MiB in SIZE, an option's value.
+# sizes BOOT_MINIMUM ROOTFS_MINIMUM: from the options --boot-size and --rootfs-size to boot_mib, rootfs_mib and rootfs_start;
+# --disk-id is checked too. After geometry.
+sizes() {
+    [[ $disk_id =~ ^[0-9a-f]{8}$ ]] || bad_usage "disk id '$disk_id' is not 8 lower-case hexadecimal digits"
+    mebibytes boot "$boot_size" "$1"
+    mebibytes rootfs "$rootfs_size" "$2"
+    rootfs_start=$((boot_start + boot_mib * 2048))
+}
 mebibytes() {
     [[ $2 =~ ^([1-9][0-9]{0,5})(MiB|GiB)$ ]] || bad_usage "$1 size '$2' is not a number with MiB or GiB"
     local size=${BASH_REMATCH[1]}
     if [ "${BASH_REMATCH[2]}" = GiB ]; then size=$((size * 1024)); fi
     [ "$size" -ge "$3" ] || bad_usage "$1 size is $size MiB; must be at least $3 MiB"
     [ $((size % align_mib)) -eq 0 ] || bad_usage "$1 size is $size MiB; must be a multiple of $align_mib MiB"
-    echo "$size"
+    printf -v "$1_mib" %s "$size"
 }
 
 # unpack_kernel DEB DIR PATTERN...: unpack kernel, modules and the files of the patterns. The modules are in DIR/lib/modules
@@ -89,60 +121,59 @@ pack_initramfs() {
     (cd "$1" && find . | sort | cpio -o -H newc --owner=0:0 --reproducible --quiet) | gzip -n -"${2:-9}"
 }
 
-# boot_files KERNEL_TREE DIR KERNEL_NAME DTB_PREFIX: kernel and device trees as they lie in the boot partition, where a
-# Pi 3's device trees begin with DTB_PREFIX. The kernel is gzip'd as kernel8.img, plain under any other name.
+# initramfs_tree DIR INIT APPLET...: what is in an initramfs of ours, but for its modules: busybox, from $work/busybox.
+initramfs_tree() {
+    local dir=$1 applet
+    mkdir -p "$dir"/{bin,dev,proc,sys,modules}
+    cp "$work/busybox" "$dir/bin/"
+    install -m 755 "$2" "$dir/init"
+    for applet in "${@:3}"; do ln -s busybox "$dir/bin/$applet"; done
+}
+
+# boot_files TREE DIR KERNEL_NAME DTB_FOLDER DTB_PREFIX...: the kernel in TREE and its device trees as they lie in the boot
+# partition, where a Pi 3's device trees begin with each DTB_PREFIX. The kernel is plain as vmlinuz-VERSION, else gzip'd.
 boot_files() {
-    local dtb name
-    cp "$1"/boot/vmlinuz-* "$2/$3"
-    if [ "$3" = kernel8.img ]; then gzip -n -6 "$2/$3" && mv "$2/$3.gz" "$2/$3"; fi
-    for dtb in "$1"/usr/lib/linux-image-*/broadcom/bcm2837-*.dtb "$1"/usr/lib/linux-image-*/broadcom/bcm2711-*.dtb; do
-        name=${dtb##*/}
-        cp "$dtb" "$2/${name/#bcm2837/$4}"
+    local dtb base prefix
+    case "$3" in
+        vmlinuz-*) cp "$1"/boot/vmlinuz-* "$2/$3" ;;
+        *) gzip -n -6 <"$(compgen -G "$1/boot/vmlinuz-*")" >"$2/$3" ;;
+    esac
+    for dtb in "$1"/usr/lib/linux-image-*/"$4"/bcm283[67]-*.dtb "$1"/usr/lib/linux-image-*/"$4"/bcm2711-*.dtb; do
+        base=${dtb##*/}
+        for prefix in "${@:5}"; do cp "$dtb" "$2/${base/#bcm2837/$prefix}"; done
     done
 }
 
-# partition_image IMAGE DISK_ID BOOT_MIB ROOTFS_MIB [LABEL]: make the file, its table and the empty FAT.
+# partition_image [LABEL]: make the file, its table and the empty FAT.
 partition_image() {
-    local boot_sectors=$(($3 * 2048)) rootfs_sectors=$(($4 * 2048)) sectors_per_cluster=1
-    truncate -s $(((boot_start + boot_sectors + rootfs_sectors) * 512)) "$1"
-    printf '%s\n' "label: dos" "label-id: 0x$2" "unit: sectors" "start=$boot_start, size=$boot_sectors, type=c" \
-        "start=$((boot_start + boot_sectors)), size=$rootfs_sectors, type=83" |
-        sfdisk -q --no-reread --no-tell-kernel "$1"
+    local boot_sectors=$((boot_mib * 2048)) rootfs_sectors=$((rootfs_mib * 2048)) sectors_per_cluster=1
+    truncate -s $(((rootfs_start + rootfs_sectors) * 512)) "$image"
+    printf '%s\n' "label: dos" "label-id: 0x$disk_id" "unit: sectors" "start=$boot_start, size=$boot_sectors, type=c" \
+        "start=$rootfs_start, size=$rootfs_sectors, type=83" | sfdisk -q --no-reread --no-tell-kernel "$image"
     # -s 1: with larger clusters a small partition has too few of them for FAT32.
-    if [ "$3" -ge 260 ]; then sectors_per_cluster=8; fi
+    if [ "$boot_mib" -ge 260 ]; then sectors_per_cluster=8; fi
     # FAT16 has less than 65525 clusters.
     if [ "$fat_bits" = 16 ]; then sectors_per_cluster=4; fi
-    mkfs.vfat --invariant -F "$fat_bits" -s $sectors_per_cluster -h "$boot_start" --offset "$boot_start" -i "$2" \
-        -n "${5:-bootfs}" "$1" $((boot_sectors / 2)) >"$1.log" 2>&1 || die "mkfs.vfat failed: $(cat "$1.log")"
-    rm "$1.log"
+    mkfs.vfat --invariant -F "$fat_bits" -s $sectors_per_cluster -h "$boot_start" --offset "$boot_start" -i "$disk_id" \
+        -n "${1:-bootfs}" "$image" $((boot_sectors / 2)) >"$work/mkfs" 2>&1 || die "mkfs.vfat failed: $(cat "$work/mkfs")"
 }
 
-# fill_boot IMAGE DIR: the files of DIR, and of the folders in it, into the boot partition.
+# fill_boot DIR: the files of DIR, and of the folders in it, into the boot partition.
 fill_boot() {
-    local fat=$1@@$((boot_start * 512)) folder paths
-    find "$2" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
+    local fat=$image@@$((boot_start * 512)) folder paths
+    find "$1" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
     # In an order that the names give: mcopy -s takes a folder's files as they come.
-    mapfile -t paths < <(find "$2" -maxdepth 1 -type f | sort)
+    mapfile -t paths < <(find "$1" -maxdepth 1 -type f | sort)
     mcopy -m -i "$fat" "${paths[@]}" ::
     while read -r folder; do
         mmd -i "$fat" "::$folder"
-        mcopy -m -i "$fat" "$2/$folder"/* "::$folder/"
-    done < <(find "$2" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort)
+        mcopy -m -i "$fat" "$1/$folder"/* "::$folder/"
+    done < <(find "$1" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort)
 }
 
-# make_rootfs IMAGE DISK_ID BOOT_MIB ROOTFS_MIB [ARGUMENT...]: make the ext4, by mkfs.ext4 with these arguments more.
+# make_rootfs [ARGUMENT...]: make the ext4, by mkfs.ext4 with these arguments more.
 make_rootfs() {
-    local image=$1 disk_id=$2 offset=$(((boot_start + $3 * 2048) * 512)) size=$4
-    shift 4
     E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH mkfs.ext4 -q -L rootfs -U "$disk_id-0000-4000-8000-000000000002" \
-        -E "offset=$offset,root_owner=0:0,hash_seed=$disk_id-0000-4000-8000-000000000003" \
-        "$@" "$image" "${size}M" 2>"$image.log" || die "mkfs.ext4 failed: $(cat "$image.log")"
-    rm "$image.log"
-}
-
-# check_rootfs IMAGE BOOT_MIB
-check_rootfs() {
-    e2fsck -fn "$1?offset=$(((boot_start + $2 * 2048) * 512))" >"$1.log" 2>&1 ||
-        die "the rootfs is not clean: $(cat "$1.log")"
-    rm "$1.log"
+        -E "offset=$((rootfs_start * 512)),root_owner=0:0,hash_seed=$disk_id-0000-4000-8000-000000000003" \
+        "$@" "$image" "${rootfs_mib}M" 2>"$work/mkfs" || die "mkfs.ext4 failed: $(cat "$work/mkfs")"
 }
