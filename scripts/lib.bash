@@ -173,9 +173,9 @@ machine() {
     at_exit end_process $qemu_pid
 }
 
-# work_folder [PREFIX]: sets work, a new folder that is removed in the end.
+# work_folder PREFIX: sets work, a new folder that is removed in the end.
 work_folder() {
-    work=$(mktemp -d ${1:+"$1.XXXXXX"})
+    work=$(mktemp -d "$1.XXXXXX")
     at_exit rm -rf "$work"
 }
 
