@@ -20,8 +20,8 @@
 self=$(readlink -f "$0")
 here=$(dirname "$self")
 repository=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
-build=$(readlink -m "${RPIFLASH_BUILD:-$repository/build}")
-bin=$(readlink -m "${RPIFLASH_BIN:-$repository/.build/debug}")
+build=$(realpath -ms "${RPIFLASH_BUILD:-$repository/build}")
+bin=$(realpath -ms "${RPIFLASH_BIN:-$repository/.build/debug}")
 # mkfs, sfdisk and the like are in sbin, which is not in every user's PATH.
 PATH=$PATH:/usr/sbin:/sbin
 

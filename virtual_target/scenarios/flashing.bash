@@ -38,9 +38,10 @@ recovery_card() {
 # run_inside TARGET...: this script once more, with what it was given, in these targets' network: there inside is yes.
 run_inside() { exec "$vt" exec "$@" -- "$self" inside "${given[@]}"; }
 
-# flash IMAGE TARGET OPTION...: rpiflash flash, with what it keeps in $dir.
+# flash IMAGE TARGET OPTION...: rpiflash flash, with what it keeps in $dir. With run=exec this shell becomes it, so that what
+# is put in the background is rpiflash.
 flash() {
-    "$bin/rpiflash" flash "$@" --inventory "${inventory:-$target/targets.csv}" --card "$card" --tftp-root "$dir/tftp" \
+    ${run:-} "$bin/rpiflash" flash "$@" --inventory "${inventory:-$target/targets.csv}" --card "$card" --tftp-root "$dir/tftp" \
         --store "${store:-$dir/store}" --runs "$dir/runs" --templates "${templates:-templates}" </dev/null
 }
 
