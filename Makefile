@@ -181,7 +181,7 @@ many: deps-demo build demo-image ## eight virtual targets flashed at once, one o
 	@uboot/build qemu_arm64
 	@virtual_target/scenarios/many
 
-power-cuts: deps-demo build demo-image firmware ## 20 power cuts in flashes by plan, at random points: nothing boots, all is mended
+power-cuts: deps-demo build demo-image firmware ## 20 power cuts in flashes by plan, at random points: nothing boots, all is repaired
 	@uboot/build qemu_arm64
 	@virtual_target/scenarios/power-cuts
 
@@ -193,7 +193,7 @@ upgrade-test: deps-demo build firmware ## partition 1 brought up to date from it
 install: deps-build ## the programs, templates, boards and systemd units, below DESTDIR/PREFIX; they run without Swift
 	$(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --product rpiflash
 	$(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --product rpiflash-gen
-	install -d "$(DESTDIR)$(PREFIX)"/{bin,share/rpiflash/{templates,uboot/boards,recovery_image,schema,virtual_target}}
+	install -d "$(DESTDIR)$(PREFIX)"/{bin,share/rpiflash/{templates,uboot/boards,recovery_image,schema,scripts,virtual_target}}
 	bin=$$($(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --show-bin-path); \
 	    install -s --strip-program=$(STRIP) "$$bin"/rpiflash "$$bin"/rpiflash-gen "$(DESTDIR)$(PREFIX)/bin/"
 	install -m 644 templates/* "$(DESTDIR)$(PREFIX)/share/rpiflash/templates/"
@@ -202,6 +202,7 @@ install: deps-build ## the programs, templates, boards and systemd units, below 
 	install -m 644 docs/schema/*.json "$(DESTDIR)$(PREFIX)/share/rpiflash/schema/"
 	install -m 755 recovery_image/upgrade-card* "$(DESTDIR)$(PREFIX)/share/rpiflash/recovery_image/"
 	ln -sf ../share/rpiflash/recovery_image/upgrade-card "$(DESTDIR)$(PREFIX)/bin/rpiflash-upgrade-card"
+	install -m 644 scripts/lib.bash "$(DESTDIR)$(PREFIX)/share/rpiflash/scripts/"
 	install -m 755 virtual_target/virtual-target "$(DESTDIR)$(PREFIX)/share/rpiflash/virtual_target/"
 	install -m 644 virtual_target/card.yaml "$(DESTDIR)$(PREFIX)/share/rpiflash/virtual_target/"
 	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system"
