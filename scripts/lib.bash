@@ -11,10 +11,10 @@
 #   options "$@"
 #
 # The comment below the first line is what --help prints, and its line 'usage:' is the table of the options: one without a
-# value is a flag, yes or no; a|b are the values that it may have; "..." makes a list. Words in capitals are the operands, in
-# brackets one that may be missing. Each is put into the variable of its name, which holds the default. Options end at
-# '--', and before a COMMAND... or ARGUMENT... With subcommands a line that begins with two blanks and the subcommand has
-# its table, and what is done is in the function command_NAME (see dispatch).
+# value is a flag, yes or no; a|b are the values that it may have; "..." makes a list. Words in capitals are the
+# operands, in brackets one that may be missing. Each is put into the variable of its name, which holds the default.
+# Options end at '--', and before a COMMAND... or ARGUMENT... With subcommands a line that begins with two blanks and
+# the subcommand has its table, and what is done is in the function command_NAME (see dispatch).
 # shellcheck disable=SC2034  # Who sources this uses the variables.
 
 self=$(readlink -f "$0")

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What demo-image and debian-image share: the steps of making an OS image that is laid out as a published one, a FAT boot
-# partition and an ext4 rootfs right behind it. gpio-bench unpacks packages with it. To be sourced in place of scripts/lib.bash.
+# What demo-image and debian-image share: the steps of making an OS image that is laid out as a published one, a FAT
+# boot partition and an ext4 rootfs right behind it. gpio-bench unpacks packages with it. To be sourced in place of
+# scripts/lib.bash.
 # shellcheck disable=SC2154  # disk_id, boot_size, rootfs_size and out are the caller's options.
 # shellcheck source=scripts/lib.bash
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.bash"
@@ -8,8 +9,8 @@
 # stamp FILE...: what stands for these files; - is stdin.
 stamp() { cat "$@" | sha256sum | cut -d ' ' -f 1; }
 
-# begin_image STAMP: where $out was made from what STAMP stands for, this is the end. Sets image, the file that is to become
-# $out, and what all steps go by: same parts, same bytes; any time that FAT can hold would do.
+# begin_image STAMP: where $out was made from what STAMP stands for, this is the end. Sets image, the file that is to
+# become $out, and what all steps go by: same parts, same bytes; any time that FAT can hold would do.
 begin_image() {
     mkdir -p "$(dirname "$out")"
     out=$(readlink -m "$out")
@@ -28,15 +29,15 @@ end_image() {
     made "$out" "$image_stamp"
 }
 
-# geometry LAYOUT: where such an image's partitions lie: boot_start is the boot partition's LBA, align_mib what both sizes
-# are a multiple of, fat_bits the kind of FAT. The starts are the published ones; so are the alignments. Sizes are not: these
-# images are made smaller, to be flashed in seconds.
+# geometry LAYOUT: where such an image's partitions lie: boot_start is the boot partition's LBA, align_mib what both
+# sizes are a multiple of, fat_bits the kind of FAT. The starts are the published ones; so are the alignments. Sizes are
+# not: these images are made smaller, to be flashed in seconds.
 geometry() {
     fat_bits=32
     case "$1" in
-        # pi-gen, export-image/prerun.sh since 2025-03-12 ("Align partition start boundaries to 8M"): ALIGN is 8 MiB, for
-        # starts and sizes, BOOT_SIZE 512 MiB. Images of May 2025 on, Bookworm and Trixie. rpi-image-gen has the same start:
-        # image/mbr/simple_dual/genimage.cfg.in.ext4, align = 8M.
+        # pi-gen, export-image/prerun.sh since 2025-03-12 ("Align partition start boundaries to 8M"): ALIGN is 8 MiB,
+        # for starts and sizes, BOOT_SIZE 512 MiB. Images of May 2025 on, Bookworm and Trixie. rpi-image-gen has the
+        # same start: image/mbr/simple_dual/genimage.cfg.in.ext4, align = 8M.
         pios | pios-trixie) boot_start=16384 align_mib=8 ;;
         # The same file before: ALIGN 4 MiB, boot 512 MiB. Images up to November 2024.
         pios-2024) boot_start=8192 align_mib=4 ;;
@@ -45,14 +46,15 @@ geometry() {
         # pi-gadget, branches classic and classic-22.04, gadget.yaml.in: system-boot, type 0C, 512M (256M before October
         # 2022), without an offset, which is 1 MiB then (snapd, gadget: NonMBRStartOffset).
         ubuntu | ubuntu-ab) boot_start=2048 align_mib=1 ;;
-        # Buildroot, board/raspberrypi/genimage.cfg.in: boot.vfat of 32M, then rootfs.ext4, in an hdimage whose align is not
-        # given: 512 bytes (genimage, README). mkdosfs makes FAT16 of 32 MiB.
+        # Buildroot, board/raspberrypi/genimage.cfg.in: boot.vfat of 32M, then rootfs.ext4, in an hdimage whose align is
+        # not given: 512 bytes (genimage, README). mkdosfs makes FAT16 of 32 MiB.
         buildroot) boot_start=1 align_mib=4 fat_bits=16 ;;
         *) return 1 ;;
     esac
 }
 
-# sizes BOOT_MINIMUM ROOTFS_MINIMUM: from the options --boot-size and --rootfs-size to boot_mib, rootfs_mib and rootfs_start;
+# sizes BOOT_MINIMUM ROOTFS_MINIMUM: from the options --boot-size and --rootfs-size to boot_mib, rootfs_mib and
+# rootfs_start;
 # --disk-id is checked too. After geometry.
 sizes() {
     [[ $disk_id =~ ^[0-9a-f]{8}$ ]] || bad_usage "disk id '$disk_id' is not 8 lower-case hexadecimal digits"
@@ -69,8 +71,8 @@ mebibytes() {
     printf -v "$1_mib" %s "$size"
 }
 
-# unpack_kernel DEB DIR PATTERN...: unpack kernel, modules and the files of the patterns. The modules are in DIR/lib/modules
-# whether the package has them in lib (Debian 12) or in usr/lib (13).
+# unpack_kernel DEB DIR PATTERN...: unpack kernel, modules and the files of the patterns. The modules are in
+# DIR/lib/modules whether the package has them in lib (Debian 12) or in usr/lib (13).
 unpack_kernel() {
     local deb=$1 dir=$2
     shift 2
@@ -130,8 +132,9 @@ initramfs_tree() {
     for applet in "${@:3}"; do ln -s busybox "$dir/bin/$applet"; done
 }
 
-# boot_files TREE DIR KERNEL_NAME DTB_FOLDER DTB_PREFIX...: the kernel in TREE and its device trees as they lie in the boot
-# partition, where a Pi 3's device trees begin with each DTB_PREFIX. The kernel is plain as vmlinuz-VERSION, else gzip'd.
+# boot_files TREE DIR KERNEL_NAME DTB_FOLDER DTB_PREFIX...: the kernel in TREE and its device trees as they lie in the
+# boot partition, where a Pi 3's device trees begin with each DTB_PREFIX. The kernel is plain as vmlinuz-VERSION, else
+# gzip'd.
 boot_files() {
     local dtb base prefix
     case "$3" in

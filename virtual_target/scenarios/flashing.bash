@@ -17,7 +17,8 @@ start_over() {
     mkdir -p "$dir/tftp"
 }
 
-# card_layout KEY VALUE [KEY VALUE]...: the virtual target's layout with these values, into $dir/card.yaml, which counts then.
+# card_layout KEY VALUE [KEY VALUE]...: the virtual target's layout with these values, into $dir/card.yaml, which counts
+# then.
 card_layout() {
     local changes=()
     while [ $# -gt 0 ]; do
@@ -38,8 +39,8 @@ recovery_card() {
 # run_inside TARGET...: this script once more, with what it was given, in these targets' network: there inside is yes.
 run_inside() { exec "$vt" exec "$@" -- "$self" inside "${given[@]}"; }
 
-# flash IMAGE TARGET OPTION...: rpiflash flash, with what it keeps in $dir. With run=exec this shell becomes it, so that what
-# is put in the background is rpiflash.
+# flash IMAGE TARGET OPTION...: rpiflash flash, with what it keeps in $dir. With run=exec this shell becomes it, so that
+# what is put in the background is rpiflash.
 flash() {
     ${run:-} "$bin/rpiflash" flash "$@" --inventory "${inventory:-$target/targets.csv}" --card "$card" --tftp-root "$dir/tftp" \
         --store "${store:-$dir/store}" --runs "$dir/runs" --templates "${templates:-templates}" </dev/null
