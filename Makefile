@@ -80,26 +80,26 @@ recovery-image: build uboot firmware ## the card that makes a board flashable: b
 	    $(RECOVERY_OPTIONS) -o $(BUILD)/recovery-$(BOARD).img
 
 demo-image: deps-demo # the demo's OS image, into build/demo
-	@virtual_target/demo-image $(BUILD)/demo/demo.img
+	@virtual_target/images/demo-image $(BUILD)/demo/demo.img
 
 layout-images: deps-demo # small images laid out as those of Raspberry Pi OS, Debian, Ubuntu and Buildroot, for tests, into build/layouts
 	@for layout in $(LAYOUTS); do \
-	    virtual_target/demo-image --layout "$$layout" --boot-size 48MiB --rootfs-size 16MiB $(BUILD)/layouts/"$$layout".img; \
+	    virtual_target/images/demo-image --layout "$$layout" --boot-size 48MiB --rootfs-size 16MiB $(BUILD)/layouts/"$$layout".img; \
 	done
 
 userland-image: deps-demo # an OS image of 1 GiB with a Debian userland, a third in use, into build/demo
-	@virtual_target/demo-image --rootfs-size 952MiB --userland virtual_target/userland.list $(BUILD)/demo/userland.img
+	@virtual_target/images/demo-image --rootfs-size 952MiB --userland virtual_target/images/userland.list $(BUILD)/demo/userland.img
 
 debian-image: deps-demo # an OS image of a real Debian as on a Pi: systemd, fstab with PARTUUIDs; into build/debian
-	@virtual_target/debian-image $(BUILD)/debian/debian.img
+	@virtual_target/images/debian-image $(BUILD)/debian/debian.img
 
 demo: deps-demo build demo-image ## a whole flash without hardware: card, flash over the network, Linux up from partition 3
 	@uboot/build qemu_arm64
-	@virtual_target/demo
+	@virtual_target/scenarios/demo
 
 demo-pi3: deps-demo build demo-image firmware usb-ethernet ## the same on a Raspberry Pi 3 as QEMU has it: its own U-Boot, drivers, device tree
 	@uboot/build rpi_arm64
-	@virtual_target/demo --machine pi3
+	@virtual_target/scenarios/demo --machine pi3
 
 debian-boot: deps-demo build debian-image firmware ## a real Debian flashed to the virtual target's card, booted by the Pi's U-Boot on raspi3b
 	@uboot/build qemu_arm64
@@ -108,7 +108,7 @@ debian-boot: deps-demo build debian-image firmware ## a real Debian flashed to t
 	RPIFLASH_DEBIAN_IMAGE="$(abspath $(BUILD)/debian/debian.img)" swift test --skip-build --filter DebianTests
 
 gpio-bench: deps-test # machines whose GPIO lines are seen, for tests, into build/gpio-bench
-	@virtual_target/gpio-bench prepare
+	@virtual_target/scenarios/gpio-bench prepare
 
 test: deps-test build firmware usb-ethernet peers demo-image layout-images gpio-bench ## all tests; those of the whole system run real U-Boot and Linux in QEMU
 	@uboot/build qemu_arm64
@@ -144,17 +144,17 @@ recording: deps-demo build demo-image ## docs/pictures/flash.svg, a flash of the
 
 bench: deps-test build demo-image peers ## seconds of a whole flash, rpiflash's TFTP server beside atftpd and tftpd-hpa
 	@uboot/build qemu_arm64
-	@virtual_target/bench
+	@virtual_target/benchmarks/bench
 
 bench-tftp: deps-test build peers firmware ## rpiflash's TFTP server beside atftpd, dnsmasq and tftpd-hpa, with U-Boot and lost packets
 	@uboot/build qemu_arm64
 	swift build -c release --product tftp-bench-server
-	@virtual_target/bench-tftp
+	@virtual_target/benchmarks/bench-tftp
 
 bench-flash: deps-test build userland-image peers firmware ## whole flashes side by side: in parts, by plan, again; bytes and seconds
 	@uboot/build qemu_arm64
 	swift build -c release --product rpiflash
-	@virtual_target/bench-flash
+	@virtual_target/benchmarks/bench-flash
 
 pi-test: deps-test build firmware usb-ethernet demo-image # of the tests those on QEMU's Pis with their own U-Boot and Ethernet
 	@uboot/build rpi_arm64
@@ -167,7 +167,7 @@ fuzz: deps-test build ## 100,000 mutations of small images with a new seed: none
 
 boot-32: deps-arm32 deps-demo build firmware usb-ethernet ## U-Boot with 32 bits on QEMU's Raspberry Pi 2: a flash, and a kernel with 32 bits
 	@uboot/build rpi_3_32b
-	@virtual_target/demo-image --layout debian-armhf --boot-size 48MiB --rootfs-size 16MiB $(BUILD)/layouts/debian-armhf.img
+	@virtual_target/images/demo-image --layout debian-armhf --boot-size 48MiB --rootfs-size 16MiB $(BUILD)/layouts/debian-armhf.img
 	swift build --build-tests
 	RPIFLASH_BOOT_32=1 swift test --skip-build --filter SystemTests.Boot32
 
@@ -180,21 +180,21 @@ boot-older: deps-demo build demo-image layout-images firmware ## today's boot sc
 
 many: deps-demo build demo-image ## eight virtual targets flashed at once, one of them loses its power
 	@uboot/build qemu_arm64
-	@virtual_target/many
+	@virtual_target/scenarios/many
 
-power-cuts: deps-demo build demo-image firmware ## 20 power cuts in flashes by plan, at random points: nothing boots, all is mended
+power-cuts: deps-demo build demo-image firmware ## 20 power cuts in flashes by plan, at random points: nothing boots, all is repaired
 	@uboot/build qemu_arm64
-	@virtual_target/power-cuts
+	@virtual_target/scenarios/power-cuts
 
 upgrade-test: deps-demo build firmware ## partition 1 brought up to date from its Linux by ssh, with power cuts (8 of them, 10 minutes)
 	@uboot/build qemu_arm64
 	@uboot/build rpi_arm64
-	@virtual_target/upgrade-test
+	@virtual_target/scenarios/upgrade-test
 
 install: deps-build ## the programs, templates, boards and systemd units, below DESTDIR/PREFIX; they run without Swift
 	$(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --product rpiflash
 	$(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --product rpiflash-gen
-	install -d "$(DESTDIR)$(PREFIX)"/{bin,share/rpiflash/{templates,uboot/boards,recovery_image,schema,virtual_target}}
+	install -d "$(DESTDIR)$(PREFIX)"/{bin,share/rpiflash/{templates,uboot/boards,recovery_image,schema,scripts,virtual_target}}
 	bin=$$($(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --show-bin-path); \
 	    install -s --strip-program=$(STRIP) "$$bin"/rpiflash "$$bin"/rpiflash-gen "$(DESTDIR)$(PREFIX)/bin/"
 	install -m 644 templates/* "$(DESTDIR)$(PREFIX)/share/rpiflash/templates/"
@@ -203,6 +203,7 @@ install: deps-build ## the programs, templates, boards and systemd units, below 
 	install -m 644 docs/schema/*.json "$(DESTDIR)$(PREFIX)/share/rpiflash/schema/"
 	install -m 755 recovery_image/upgrade-card* "$(DESTDIR)$(PREFIX)/share/rpiflash/recovery_image/"
 	ln -sf ../share/rpiflash/recovery_image/upgrade-card "$(DESTDIR)$(PREFIX)/bin/rpiflash-upgrade-card"
+	install -m 755 scripts/lib.bash "$(DESTDIR)$(PREFIX)/share/rpiflash/scripts/"
 	install -m 755 virtual_target/virtual-target "$(DESTDIR)$(PREFIX)/share/rpiflash/virtual_target/"
 	install -m 644 virtual_target/card.yaml "$(DESTDIR)$(PREFIX)/share/rpiflash/virtual_target/"
 	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system"

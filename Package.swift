@@ -200,7 +200,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "InventoryTests", dependencies: ["Configuration", "Inventory"], swiftSettings: strict),
         .testTarget(name: "TFTPTests", dependencies: ["TFTP", "TFTPServer"], swiftSettings: strict),
-        // The TFTP server alone, for virtual_target/bench-tftp; no product.
+        // The TFTP server alone, for virtual_target/benchmarks/bench-tftp; no product.
         .executableTarget(
             name: "tftp-bench-server", dependencies: ["TFTP", "TFTPServer"], path: "Tests/TFTPBenchServer",
             swiftSettings: strict),

@@ -3,7 +3,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Where programs are run with GPIO lines that are seen: `virtual_target/gpio-bench`.
+/// Where programs are run with GPIO lines that are seen: `virtual_target/scenarios/gpio-bench`.
 enum GPIOBench {
     static let repository = Parts.repository
     static let build = Parts.build
@@ -57,7 +57,7 @@ extension CommandResult {
 func bash(_ script: String, _ environment: [String: String] = [:], seconds: Int) async throws -> CommandResult {
     let variables = [
         "RPIFLASH": GPIOBench.binaries.appending("rpiflash").string,
-        "BENCH": GPIOBench.repository.appending("virtual_target/gpio-bench").string,
+        "BENCH": GPIOBench.repository.appending("virtual_target/scenarios/gpio-bench").string,
         "REPOSITORY": GPIOBench.repository.string, "D": GPIOBench.scratch.string,
     ]
     return try await runScript(script, variables.merging(environment) { $1 }, seconds: seconds)

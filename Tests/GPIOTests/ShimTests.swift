@@ -11,7 +11,7 @@ extension GPIOTests {
             lib=$($BENCH libgpiod $API $ARCHITECTURE)
             case $ARCHITECTURE in amd64) gcc=x86_64-linux-gnu-gcc ;; arm64) gcc=aarch64-linux-gnu-gcc ;; esac
             $gcc -std=gnu11 -O1 -g -static -Wall -Wextra -Werror -I$REPOSITORY/Sources/c/CGPIOD/include -I$lib/include \
-              $REPOSITORY/virtual_target/gpio-sim/shim-driver.c $REPOSITORY/Sources/c/CGPIOD/cgpiod.c \
+              $REPOSITORY/virtual_target/scenarios/gpio-recorder/shim-driver.c $REPOSITORY/Sources/c/CGPIOD/cgpiod.c \
               -o $D/shim-driver-$API-$ARCHITECTURE -L$lib/lib -lgpiod
 
             """

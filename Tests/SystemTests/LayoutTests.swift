@@ -4,8 +4,8 @@ import TestSupport
 import Testing
 
 /// Images that are laid out as published ones: where the partitions start, the same names and files, Debian's kernel in
-/// them. virtual_target/os-image.bash has the sources of the geometry. The boot script has to find what the Pi's firmware
-/// would have found. Raspberry Pi OS Bookworm's is the demo's image, which the whole flow flashes and boots.
+/// them. virtual_target/images/os-image.bash has the sources of the geometry. The boot script has to find what the Pi's
+/// firmware would have found. Raspberry Pi OS Bookworm's is the demo's image, which the whole flow flashes and boots.
 private enum Layouts {
     static let bootMiB = 48
 

@@ -12,7 +12,9 @@ extension SystemTests {
             let directory = Bench.scratch.appending("power-cuts")
             // Other points in each CI run would make a failure hard to see again; the seed is in the script's output.
             let result = try await bash(
-                "$REPOSITORY/virtual_target/power-cuts --cuts 4 --seed 5 --image $BUILD/demo/demo.img --dir $D",
+                """
+                $REPOSITORY/virtual_target/scenarios/power-cuts --cuts 4 --seed 5 --image $BUILD/demo/demo.img --dir $D
+                """,
                 ["D": directory.string], seconds: 600)
             try #require(result.status == 0, result.all)
             let lines = result.stdout.split(separator: "\n")

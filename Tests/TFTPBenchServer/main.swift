@@ -1,7 +1,7 @@
 import TFTP
 import TFTPServer
 
-// The TFTP server alone, for virtual_target/bench-tftp: not part of the product.
+// The TFTP server alone, for virtual_target/benchmarks/bench-tftp: not part of the product.
 //
 //     tftp-bench-server ROOT HOST PORT FOLDER=ADDRESS…
 //

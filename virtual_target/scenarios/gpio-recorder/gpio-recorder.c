@@ -7,7 +7,7 @@
  * A line behaves like a Raspberry Pi's: an input with a pull-up at first; open drain is left to gpiolib, which makes
  * the line an input to let it go; and a line that was driven stays driven when its user releases it or dies.
  *
- *   insmod gpio-sim.ko chips=LABEL:LINES:PREFIX,...
+ *   insmod gpio-recorder.ko chips=LABEL:LINES:PREFIX,...
  *     Chips in the order of their numbers, with lines named PREFIX0, PREFIX1, ...; no names without a PREFIX.
  *   cat /proc/gpio-record
  *     What happened, one line each:
@@ -209,7 +209,7 @@ static int add_chip(struct sim_chip *chip, char *specification)
 	int error;
 
 	if (!label || !*label || !lines || kstrtouint(lines, 10, &count) || count == 0 || count > 512) {
-		pr_err("gpio-sim: chip '%s' is not LABEL:LINES:PREFIX with 1 to 512 lines\n", label ? label : "");
+		pr_err("gpio-recorder: chip '%s' is not LABEL:LINES:PREFIX with 1 to 512 lines\n", label ? label : "");
 		return -EINVAL;
 	}
 	chip->lines = kcalloc(count, sizeof(*chip->lines), GFP_KERNEL);
@@ -242,7 +242,7 @@ static int add_chip(struct sim_chip *chip, char *specification)
 	}
 	error = gpiochip_add_data(&chip->gpio, chip);
 	if (error) {
-		pr_err("gpio-sim: chip %s could not be added: error %d\n", label, error);
+		pr_err("gpio-recorder: chip %s could not be added: error %d\n", label, error);
 		chip->gpio.gpiodev = NULL;
 	}
 	return error;

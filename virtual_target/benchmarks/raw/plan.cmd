@@ -1,5 +1,5 @@
 # What a target's card, network and processor take by themselves, measured chunk by chunk of a plan: a benchmark for the
-# virtual target (virtual_target/bench-flash), which spoils what is on its card. Rendered in place of templates/plan.cmd:
+# virtual target (virtual_target/benchmarks/bench-flash), which spoils what is on its card. Rendered in place of templates/plan.cmd:
 # job {{job}}, {{mode}}, {{chunk_count}} chunks, {{total_sectors}} sectors ({{boot_sectors}} and {{rootfs_sectors}} in the image),
 # pieces {{pieces}}: {{pieces_file}}, {{pieces_size}} bytes, {{image_file}}; {{hashes_kept}} hashes.
 # The console says when each phase begins; who hears it knows the time. The flash ends as FAILED.
