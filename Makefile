@@ -121,7 +121,7 @@ test: deps-test build firmware usb-ethernet peers demo-image layout-images gpio-
 	swift test --skip-build --filter GPIOTests
 	swift test --skip-build --filter SystemTests
 
-test-release: deps-demo deps-tree build demo-image # green with SHORT=--short, not run through in full yet: builds, unit tests and a flash on another Debian release (RELEASE=trixie), in a tree of it; as root
+test-release: deps-demo deps-tree build demo-image # builds, unit tests and a flash on another Debian release (RELEASE=trixie), in a tree of it; as root
 	@uboot/build qemu_arm64
 	$(if $(SHORT),swift build --build-tests)
 	@scripts/test-release $(SHORT) $(RELEASE)

@@ -139,6 +139,14 @@ let package = Package(
                 "Inventory", "OSImage", "RunRecords", "TFTP", system,
             ],
             path: "Sources/programs/CommandOutput", swiftSettings: strict),
+        .target(
+            name: "Wiring",
+            dependencies: [
+                "BootFiles", "BootScript", "CommandOutput", "Configuration", "DiskLayout", "Doctor", "FlashEvents",
+                "FlashPlan", "Flashing", "GPIO", "HostTools", "ImageStore", "Inventory", "LinuxHost", "OSImage",
+                "RunRecords", "TFTP", "TFTPServer", "TFTPService", "TargetConsole", system,
+            ],
+            path: "Sources/programs/Wiring", swiftSettings: strict),
         .executableTarget(
             name: "rpiflash-gen",
             dependencies: [
@@ -153,7 +161,7 @@ let package = Package(
                 "FlashPlan",
                 "Flashing", "GPIO", "HostTools", "ImageStore", "Inventory", "LinuxHost", "OSImage", "RunRecords",
                 "TFTP",
-                "TFTPServer", "TFTPService", "TargetConsole", argumentParser, system,
+                "TFTPServer", "TFTPService", "TargetConsole", "Wiring", argumentParser, system,
             ],
             path: "Sources/programs/rpiflash", swiftSettings: strict),
 

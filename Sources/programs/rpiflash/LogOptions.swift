@@ -23,22 +23,3 @@ struct LogOptions: ParsableArguments {
     /// From here on the log is like this.
     func apply() { Log.shared.verbosity = quiet ? .quiet : verbose ? .verbose : .normal }
 }
-
-/// What was found of a target, for who looks closely.
-func logFound(_ target: Target, in inventory: Inventory) {
-    let resets = [
-        target.gpio.map { "GPIO line \($0) held for \(target.resetHoldMilliseconds) ms" },
-        target.resetCommand.map { "reset_command '\($0)'" },
-    ].compactMap(\.self)
-    Log.shared.line(
-        "target \(target.displayName): \(inventory.file):\(target.line), \(target.mac), \(target.ip), server "
-            + "\(target.server), \(resets.isEmpty ? "no reset" : resets.joined(separator: ", "))", .detail)
-}
-
-/// The same for its line.
-func logFound(_ line: LineDescription, of target: Target) {
-    let name = line.name.isEmpty ? "" : " (\(line.name))"
-    Log.shared.line(
-        "target \(target.displayName): RESET is \(line.place)\(name) on \(line.chip.label), free, an "
-            + (line.isOutput ? "output that was left driven" : "input"), .detail)
-}

@@ -7,6 +7,7 @@ import ImageStore
 import Inventory
 import OSImage
 import SystemPackage
+import Wiring
 
 /// Which target, out of which inventory.
 struct TargetOptions: ParsableArguments {
@@ -127,9 +128,6 @@ struct RelocationOptions: ParsableArguments {
     }
 }
 
-/// mtools and the like. What they make must not depend on the day.
-func hostTools() -> ToolRunner { ToolRunner(path: environmentValue("PATH"), sourceDate: .standard) }
-
 /// A length of time: `45`, `45s`, `500ms`, `2m`, `1h`, `90d`.
 struct TimeOption: ExpressibleByArgument {
     let duration: Duration
@@ -156,33 +154,11 @@ struct TimeOption: ExpressibleByArgument {
     }
 }
 
-/// An IPv4 address and UDP port: `192.168.1.1`, `192.168.1.1:6969`, `:6969`.
-struct ListenOption: ExpressibleByArgument {
-    let host: String
-    let port: Int
-
-    init(host: String, port: Int) {
-        self.host = host
-        self.port = port
+extension ListenAddress: ExpressibleByArgument {
+    package init?(argument: String) {
+        guard let address = ListenAddress(argument) else { return nil }
+        self = address
     }
 
-    init?(argument: String) {
-        let parts = argument.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-        guard let first = parts.first else { return nil }
-        if first.isEmpty || first == "0.0.0.0" {
-            host = "0.0.0.0"
-        } else {
-            guard let address = try? IPv4Address(first) else { return nil }
-            host = address.description
-        }
-        guard parts.count == 2 else {
-            guard !first.isEmpty else { return nil }
-            port = 69
-            return
-        }
-        guard let number = UInt16(parts[1]), number > 0 else { return nil }
-        port = Int(number)
-    }
-
-    var defaultValueDescription: String { "\(host):\(port)" }
+    package var defaultValueDescription: String { "\(host):\(port)" }
 }

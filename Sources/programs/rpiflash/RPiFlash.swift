@@ -5,6 +5,7 @@ import Flashing
 import Glibc
 import HostTools
 import SystemPackage
+import Wiring
 
 /// The server side: flashes targets, resets them, lists them.
 @main

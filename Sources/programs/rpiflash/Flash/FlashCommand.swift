@@ -12,6 +12,7 @@ import RunRecords
 import SystemPackage
 import TargetConsole
 import TFTPService
+import Wiring
 
 /// `rpiflash flash`.
 struct FlashCommand: AsyncParsableCommand, ServerCommand {

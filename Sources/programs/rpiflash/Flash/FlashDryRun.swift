@@ -12,6 +12,7 @@ import Inventory
 import OSImage
 import RunRecords
 import SystemPackage
+import Wiring
 
 extension FlashCommand {
     /// `--dry-run`: what a flash would do, with its refusals.
@@ -89,34 +90,5 @@ extension FlashCommand {
         }
         events.write(last)
         events.finish()
-    }
-}
-
-extension DryRunPorts {
-    /// The real world, looked at only.
-    fileprivate static func real(
-        listen: ListenOption?, service: FilePath, store: ImageStore, relocation: RelocationRequest?,
-        settings: FirstBootSettings?, templates: FilePath, share: FlashShare, board: String?
-    ) -> DryRunPorts {
-        DryRunPorts(
-            inspectImage: { try inspectOSImage(at: $0) },
-            lookAtImage: { image in
-                do {
-                    switch try await store.look(at: image, relocation: relocation) {
-                    case .unprepared(let layout, let size): return .unprepared(layout, size: size)
-                    case .prepared(let prepared):
-                        try checkObstacles(of: prepared, from: image, board: board)
-                        try await settings?.tryOut(on: prepared, in: store)
-                        return .prepared(
-                            try prepared.forFlashing(raw: try isCompressed(image) ? nil : image, remark: nil))
-                    }
-                } catch let error as ImageStoreError {
-                    throw FlashError(error)
-                }
-            },
-            renderPlan: { try $0.scriptImage(templates: try planTemplates(in: templates), time: 0) },
-            checkTemplates: { _ = try planTemplates(in: templates) },
-            checkReset: { _ = try checkResetLine(of: $0) },
-            claimServer: { try await claim(root: $0, target: $1, listen: listen, service: service, share: share) })
     }
 }

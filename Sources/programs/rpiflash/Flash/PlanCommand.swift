@@ -9,6 +9,7 @@ import HostTools
 import ImageStore
 import OSImage
 import SystemPackage
+import Wiring
 
 /// `rpiflash plan`.
 struct PlanCommand: AsyncParsableCommand {

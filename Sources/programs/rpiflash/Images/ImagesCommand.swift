@@ -6,6 +6,7 @@ import DiskLayout
 import Flashing
 import ImageStore
 import SystemPackage
+import Wiring
 
 /// `rpiflash images`.
 struct ImagesCommand: AsyncParsableCommand {

@@ -9,6 +9,7 @@ import SystemPackage
 import TFTP
 import TFTPServer
 import TFTPService
+import Wiring
 
 /// `rpiflash serve`.
 struct ServeCommand: AsyncParsableCommand {
@@ -34,7 +35,7 @@ struct ServeCommand: AsyncParsableCommand {
     var root = "/srv/tftp"
 
     @Option(help: ArgumentHelp("Where to serve: an IPv4 address, or address:port.", valueName: "addr"))
-    var listen = ListenOption(host: "0.0.0.0", port: 69)
+    var listen = ListenAddress(host: "0.0.0.0", port: 69)
 
     @Option(help: ArgumentHelp("The Unix socket through which flashes come.", valueName: "path"))
     var socket = defaultServiceSocket.string

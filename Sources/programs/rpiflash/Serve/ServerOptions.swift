@@ -2,6 +2,7 @@ import ArgumentParser
 import HostTools
 import SystemPackage
 import TFTPService
+import Wiring
 
 /// What serves, what it serves, and the templates of flash plans.
 struct ServerOptions: ParsableArguments {
@@ -15,7 +16,7 @@ struct ServerOptions: ParsableArguments {
         help: ArgumentHelp(
             "Serve without the service, here: an IPv4 address, or address:port. Default: the service, else 0.0.0.0:69.",
             valueName: "addr"))
-    var listen: ListenOption?
+    var listen: ListenAddress?
 
     @Option(help: ArgumentHelp("The Unix socket of the rpiflash service.", valueName: "path"))
     var service = defaultServiceSocket.string
@@ -29,6 +30,6 @@ protocol ServerCommand {
 extension ServerCommand {
     var tftpRoot: String { server.tftpRoot }
     var templates: String { server.templates }
-    var listen: ListenOption? { server.listen }
+    var listen: ListenAddress? { server.listen }
     var service: String { server.service }
 }

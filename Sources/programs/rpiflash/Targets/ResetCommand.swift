@@ -5,6 +5,7 @@ import Configuration
 import Flashing
 import GPIO
 import Inventory
+import Wiring
 
 /// `rpiflash reset`.
 struct ResetCommand: AsyncParsableCommand {

@@ -1,15 +1,13 @@
-import FlashEvents
 import BootFiles
 import Configuration
-import DiskLayout
-import Flashing
+import FlashEvents
 import ImageStore
-import Inventory
+package import Inventory
 import LinuxHost
-import SystemPackage
+package import SystemPackage
 
 /// Settings for an image's first boot on one target: `--customize`.
-struct FirstBootSettings: Sendable {
+package struct FirstBootSettings: Sendable {
     private let customization: Customization
     private let values: PlaceholderValues
     private let sources: [String: [UInt8]]
@@ -21,7 +19,7 @@ struct FirstBootSettings: Sendable {
     /// Reads the file, and the files that it names.
     ///
     /// - Throws: `FlashError`.
-    init(_ path: FilePath, for row: Target) throws {
+    package init(_ path: FilePath, for row: Target) throws {
         guard let content = SmallFile.start(of: path, count: (1 << 20) + 1), content.count <= 1 << 20,
             let text = String(validating: content, as: UTF8.self)
         else {

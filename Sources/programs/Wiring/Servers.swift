@@ -1,49 +1,55 @@
-import FlashEvents
+import CommandOutput
 import Configuration
+import FlashEvents
 import Flashing
 import HostTools
 import ImageStore
-import Inventory
+package import Inventory
 import Synchronization
 import SystemPackage
 import TFTP
 import TFTPServer
 import TFTPService
 
-/// Binds the TFTP port, or finds who has it.
-func claim(
-    root: FilePath, target: Target, listen: ListenOption?, service: FilePath, share: FlashShare,
-    windows: KnownWindows = .none
-) async throws -> ClaimedServer {
-    // Who says where to serve wants to serve by himself.
-    if listen == nil {
-        do {
-            if let client = try ServiceClient.connect(to: service) {
-                guard client.serves(root) else {
-                    throw FlashError.server(
-                        "the rpiflash service serves \(client.root), not \(root); give --tftp-root \(client.root)")
-                }
-                return .own(
-                    ServiceServing(
-                        client: client, socket: service, others: share.others(than: target),
-                        windows: windows))
+extension ServerChoice {
+    /// The real servers.
+    ///
+    /// - Parameters:
+    ///   - listen: where to serve; nil: through the service if it runs, else the usual place.
+    ///   - service: the service's socket.
+    ///   - share: what the flashes of the run have in common.
+    static func real(
+        root: FilePath, target: Target, listen: ListenAddress?, service: FilePath, share: FlashShare,
+        windows: KnownWindows = .none
+    ) -> ServerChoice {
+        let (place, others) = (listen ?? .usual, share.others(than: target))
+        let find: @Sendable () throws -> Service? = {
+            do {
+                guard let client = try ServiceClient.connect(to: service) else { return nil }
+                return Service(
+                    root: client.root, servesRoot: client.serves(root),
+                    server: ServiceServing(client: client, socket: service, others: others, windows: windows))
+            } catch let error as ServiceError {
+                throw FlashError.server(error.description)
             }
-        } catch let error as ServiceError {
-            throw FlashError.server(error.description)
         }
-    }
-    let listen = listen ?? ListenOption(host: "0.0.0.0", port: 69)
-    do throws(TFTPServerError) {
-        return .own(
-            SharedServing(
-                server: try await share.server(root: root, listen: listen), host: listen.host,
-                folder: target.mac.description, others: share.others(than: target), windows: windows))
-    } catch {
-        guard case .addressInUse = error else { throw FlashError.server(error.description) }
-        // On all addresses: the one that the target sees is the one that counts.
-        let host = listen.host == "0.0.0.0" ? localAddress(towards: target.ip.description) : listen.host
-        guard let host else { throw FlashError.server("there is no way to \(target.ip) from this host") }
-        return .foreign(OtherServer(host: host, port: listen.port))
+        return ServerChoice(
+            service: listen == nil ? find : nil,
+            bind: {
+                do throws(TFTPServerError) {
+                    return SharedServing(
+                        server: try await share.server(root: root, listen: place), host: place.host,
+                        folder: target.mac.description, others: others, windows: windows)
+                } catch {
+                    if case .addressInUse = error { return nil }
+                    throw FlashError.server(error.description)
+                }
+            },
+            other: {
+                // On all addresses: the one that the target sees is the one that counts.
+                let host = place.host == "0.0.0.0" ? localAddress(towards: target.ip.description) : place.host
+                return host.map { OtherServer(host: $0, port: place.port) }
+            })
     }
 }
 
@@ -60,13 +66,13 @@ private func job(_ files: JobFiles, _ target: Target, _ windows: KnownWindows) t
 }
 
 /// What the flashes of a run have in common: the image, prepared once, and our own server, bound once.
-actor FlashShare {
+package actor FlashShare {
     private let folders: Set<String>
     /// The prepared image, without the settings of a target.
     private(set) var image: PreparedImage?
     private let shared = SharedServer<TFTPServer>()
 
-    init(_ targets: [Target]) { folders = Set(targets.map(\.mac.description)) }
+    package init(_ targets: [Target]) { folders = Set(targets.map(\.mac.description)) }
 
     func keep(_ image: PreparedImage) { self.image = image }
 
@@ -74,14 +80,14 @@ actor FlashShare {
     nonisolated func others(than target: Target) -> Set<String> { folders.subtracting([target.mac.description]) }
 
     /// The server that has the port, started where it is not; it stays until ``close()``.
-    func server(root: FilePath, listen: ListenOption) async throws(TFTPServerError) -> TFTPServer {
+    func server(root: FilePath, listen: ListenAddress) async throws(TFTPServerError) -> TFTPServer {
         try await shared.server { () async throws(TFTPServerError) in
             try await TFTPServer.start(root: root.string, host: listen.host, port: listen.port)
         }
     }
 
     /// Frees the port.
-    func close() async { await shared.close() }
+    package func close() async { await shared.close() }
 }
 
 /// Our own server, in this process, for one of its targets.

@@ -1,0 +1,90 @@
+import BootScript
+import CommandOutput
+import Configuration
+import DiskLayout
+import FlashEvents
+import FlashPlan
+package import Flashing
+import HostTools
+package import ImageStore
+import Inventory
+import OSImage
+package import SystemPackage
+
+extension FlashPorts {
+    /// The real world.
+    ///
+    /// - Parameters:
+    ///   - share: what the flashes of the run have in common.
+    ///   - windows: what is known of the target's window, and where what is learnt of it goes.
+    package static func real(
+        listen: ListenAddress?, service: FilePath, store: FilePath, relocation: RelocationRequest?,
+        settings: FirstBootSettings?, templates: FilePath, share: FlashShare, board: String?,
+        windows: KnownWindows, heardConsole: @escaping @Sendable () -> Bool
+    ) -> FlashPorts {
+        FlashPorts(
+            inspectImage: { try inspectOSImage(at: $0) },
+            prepareImage: { image, report in
+                let store = ImageStore(at: store)
+                var prepared: PreparedImage
+                if let known = await share.image {
+                    prepared = known
+                } else {
+                    prepared = try await prepare(image, relocation, in: store, report: report)
+                    await share.keep(prepared)
+                    Log.shared.line("the image's chunks are in \(prepared.folder)", .detail)
+                }
+                let record = prepared.manifest.relocation
+                try checkObstacles(of: prepared, from: image, board: board)
+                if let settings {
+                    prepared = try await settings.applied(to: prepared, in: store)
+                    Log.shared.line("with settings they are in \(prepared.folder)", .detail)
+                }
+                return try prepared.forFlashing(
+                    raw: try isCompressed(image) ? nil : image, remark: record?.summary(of: image))
+            },
+            renderPlan: { try $0.scriptImage(templates: try planTemplates(in: templates), time: 0) },
+            checkReset: { _ = try checkResetLine(of: $0) },
+            reset: { try await resetTarget($0, by: $1, hold: nil) },
+            claimServer: {
+                try await ServerChoice.real(
+                    root: $0, target: $1, listen: listen, service: service, share: share, windows: windows
+                ).claim(root: $0, target: $1)
+            },
+            answers: { try await TCPPort(address: $0.ip.description, port: $1).answers(within: .seconds(2)) },
+            heardConsole: heardConsole)
+    }
+}
+
+extension DryRunPorts {
+    /// The real world, looked at only.
+    package static func real(
+        listen: ListenAddress?, service: FilePath, store: ImageStore, relocation: RelocationRequest?,
+        settings: FirstBootSettings?, templates: FilePath, share: FlashShare, board: String?
+    ) -> DryRunPorts {
+        DryRunPorts(
+            inspectImage: { try inspectOSImage(at: $0) },
+            lookAtImage: { image in
+                do {
+                    switch try await store.look(at: image, relocation: relocation) {
+                    case .unprepared(let layout, let size): return .unprepared(layout, size: size)
+                    case .prepared(let prepared):
+                        try checkObstacles(of: prepared, from: image, board: board)
+                        try await settings?.tryOut(on: prepared, in: store)
+                        return .prepared(
+                            try prepared.forFlashing(raw: try isCompressed(image) ? nil : image, remark: nil))
+                    }
+                } catch let error as ImageStoreError {
+                    throw FlashError(error)
+                }
+            },
+            renderPlan: { try $0.scriptImage(templates: try planTemplates(in: templates), time: 0) },
+            checkTemplates: { _ = try planTemplates(in: templates) },
+            checkReset: { _ = try checkResetLine(of: $0) },
+            claimServer: {
+                try await ServerChoice.real(
+                    root: $0, target: $1, listen: listen, service: service, share: share
+                ).claim(root: $0, target: $1)
+            })
+    }
+}
