@@ -200,7 +200,8 @@ let package = Package(
         .testTarget(
             name: "ImageStoreTests",
             dependencies: [
-                "BootFiles", "DiskLayout", "HostTools", "ImageStore", "LinuxHost", "OSImage", "TestImages", system,
+                "BootFiles", "DiskLayout", "FlashPlan", "HostTools", "ImageStore", "LinuxHost", "OSImage", "TestImages",
+                system,
             ],
             swiftSettings: strict),
         .testTarget(

@@ -1,4 +1,5 @@
 import DiskLayout
+import FlashPlan
 import Foundation
 import LinuxHost
 import OSImage

@@ -30,23 +30,15 @@ public struct ChunkPlan: Hashable, Sendable {
 
     /// A chunk's file on the server.
     public struct ChunkFile: Hashable, Sendable {
-        /// How the chunk's bytes lie in it.
-        public enum Encoding: String, Hashable, Sendable {
-            /// As they are.
-            case raw
-            /// As one gzip member (RFC 1952).
-            case gzip
-        }
-
         /// Its name in the target's folder, 1 to 64 letters, digits and `. _ - + @`; `image@2000+8000` is a range.
         public let name: String
         /// How the chunk's bytes lie in it.
-        public let encoding: Encoding
+        public let encoding: ChunkEncoding
         /// Its length, 1 byte to 16 MiB.
         public let size: ByteCount
 
         /// As given.
-        public init(name: String, encoding: Encoding, size: ByteCount) {
+        public init(name: String, encoding: ChunkEncoding, size: ByteCount) {
             self.name = name
             self.encoding = encoding
             self.size = size

@@ -9,7 +9,7 @@ import SystemPackage
 /// What became of one chunk.
 struct EncodedChunk {
     let sha256: String
-    let encoding: Manifest.Encoding
+    let encoding: ChunkEncoding
     let encodedBytes: UInt64
     /// The chunk's entries in the table of pieces.
     let pieces: [UInt8]
@@ -84,7 +84,7 @@ struct EncodedChunk {
         let pieces = unsafe Self.pieces(content)
         let crc = unsafe UInt32(libdeflate_crc32(0, content.baseAddress, content.count))
 
-        for encoding in [Manifest.Encoding.gzip, .raw] {
+        for encoding in [ChunkEncoding.gzip, .raw] {
             let name = Manifest.fileName(sha256, encoding)
             let path = folder.appending(name)
             if let size = Self.usable(path, encoding, content.count, crc) {
@@ -101,7 +101,7 @@ struct EncodedChunk {
         let room = Self.room(content.count)
         let count = unsafe libdeflate_gzip_compress(
             compressor, content.baseAddress, content.count, output.baseAddress, min(room, output.count))
-        let encoding: Manifest.Encoding = count > 0 ? .gzip : .raw
+        let encoding: ChunkEncoding = count > 0 ? .gzip : .raw
         let encoded = unsafe count > 0 ? UnsafeRawBufferPointer(rebasing: output[..<count]) : content
         let name = Manifest.fileName(sha256, encoding)
         let unfinished = folder.appending("\(unique).part")
@@ -115,7 +115,7 @@ struct EncodedChunk {
     ///
     /// gzip ends in CRC-32 and length of what it holds, little endian (RFC 1952, 2.3.1).
     private static func usable(
-        _ path: FilePath, _ encoding: Manifest.Encoding, _ bytes: Int, _ crc: UInt32
+        _ path: FilePath, _ encoding: ChunkEncoding, _ bytes: Int, _ crc: UInt32
     ) -> UInt64? {
         guard let size = Files.size(of: path) else { return nil }
         guard encoding == .gzip else { return size == UInt64(bytes) ? size : nil }

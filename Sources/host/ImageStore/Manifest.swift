@@ -1,7 +1,7 @@
 public import BootFiles
 import Crypto
 public import DiskLayout
-import FlashPlan
+public import FlashPlan
 public import OSImage
 
 /// What a prepared image is made of: the text of `manifest.json`. Offsets and counts are in sectors of 512 bytes.
@@ -59,14 +59,6 @@ public struct Manifest: Hashable, Sendable, Codable {
         public let note: String?
     }
 
-    /// How a chunk's file holds it.
-    public enum Encoding: String, Hashable, Sendable, Codable {
-        /// As it is.
-        case raw
-        /// One gzip member (RFC 1952).
-        case gzip
-    }
-
     /// A run of sectors.
     public struct Chunk: Hashable, Sendable, Codable {
         /// The partition's number on the card, 2 or 3.
@@ -80,7 +72,7 @@ public struct Manifest: Hashable, Sendable, Codable {
         /// The name of its file in the folder. Chunks with the same content have the same file.
         public let file: String
         /// How the file holds it.
-        public let encoding: Encoding
+        public let encoding: ChunkEncoding
         /// Bytes of the file.
         public let encodedBytes: UInt64
         /// Where its entries start in the file `pieces`, in bytes.
@@ -159,7 +151,7 @@ public struct Manifest: Hashable, Sendable, Codable {
         return version == Self.currentVersion && pieces == piecesBytes && partitions.count == 2
     }
 
-    static func fileName(_ sha256: String, _ encoding: Encoding) -> String {
+    static func fileName(_ sha256: String, _ encoding: ChunkEncoding) -> String {
         sha256 + (encoding == .gzip ? ".gz" : ".raw")
     }
 }

@@ -1,72 +1,21 @@
 public import FlashEvents
-public import DiskLayout
-public import FlashPlan
-public import Inventory
+import DiskLayout
+import FlashPlan
+import Inventory
 import LinuxHost
-public import SystemPackage
+import SystemPackage
 import TFTP
-
-/// What is to be flashed where.
-public struct FlashRequest: Sendable {
-    /// The image; only ever read (law 4).
-    public var image: FilePath
-    /// The target.
-    public var target: Target
-    /// The card that the target has.
-    public var card: CardLayout
-    /// The TFTP root folder.
-    public var root: FilePath
-    /// How the image goes over.
-    public var delivery: Delivery
-    /// From a reset to the first request; then the target is reset once more, in every way that its row has.
-    public var requestTimeout: Duration
-    /// Without a sign of life after that; nil: two minutes and the time that a slow card needs in between: a second for
-    /// each MiB of a part, 5 s for each chunk of a plan. 90 s where its console is heard, and that is shorter.
-    public var outcomeTimeout: Duration?
-    /// The TCP port that shows that the target is up; nil: not waited for.
-    public var waitPort: UInt16?
-    /// How long that is waited for.
-    public var waitTimeout: Duration
-    /// Whether the target sends its console to the server meanwhile, where it is flashed by plan.
-    public var sendsConsole: Bool
-
-    /// A request with the usual times.
-    public init(
-        image: FilePath, target: Target, card: CardLayout, root: FilePath, delivery: Delivery = .plan(.normal),
-        requestTimeout: Duration = .seconds(45), outcomeTimeout: Duration? = nil, waitPort: UInt16? = 22,
-        waitTimeout: Duration = .seconds(180), sendsConsole: Bool = false
-    ) {
-        self.image = image
-        self.target = target
-        self.card = card
-        self.root = root
-        self.delivery = delivery
-        self.requestTimeout = requestTimeout
-        self.outcomeTimeout = outcomeTimeout
-        self.waitPort = waitPort
-        self.waitTimeout = waitTimeout
-        self.sendsConsole = sendsConsole
-    }
-}
-
-/// How an image goes over.
-public enum Delivery: Hashable, Sendable {
-    /// As a flash plan: chunk by chunk, only what is used and differs. Source: docs/plan-protocol.md.
-    case plan(ChunkPlan.Mode)
-    /// Whole, in parts of at most this length. Source: docs/parts-protocol.md.
-    case parts(ByteCount)
-}
 
 /// Puts an image on a target's card and proves it: validate, lock, stage, serve, reset, follow, compare, wait, clean up.
 public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     let ports: FlashPorts
-    private let clock: C
+    let clock: C
     private let start: C.Instant
     private let beforeReset: @Sendable () async throws -> Void
-    private let report: @Sendable (FlashProgress) -> Void
+    let report: @Sendable (FlashProgress) -> Void
 
     /// How often events are looked at.
-    private static var interval: Duration { .milliseconds(100) }
+    static var interval: Duration { .milliseconds(100) }
 
     /// - Parameters:
     ///   - ports: what it needs of the world.
@@ -153,150 +102,11 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         return result
     }
 
-    private func makeFolder(_ request: FlashRequest) throws(FlashError) -> TargetFolder {
+    func makeFolder(_ request: FlashRequest) throws(FlashError) -> TargetFolder {
         var folder = try TargetFolder(root: request.root, target: request.target)
         // Its lock was free, so whatever lies here was left by a job that was killed.
         if folder.clean() > 0 { report(.note("removed what an earlier job left in \(folder.path)")) }
         return folder
-    }
-
-    // MARK: Before the target is touched
-
-    /// Checks that the target's folder can be served and takes what it uploads, and leaves nothing of that.
-    func rehearse(_ ready: ReadyFlash) async throws {
-        var folder = try makeFolder(ready.request)
-        defer {
-            folder.remove()
-            withExtendedLifetime(ready) {}
-        }
-        if case .plan = ready.staging { try ChunkStaging.checkNoForeignPlan(in: folder) }
-        switch try await claim(ready.request) {
-        case .own(let server): await server.stop()
-        case .foreign(let server): try await probe(server, folder, root: ready.request.root)
-        }
-    }
-
-    /// Checks everything but what serves.
-    ///
-    /// - Parameter copies: how many targets' parts are in the TFTP root at the same time.
-    func staging(for request: FlashRequest, copies: Int = 1) async throws -> ReadyFlash.Content {
-        switch request.delivery {
-        case .parts(let partSize): .parts(try partsStaging(request, partSize, copies))
-        case .plan(let mode): .plan(try await chunkStaging(request, mode))
-        }
-    }
-
-    private func partsStaging(_ request: FlashRequest, _ partSize: ByteCount, _ copies: Int) throws -> PartsStaging {
-        let layout: OSImageLayout
-        let plan: PartsPlan
-        let before = ImageFile.state(of: request.image)
-        do {
-            layout = try ports.inspectImage(request.image)
-        } catch {
-            throw FlashError.image("\(error)")
-        }
-        do throws(FitError) {
-            try request.card.checkFit(layout)
-        } catch {
-            throw FlashError.image("\(request.image): \(error)")
-        }
-        // From here on it is this file, with this content, whatever the path leads to later.
-        let image = try ImageFile(request.image, in: before)
-        do throws(PartsPlanError) {
-            plan = try PartsPlan(image: layout, partSize: partSize)
-        } catch {
-            throw FlashError.image("\(request.image): \(error)")
-        }
-        try checkServer(request)
-        let needed = try image.dataBytes(in: plan.source)
-        if let free = freeBytes(at: request.root), free / UInt64(copies) < needed {
-            throw FlashError.server(
-                copies == 1
-                    ? "TFTP root \(request.root) has \(free) bytes free, the image takes \(needed) bytes; "
-                        + "free some space or use another --tftp-root"
-                    : "TFTP root \(request.root) has \(free) bytes free, the image takes \(needed) bytes "
-                        + "for each of \(copies) targets; free some space, use another --tftp-root or fewer --jobs")
-        }
-        return PartsStaging(image: image, plan: plan)
-    }
-
-    private func chunkStaging(_ request: FlashRequest, _ mode: ChunkPlan.Mode) async throws -> ChunkStaging {
-        // What is quick to check comes before an image is prepared, which can take minutes.
-        try checkServer(request)
-        let image = try await ports.prepareImage(request.image, report)
-        do throws(FitError) {
-            try request.card.checkPartitionsFit(image.layout)
-        } catch {
-            throw FlashError.image("\(request.image): \(error)")
-        }
-        if let remark = image.remark { report(.note(remark)) }
-        report(.prepared(id: image.id))
-        return ChunkStaging(image: image, mode: mode, sendsConsole: request.sendsConsole, render: ports.renderPlan)
-    }
-
-    /// What is quick to check: the TFTP root and the RESET line.
-    func checkServer(_ request: FlashRequest) throws {
-        try checkRoot(request.root)
-        do {
-            try ports.checkReset(request.target)
-        } catch {
-            throw FlashError.server("cannot reset target \(request.target.displayName): \(error)")
-        }
-    }
-
-    func claim(_ request: FlashRequest) async throws -> ClaimedServer {
-        do {
-            return try await ports.claimServer(request.root, request.target)
-        } catch let error as FlashError {
-            throw error
-        } catch is CancellationError {
-            throw CancellationError()
-        } catch {
-            throw FlashError.server("\(error)")
-        }
-    }
-
-    /// Tests with files that mean nothing to a target that another server hands out this folder and takes outcomes.
-    private func probe(_ server: any ForeignServer, _ folder: borrowing TargetFolder, root: FilePath) async throws {
-        guard !folder.hasForeignPlan else { throw FlashError.foreignPlan(insteadOfImageIn: folder.path) }
-        let nonce = Array("rpiflash \(UInt64.random(in: 0...UInt64.max))\n".utf8)
-        try folder.write(nonce, to: TargetFolder.probeName)
-        defer { folder.delete(TargetFolder.probeName) }
-        let answer = await server.read("\(folder.name)/\(TargetFolder.probeName)")
-        try Task.checkCancellation()
-        switch answer {
-        case .content(nonce): break
-        case .silence: throw FlashError.mute(server.address)
-        case .refused(let reason):
-            throw FlashError.server(
-                "the TFTP server on \(server.address) does not serve \(root) (it says: \(reason)); "
-                    + "give its folder with --tftp-root, or stop it and rpiflash serves for itself")
-        case .content, .taken:
-            throw FlashError.server(
-                "the TFTP server on \(server.address) serves another folder than \(root); "
-                    + "give its folder with --tftp-root, or stop it and rpiflash serves for itself")
-        }
-        try folder.write([], to: TargetFolder.reportName, mode: 0o666)
-        defer { folder.delete(TargetFolder.reportName) }
-        let taken = await server.write("\(folder.name)/\(TargetFolder.reportName)", content: nonce)
-        try Task.checkCancellation()
-        guard taken == .taken else {
-            let reason = if case .refused(let text) = taken { " (it says: \(text))" } else { "" }
-            throw FlashError.server(
-                "the TFTP server on \(server.address) takes no uploads\(reason), so the target could not report; "
-                    + "stop it and rpiflash serves for itself")
-        }
-        // The last ACK may overtake the write.
-        var attempts = 20
-        while folder.read(TargetFolder.reportName, limit: 512) != nonce {
-            attempts -= 1
-            guard attempts > 0 else {
-                throw FlashError.server(
-                    "the TFTP server on \(server.address) takes uploads, but not into \(root); "
-                        + "stop it and rpiflash serves for itself")
-            }
-            try await clock.sleep(for: Self.interval)
-        }
     }
 
     // MARK: From the reset on

@@ -58,7 +58,7 @@ public struct ChunkedImage: Sendable {
         /// What it must be.
         public var digest: SHA256Digest
         /// How its file holds it.
-        public var encoding: ChunkPlan.ChunkFile.Encoding
+        public var encoding: ChunkEncoding
         /// Bytes of its file.
         public var encodedSize: ByteCount
         /// Its file in the store, by the name that ``ChunkedImage/link`` takes; equal chunks share one.
@@ -68,7 +68,7 @@ public struct ChunkedImage: Sendable {
 
         /// A chunk as given.
         public init(
-            place: ChunkPlace, digest: SHA256Digest, encoding: ChunkPlan.ChunkFile.Encoding, encodedSize: ByteCount,
+            place: ChunkPlace, digest: SHA256Digest, encoding: ChunkEncoding, encodedSize: ByteCount,
             file: String, pieces: ByteCount
         ) {
             self.place = place

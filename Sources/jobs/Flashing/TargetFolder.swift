@@ -107,7 +107,7 @@ struct TargetFolder: ~Copyable {
     }
 
     /// Names that ``stage`` of a plan gives.
-    static func chunkName(_ number: Int, _ encoding: ChunkPlan.ChunkFile.Encoding) -> String {
+    static func chunkName(_ number: Int, _ encoding: ChunkEncoding) -> String {
         "chunk-\(number)" + (encoding == .gzip ? ".gz" : "")
     }
     /// The table of pieces.

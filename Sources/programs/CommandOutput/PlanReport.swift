@@ -1,5 +1,6 @@
 import Configuration
 import DiskLayout
+import FlashPlan
 package import ImageStore
 import OSImage
 

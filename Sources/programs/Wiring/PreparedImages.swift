@@ -72,7 +72,7 @@ extension PreparedImage {
             return ChunkedImage.Chunk(
                 place: ChunkPlace(
                     partition: partition, offset: SectorCount(chunk.offset), size: SectorCount(chunk.count)),
-                digest: digest, encoding: chunk.encoding == .gzip ? .gzip : .raw,
+                digest: digest, encoding: chunk.encoding,
                 encodedSize: ByteCount(chunk.encodedBytes), file: chunk.file, pieces: ByteCount(chunk.pieces))
         }
         return ChunkedImage(
