@@ -97,7 +97,7 @@ struct CustomizationTests {
         func message(_ hash: String) -> String { error("user: {name: lab, password_hash: '\(hash)'}") }
         #expect(message(hash) == "")
         for wrong in [String(hash.dropLast()), hash + "a", hash + ":", "secret", "$1$" + hash.dropFirst(3), "$6$$"] {
-            #expect(message(wrong).hasPrefix("lab.yaml:1:34: user.password_hash is no hash of crypt(5)"))
+            #expect(message(wrong).hasPrefix("lab.yaml:1:34: user.password_hash is not a crypt(5) hash"))
             #expect(!message(wrong).contains(hash.suffix(20)), "a secret is not shown")
         }
     }

@@ -21,9 +21,9 @@ struct TemplateTests {
         ("a\n  {{nme}}\n", "t.cmd:2:3: unknown name 'nme'; known are name"),
         (
             "{{name}}\nx {{ name }}",
-            "t.cmd:2:3: ' name ' is no name; a name has lower-case letters, digits and _ and no spaces"
+            "t.cmd:2:3: ' name ' is not a name; a name has lower-case letters, digits and _ and no spaces"
         ),
-        ("{{name}} {{}}", "t.cmd:1:10: '' is no name; a name has lower-case letters, digits and _ and no spaces"),
+        ("{{name}} {{}}", "t.cmd:1:10: '' is not a name; a name has lower-case letters, digits and _ and no spaces"),
         ("{{name}}\n\nsetenv x {{name", "t.cmd:3:10: {{ is not closed on its line"),
         ("{{name}} }}", "t.cmd:1:10: }} without {{"),
         ("{{name\n}}", "t.cmd:1:1: {{ is not closed on its line"),

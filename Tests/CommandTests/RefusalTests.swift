@@ -92,12 +92,12 @@ struct RefusalTests {
         arguments: [
             (
                 "bad MAC", #"mac,ip,server,gpio\n52:54:00:12:34,127.0.0.1,localhost,17\n"#,
-                "D/targets.csv:2:1: '52:54:00:12:34' is no MAC address; must be six pairs of hexadecimal digits, "
+                "D/targets.csv:2:1: '52:54:00:12:34' is not a MAC address; must be six pairs of hexadecimal digits, "
                     + "as in b8:27:eb:3d:60:b9"
             ),
             (
                 "bad IP", #"mac,ip,server,gpio\n52:54:00:12:34:56,127.0.0.256,localhost,17\n"#,
-                "D/targets.csv:2:19: '127.0.0.256' is no IPv4 address; must be four numbers from 0 to 255 "
+                "D/targets.csv:2:19: '127.0.0.256' is not an IPv4 address; must be four numbers from 0 to 255 "
                     + "without leading zeros"
             ),
             (
@@ -153,7 +153,7 @@ struct RefusalTests {
         }
         try await place.refuses(
             "head -c 17000000 /dev/zero >$D/targets.csv; $PARTS $IMG cam", status: 6,
-            "D/targets.csv is larger than 16777216 bytes; that is no inventory")
+            "D/targets.csv is larger than 16777216 bytes; that is not an inventory")
     }
 
     @Test func `a byte order mark and CR LF are taken`() async throws {

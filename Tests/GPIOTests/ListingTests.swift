@@ -137,7 +137,7 @@ extension GPIOTests {
             ("gpio-no-gpio", 9, "no GPIO chip on this host; a target here needs a reset_command in its row"),
             (
                 "gpio-wrong", 6,
-                "wrong.csv:2:34: '1 7' is no GPIO line; must be an offset (17), chip:offset (gpiochip0:17) "
+                "wrong.csv:2:34: '1 7' is not a GPIO line; must be an offset (17), chip:offset (gpiochip0:17) "
                     + "or a line name (GPIO17)"
             ),
             ("gpio-missing", 6, "cannot read missing.csv: No such file or directory"),

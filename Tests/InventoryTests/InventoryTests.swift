@@ -175,21 +175,21 @@ struct InventoryTests {
         ),
         Mistake(
             "\(header)b8:27:eb:00:00,10.0.0.1,lab,4\n",
-            "targets.csv:2:1: 'b8:27:eb:00:00' is no MAC address; must be six pairs of hexadecimal digits, as in b8:27:eb:3d:60:b9"
+            "targets.csv:2:1: 'b8:27:eb:00:00' is not a MAC address; must be six pairs of hexadecimal digits, as in b8:27:eb:3d:60:b9"
         ),
         Mistake(
             "\(header)b8:27:eb:00:00:01,10.0.0.300,lab,4\n",
-            "targets.csv:2:19: '10.0.0.300' is no IPv4 address; must be four numbers from 0 to 255 without leading zeros"
+            "targets.csv:2:19: '10.0.0.300' is not an IPv4 address; must be four numbers from 0 to 255 without leading zeros"
         ),
         Mistake(
             "\(header)b8:27:eb:00:00:01,10.0.0.1,,4\n",
-            "targets.csv:2:28: '' is no host name; must name the host that resets the target"),
+            "targets.csv:2:28: '' is not a host name; must name the host that resets the target"),
         Mistake(
             "\(header)b8:27:eb:00:00:01,10.0.0.1,lab,\n",
             "targets.csv:2:32: nothing resets this target; must have a gpio or a reset_command"),
         Mistake(
             "\(header)b8:27:eb:00:00:01,10.0.0.1,lab,chip:\n",
-            "targets.csv:2:32: 'chip:' is no GPIO line; must be an offset (17), chip:offset (gpiochip0:17) or a line name (GPIO17)"
+            "targets.csv:2:32: 'chip:' is not a GPIO line; must be an offset (17), chip:offset (gpiochip0:17) or a line name (GPIO17)"
         ),
         Mistake(
             "\(header)b8:27:eb:00:00:01,10.0.0.1,lab\n",
@@ -208,25 +208,25 @@ struct InventoryTests {
             "targets.csv:3:1: name 'PI' is already on line 2"),
         Mistake(
             "name,\(header)10.0.0.9,b8:27:eb:00:00:01,10.0.0.1,lab,4\n",
-            "targets.csv:2:1: '10.0.0.9' is no name; must not be an address"),
+            "targets.csv:2:1: '10.0.0.9' is not a name; must not be an address"),
         Mistake(
             "name,\(header)a b,b8:27:eb:00:00:01,10.0.0.1,lab,4\n",
-            "targets.csv:2:1: 'a b' is no name; must be at most 63 letters, digits, '.', '_' or '-', a letter or digit first"
+            "targets.csv:2:1: 'a b' is not a name; must be at most 63 letters, digits, '.', '_' or '-', a letter or digit first"
         ),
         Mistake(
             "reset_hold_ms,\(header)0,b8:27:eb:00:00:01,10.0.0.1,lab,4\n",
-            "targets.csv:2:1: '0' is no reset_hold_ms; must be 1 to 60000 milliseconds"),
+            "targets.csv:2:1: '0' is not a reset_hold_ms; must be 1 to 60000 milliseconds"),
         Mistake(
             "console,\(header)ttyUSB0,b8:27:eb:00:00:01,10.0.0.1,lab,4\n",
-            "targets.csv:2:1: 'ttyUSB0' is no console; must be a serial port's path, with its speed where that is not 115200: /dev/ttyUSB0, /dev/serial/by-id/usb-x@9600"
+            "targets.csv:2:1: 'ttyUSB0' is not a console; must be a serial port's path, with its speed where that is not 115200: /dev/ttyUSB0, /dev/serial/by-id/usb-x@9600"
         ),
         Mistake(
             "console,\(header)/dev/ttyUSB0@fast,b8:27:eb:00:00:01,10.0.0.1,lab,4\n",
-            "targets.csv:2:1: '/dev/ttyUSB0@fast' is no console; must be a serial port's path, with its speed where that is not 115200: /dev/ttyUSB0, /dev/serial/by-id/usb-x@9600"
+            "targets.csv:2:1: '/dev/ttyUSB0@fast' is not a console; must be a serial port's path, with its speed where that is not 115200: /dev/ttyUSB0, /dev/serial/by-id/usb-x@9600"
         ),
         Mistake(
             "tags,\(header)rack-1 a/b,b8:27:eb:00:00:01,10.0.0.1,lab,4\n",
-            "targets.csv:2:1: 'a/b' is no tag; must be at most 63 letters, digits, '.', '_' or '-', the next one behind a blank or ';'"
+            "targets.csv:2:1: 'a/b' is not a tag; must be at most 63 letters, digits, '.', '_' or '-', the next one behind a blank or ';'"
         ),
         Mistake("\(header)\"b8:27\n", "targets.csv:2:1: a quoted field that nothing closes"),
         Mistake("\(header)\"b8:27", "targets.csv:2:1: a quoted field that nothing closes"),
@@ -250,7 +250,7 @@ struct InventoryTests {
         // Behind a field with line breaks places are those of the file.
         Mistake(
             "reset_command,\(header)\"a\r\nb\nc\",b8:27:eb:00:00:01,10.0.0.300,lab,\n",
-            "targets.csv:4:22: '10.0.0.300' is no IPv4 address; must be four numbers from 0 to 255 without leading zeros"
+            "targets.csv:4:22: '10.0.0.300' is not an IPv4 address; must be four numbers from 0 to 255 without leading zeros"
         ),
         Mistake(
             "reset_command,\(header)\"a\nb\",b8:27:eb:00:00:01,10.0.0.1,lab,\nx,b8:27:eb:00:00:01,10.0.0.2,lab,\n",
@@ -314,10 +314,10 @@ struct InventoryTests {
         #expect(errors(mistake.csv) == mistake.message)
     }
 
-    @Test func `bytes that are no UTF-8 are named with their place`() {
+    @Test func `bytes that are not UTF-8 are named with their place`() {
         #expect(
             errors(Array(Self.header.utf8) + [0x62, 0x2c, 0xff, 0xfe, 0x0a])
-                == "targets.csv:2:3: bytes that are no UTF-8; save the file as UTF-8")
+                == "targets.csv:2:3: bytes that are not UTF-8; save the file as UTF-8")
         for start: [UInt8] in [[0xff, 0xfe, 0x6d, 0x00], [0xfe, 0xff, 0x00, 0x6d], [0x6d, 0x00], [0x00, 0x6d]] {
             #expect(errors(start) == "targets.csv:1:1: the file is UTF-16; save it as UTF-8")
         }

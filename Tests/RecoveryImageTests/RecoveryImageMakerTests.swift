@@ -208,10 +208,10 @@ private func card() throws -> CardLayout {
     }
 
     @Test(arguments: [
-        ("firmware: [a/b]\n", "files.yaml:1:12: 'a/b' is no file name without a folder"),
+        ("firmware: [a/b]\n", "files.yaml:1:12: 'a/b' is not a file name without a folder"),
         (
             "firmware: [x]\nfirmware_bcm2711:\n  - ../secret\n",
-            "files.yaml:3:5: '../secret' is no file name without a folder"
+            "files.yaml:3:5: '../secret' is not a file name without a folder"
         ),
         (
             "firmwares: [x]\n",

@@ -262,8 +262,8 @@ struct RecoveryImageTests {
     @Test func `refuses an output that is no file`() throws {
         let folder = try workFolder()
         for (output, message) in [
-            ("build", "build is no regular file; the output must be a file, which you then write to a card"),
-            ("/dev/null", "/dev/null is no regular file; the output must be a file, which you then write to a card"),
+            ("build", "build is not a regular file; the output must be a file, which you then write to a card"),
+            ("/dev/null", "/dev/null is not a regular file; the output must be a file, which you then write to a card"),
             ("recovery_image/card.yaml/x.img", "recovery_image/card.yaml cannot be written: not a directory"),
         ] {
             let ran = try generate(["recovery-image", "--board", "qemu_arm64", "-o", output], in: folder)

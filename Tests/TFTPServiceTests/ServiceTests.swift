@@ -147,7 +147,7 @@ private final class Bench: Sendable {
     }
 
     @Test(arguments: ["..", "", "52:54:00:00:00", "52:54:00:00:00:0G", "52:54:00:00:00:01/..", "AA:54:00:00:00:01"])
-    func `takes no job whose folder is no MAC address`(folder: String) async throws {
+    func `takes no job whose folder is not a MAC address`(folder: String) async throws {
         let bench = try await Bench()
         let client = try bench.client()
         #expect(throws: ServiceError.refused("its folder is not named by a MAC address")) {

@@ -51,7 +51,7 @@ public struct Fstab: Hashable, Sendable {
         public let notes: [String]
         /// The entry of `/` lets its file system grow at the first boot, as was asked for.
         public let grows: Bool
-        /// The new text; bytes that are no UTF-8 are shown as U+FFFD.
+        /// The new text; bytes that are not UTF-8 are shown as U+FFFD.
         public var text: String { String(decoding: bytes, as: UTF8.self) }
     }
 

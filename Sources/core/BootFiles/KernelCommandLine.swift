@@ -51,7 +51,7 @@ public struct KernelCommandLine: Hashable, Sendable {
 
     /// The text of the file.
     public var bytes: [UInt8] { pieces.flatMap { $0.blank + $0.word } + tail + rest }
-    /// The text of the file; bytes that are no UTF-8 are shown as U+FFFD.
+    /// The text of the file; bytes that are not UTF-8 are shown as U+FFFD.
     public var text: String { String(decoding: bytes, as: UTF8.self) }
     /// The first line's words, with their quotes.
     public var words: [String] { pieces.map { String(decoding: $0.word, as: UTF8.self) } }
@@ -87,7 +87,7 @@ public struct KernelCommandLine: Hashable, Sendable {
         public let notes: [String]
         /// The image would have made its root file system as large as the card on its first boot.
         public let wouldHaveGrown: Bool
-        /// The new text; bytes that are no UTF-8 are shown as U+FFFD.
+        /// The new text; bytes that are not UTF-8 are shown as U+FFFD.
         public var text: String { String(decoding: bytes, as: UTF8.self) }
     }
 

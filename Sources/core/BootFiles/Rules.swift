@@ -28,7 +28,7 @@ enum Rules {
     /// crypt(5): the methods that Debian's libcrypt takes for new passwords, and the lengths of what they make.
     static func passwordHash(_ value: String) -> String? {
         let wrong =
-            "is no hash of crypt(5); must be one that 'openssl passwd -6' or 'mkpasswd' prints ($6$…, $5$…, $y$…, $2b$…)"
+            "is not a crypt(5) hash; must be one that 'openssl passwd -6' or 'mkpasswd' prints ($6$…, $5$…, $y$…, $2b$…)"
         var parts = value.split(separator: "$", omittingEmptySubsequences: false)[...]
         guard value.utf8.count <= 384, parts.count >= 4, parts.removeFirst().isEmpty, let method = parts.popFirst(),
             let hash = parts.popLast(), !parts.isEmpty,

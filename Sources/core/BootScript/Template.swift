@@ -52,7 +52,7 @@ public struct Template: Hashable, Sendable {
             guard !name.isEmpty, name.allSatisfy({ $0.isASCII && ($0.isLowercase || $0.isNumber || $0 == "_") }) else {
                 throw TemplateError(
                     file: file, line: line, column: index + 1,
-                    reason: "'\(name)' is no name; a name has lower-case letters, digits and _ and no spaces")
+                    reason: "'\(name)' is not a name; a name has lower-case letters, digits and _ and no spaces")
             }
             pieces.append(.text(plain))
             pieces.append(.name(name, line: line, column: index + 1))

@@ -73,13 +73,13 @@ extension AddressError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .notMAC(let text):
-            "\(quoted(text)) is no MAC address; must be six pairs of hexadecimal digits, as in b8:27:eb:3d:60:b9"
+            "\(quoted(text)) is not a MAC address; must be six pairs of hexadecimal digits, as in b8:27:eb:3d:60:b9"
         case .notUnicastMAC(let text):
-            "\(quoted(text)) is no MAC address of a single station; the first byte must be even, and not all may be 0"
+            "\(quoted(text)) is not the MAC address of a single station; the first byte must be even, and not all may be 0"
         case .notIPv4(let text):
-            "\(quoted(text)) is no IPv4 address; must be four numbers from 0 to 255 without leading zeros"
+            "\(quoted(text)) is not an IPv4 address; must be four numbers from 0 to 255 without leading zeros"
         case .notHostIPv4(let text):
-            "\(quoted(text)) is no address of a host; must lie in 1.0.0.0 to 223.255.255.255"
+            "\(quoted(text)) is not a host address; must lie in 1.0.0.0 to 223.255.255.255"
         }
     }
 }

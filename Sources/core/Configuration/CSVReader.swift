@@ -195,7 +195,7 @@ package struct CSVReader {
 
     private func text(_ slice: ArraySlice<UInt8>, line: Int, column: Int) throws(CSVProblem) -> String {
         guard let text = String(validating: slice, as: UTF8.self) else {
-            throw CSVProblem(line: line, column: column, reason: "bytes that are no UTF-8; save the file as UTF-8")
+            throw CSVProblem(line: line, column: column, reason: "bytes that are not UTF-8; save the file as UTF-8")
         }
         // Tabs, and line breaks in quotes, are all that text has.
         let control = text.unicodeScalars.first {

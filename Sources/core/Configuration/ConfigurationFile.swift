@@ -55,7 +55,7 @@ package struct ConfigurationFile: Sendable {
         } catch YamlError.reader(let problem, _, _, _) {
             throw ConfigurationError(file: name, position: nil, reason: problem)
         } catch {
-            throw ConfigurationError(file: name, position: nil, reason: "file is no YAML")
+            throw ConfigurationError(file: name, position: nil, reason: "file is not YAML")
         }
     }
 

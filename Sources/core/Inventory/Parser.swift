@@ -216,7 +216,7 @@ private struct Row {
     private mutating func takeServer(_ text: String) -> String? {
         let allowed = text.utf8.allSatisfy { $0.isLetter || $0.isDigit || ".-_:".utf8.contains($0) }
         guard !text.isEmpty, text.utf8.count <= 253, allowed else {
-            return "\(quoted(text)) is no host name; must name the host that resets the target"
+            return "\(quoted(text)) is not a host name; must name the host that resets the target"
         }
         server = text
         return nil
@@ -228,11 +228,11 @@ private struct Row {
         let allowed = text.utf8.allSatisfy { $0.isLetter || $0.isDigit || "._-".utf8.contains($0) }
         guard allowed, text.utf8.count <= 63, let first = text.utf8.first, first.isLetter || first.isDigit else {
             return
-                "\(quoted(text)) is no name; must be at most 63 letters, digits, '.', '_' or '-', a letter or digit first"
+                "\(quoted(text)) is not a name; must be at most 63 letters, digits, '.', '_' or '-', a letter or digit first"
         }
         // A name that reads as an address would hide the target with that address.
         guard (try? MACAddress(text)) == nil, (try? IPv4Address(text)) == nil else {
-            return "\(quoted(text)) is no name; must not be an address"
+            return "\(quoted(text)) is not a name; must not be an address"
         }
         name = Placed(value: text, line: field.line, column: field.column)
         return nil
@@ -243,7 +243,7 @@ private struct Row {
             let isTag = word.utf8.allSatisfy { $0.isLetter || $0.isDigit || "._-".utf8.contains($0) }
             guard isTag, word.utf8.count <= 63 else {
                 return
-                    "\(quoted(String(word))) is no tag; must be at most 63 letters, digits, '.', '_' or '-', the next one behind a blank or ';'"
+                    "\(quoted(String(word))) is not a tag; must be at most 63 letters, digits, '.', '_' or '-', the next one behind a blank or ';'"
             }
             if !tags.contains(where: { $0.lowercased() == word.lowercased() }) { tags.append(String(word)) }
         }
@@ -253,7 +253,7 @@ private struct Row {
     private mutating func takeHold(_ text: String) -> String? {
         if text.isEmpty { return nil }
         guard text.utf8.allSatisfy(\.isDigit), let number = Int(text), (1...60000).contains(number) else {
-            return "\(quoted(text)) is no reset_hold_ms; must be 1 to 60000 milliseconds"
+            return "\(quoted(text)) is not a reset_hold_ms; must be 1 to 60000 milliseconds"
         }
         resetHold = number
         return nil

@@ -67,7 +67,7 @@ public struct SerialPortError: Error, Hashable, Sendable, CustomStringConvertibl
 
     /// As text.
     public var description: String {
-        "\(quoted(text)) is no console; must be a serial port's path, with its speed where that is not 115200: "
+        "\(quoted(text)) is not a console; must be a serial port's path, with its speed where that is not 115200: "
             + "/dev/ttyUSB0, /dev/serial/by-id/usb-x@9600"
     }
 }
@@ -133,6 +133,6 @@ public struct GPIOLineError: Error, Hashable, Sendable, CustomStringConvertible 
 
     /// As text.
     public var description: String {
-        "\(quoted(text)) is no GPIO line; must be an offset (17), chip:offset (gpiochip0:17) or a line name (GPIO17)"
+        "\(quoted(text)) is not a GPIO line; must be an offset (17), chip:offset (gpiochip0:17) or a line name (GPIO17)"
     }
 }

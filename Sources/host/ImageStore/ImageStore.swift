@@ -331,6 +331,6 @@ public struct PreparedImage: Hashable, Sendable {
 }
 
 extension FilePath {
-    /// Its last component; bytes that are no UTF-8 replaced.
+    /// Its last component; bytes that are not UTF-8 replaced.
     var fileName: String { lastComponent?.string ?? "" }
 }

@@ -160,7 +160,7 @@ public struct Manifest: Hashable, Sendable, Codable {
 struct SourceRecord: Hashable, Codable {
     static let currentVersion = 3
     var version = currentVersion
-    /// Its bytes that are no UTF-8 replaced: the fingerprint tells it from others.
+    /// Its bytes that are not UTF-8 replaced: the fingerprint tells it from others.
     let path: String
     /// Bytes of the raw image, which is unpacked where the file is compressed.
     let imageBytes: UInt64

@@ -189,7 +189,7 @@ import Glibc
     private func checkIsFile(_ number: ext2_ino_t, _ path: String) throws(ExtError) {
         var inode = ext2_inode()
         try Self.check(unsafe ext2fs_read_inode(raw, number, &inode), "\(path) cannot be read")
-        guard UInt32(inode.i_mode) & S_IFMT == S_IFREG else { throw ExtError("\(path) is no regular file") }
+        guard UInt32(inode.i_mode) & S_IFMT == S_IFREG else { throw ExtError("\(path) is not a regular file") }
     }
 
     private func open(_ inode: ext2_ino_t, _ path: String, flags: Int32) throws(ExtError) -> ext2_file_t {

@@ -23,7 +23,7 @@ public struct FileFingerprint: Hashable, Sendable, Codable {
         changed = Self.nanoseconds(status.st_ctim)
     }
 
-    /// A file's own, without opening it; nil where there is none or it is no regular file.
+    /// A file's own, without opening it; nil where there is none or it is not a regular file.
     public init?(of path: FilePath) {
         var status = stat()
         let result = unsafe path.withPlatformString { unsafe stat($0, &status) }

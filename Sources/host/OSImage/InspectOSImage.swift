@@ -118,7 +118,7 @@ public enum OSImageError: Error, Hashable, Sendable {
     /// Its partitions are not those that a card takes, or the file is cut short.
     case layout(path: FilePath, ImageLayoutError)
 
-    /// What a path leads to where it is no regular file.
+    /// What a path leads to where it is not a regular file.
     public enum Kind: String, Hashable, Sendable {
         case directory
         case blockDevice = "block device"

@@ -99,7 +99,7 @@ final class Root: Sendable {
         var status = stat()
         guard fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
             close(file)
-            throw Unavailable(reason: "the file is no regular file")
+            throw Unavailable(reason: "the file is not a regular file")
         }
         let size = UInt64(status.st_size)
         let sectors = size / Self.sectorSize

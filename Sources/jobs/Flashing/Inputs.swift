@@ -19,7 +19,7 @@ public func loadInventory(_ path: FilePath?) throws(FlashError) -> Inventory {
     }
     let path = path ?? defaultInventory
     guard let content = try contents(of: path, limit: Inventory.largestFile, as: FlashError.inventory) else {
-        throw .inventory("\(path) is larger than \(Inventory.largestFile) bytes; that is no inventory")
+        throw .inventory("\(path) is larger than \(Inventory.largestFile) bytes; that is not an inventory")
     }
     do throws(InventoryErrors) {
         return try Inventory(csv: content, file: path.string)
@@ -99,10 +99,10 @@ public func loadCard(_ path: FilePath?) throws(FlashError) -> CardLayout {
     do {
         guard let path else { return try CardConfiguration(yaml: "{}\n", file: "card.yaml").layout() }
         guard let content = try contents(of: path, limit: 1 << 20, as: FlashError.server) else {
-            throw FlashError.server("\(path) is larger than 1 MiB; that is no card.yaml")
+            throw FlashError.server("\(path) is larger than 1 MiB; that is not a card.yaml")
         }
         guard let text = String(validating: content, as: UTF8.self) else {
-            throw FlashError.server("\(path) is no UTF-8 text")
+            throw FlashError.server("\(path) is not UTF-8 text")
         }
         return try CardConfiguration(yaml: text, file: path.string).layout()
     } catch let error as FlashError {

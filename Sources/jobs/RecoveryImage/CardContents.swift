@@ -84,7 +84,8 @@ public func cardContents(
         for (name, position) in names {
             guard !name.isEmpty, !name.contains("/"), !name.hasPrefix(".") else {
                 throw ConfigurationError(
-                    file: sources.files.string, position: position, reason: "'\(name)' is no file name without a folder"
+                    file: sources.files.string, position: position,
+                    reason: "'\(name)' is not a file name without a folder"
                 )
             }
             contents.append(.copy(sources.firmware.appending(name)))

@@ -11,7 +11,7 @@ public enum RecoveryImageError: Error, Hashable, Sendable {
     case unreadable(path: FilePath, errno: Errno)
     /// A text file is no UTF-8, or over 1 MiB.
     case notText(path: FilePath)
-    /// Something that is no regular file is where the output goes.
+    /// Something that is not a regular file is where the output goes.
     case outputNotAFile(path: FilePath)
     /// The output, or what it is made from next to it, cannot be written.
     case unwritable(path: FilePath, errno: Errno)
@@ -37,9 +37,9 @@ extension RecoveryImageError: CustomStringConvertible {
         case .unreadable(let path, let errno):
             "\(path) cannot be read: \(errno.text)"
         case .notText(let path):
-            "\(path) is no text; must be UTF-8 and at most 1 MiB"
+            "\(path) is not text; must be UTF-8 and at most 1 MiB"
         case .outputNotAFile(let path):
-            "\(path) is no regular file; the output must be a file, which you then write to a card"
+            "\(path) is not a regular file; the output must be a file, which you then write to a card"
         case .unwritable(let path, let errno):
             "\(path) cannot be written: \(errno.text)"
         case .contentTooLarge(let needed, let room):

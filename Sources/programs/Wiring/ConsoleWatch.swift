@@ -38,7 +38,7 @@ package struct ConsoleWatch {
                 own?.stop()
                 own = nil
                 seen.insert(run.id)
-                Log.shared.line("run \(run.id) goes on; this is what it keeps")
+                Log.shared.line("run \(run.id) is in progress; this is what it records")
                 followed = (run, file, ConsoleText())
             }
         }
@@ -85,7 +85,7 @@ package struct ConsoleWatch {
             row.console == nil
                 ? "nothing so far: U-Boot is heard where rpiflash.env on the card's partition 1 has netconsole= with this "
                     + "server's address, and during every flash; Linux is not heard over the network"
-                : "nothing so far: look whether TX, RX and GND are wired, and whether the system has console=serial0,115200"
+                : "nothing so far: check whether TX, RX and GND are wired, and whether the system has console=serial0,115200"
         )
     }
 

@@ -112,7 +112,7 @@ struct RelocationOptions: ParsableArguments {
         inversion: .prefixedNo,
         help: ArgumentHelp(
             "Let the rootfs grow to the size of partition 3 on the first boot (systemd, ext4). Default: where the image "
-                + "would have grown it by itself."))
+                + "would have grown it itself."))
     var grow: Bool?
 
     func validate() throws {
