@@ -110,7 +110,7 @@ let package = Package(
             swiftSettings: strictC),
         .target(
             name: "TFTPServer", dependencies: ["TFTP", nioCore, nioPosix, system], path: "Sources/host/TFTPServer",
-            swiftSettings: strict),
+            swiftSettings: strictC),
         .target(
             name: "TFTPService", dependencies: ["CUnixSocket", "Configuration", "TFTP", "TFTPServer", system],
             path: "Sources/host/TFTPService", swiftSettings: strictC),

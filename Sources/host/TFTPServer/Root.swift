@@ -42,32 +42,33 @@ final class ServedFile: Sendable {
     func read(into buffers: inout [iovec], at offset: UInt64) -> Bool {
         var offset = offset
         var first = 0
-        while first < buffers.count {
-            if buffers[first].iov_len == 0 {
+        while unsafe first < buffers.count {
+            if unsafe buffers[first].iov_len == 0 {
                 first += 1
                 continue
             }
             guard let (start, available) = place(of: offset) else { return false }
             // What goes on in the next part is left for another call.
-            var wanted: [iovec] = []
+            var wanted: [iovec] = unsafe []
             var room = Int(min(available, UInt64(Int.max)))
-            for buffer in buffers[first...] where room > 0 {
-                wanted.append(iovec(iov_base: buffer.iov_base, iov_len: min(buffer.iov_len, room)))
-                room -= min(buffer.iov_len, room)
+            for index in unsafe buffers.indices.dropFirst(first) where room > 0 {
+                let length = unsafe min(buffers[index].iov_len, room)
+                unsafe wanted.append(iovec(iov_base: buffers[index].iov_base, iov_len: length))
+                room -= length
             }
-            let count = wanted.withUnsafeBufferPointer {
-                preadv(descriptor, $0.baseAddress, Int32($0.count), Int(start))
+            let count = unsafe wanted.withUnsafeBufferPointer {
+                unsafe preadv(descriptor, $0.baseAddress, Int32($0.count), Int(start))
             }
             if count < 0, errno == EINTR { continue }
             guard count > 0 else { return false }
             offset += UInt64(count)
             var rest = count
             while rest > 0 {
-                let taken = min(rest, buffers[first].iov_len)
-                buffers[first].iov_base = buffers[first].iov_base.map { $0 + taken }
-                buffers[first].iov_len -= taken
+                let taken = unsafe min(rest, buffers[first].iov_len)
+                unsafe buffers[first].iov_base = unsafe buffers[first].iov_base.map { unsafe $0 + taken }
+                unsafe buffers[first].iov_len -= taken
                 rest -= taken
-                if buffers[first].iov_len == 0 { first += 1 }
+                if unsafe buffers[first].iov_len == 0 { first += 1 }
             }
         }
         return true
@@ -79,7 +80,7 @@ final class Root: Sendable {
     private let descriptor: Int32
 
     init(_ path: String) throws(TFTPServerError) {
-        descriptor = Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        descriptor = unsafe Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else { throw .root(path, reason: systemMessage(errno)) }
     }
 
@@ -97,7 +98,7 @@ final class Root: Sendable {
             }
         guard let file, file >= 0 else { throw Unavailable(reason: "the file is not there or cannot be opened") }
         var status = stat()
-        guard fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+        guard unsafe fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
             close(file)
             throw Unavailable(reason: "the file is not a regular file")
         }
@@ -135,16 +136,16 @@ final class Root: Sendable {
         for part in [folder, name] {
             guard !part.isEmpty, part != ".", part != "..", !part.utf8.contains(UInt8(ascii: "/")) else { return nil }
         }
-        let directory = openat(descriptor, folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+        let directory = unsafe openat(descriptor, folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
         guard directory >= 0 else { return nil }
         defer { close(directory) }
-        return openat(directory, name, Self.flags | O_NOFOLLOW)
+        return unsafe openat(directory, name, Self.flags | O_NOFOLLOW)
     }
 }
 
 /// The system's text for an error number, as strerror has it, lower case at the start.
 func systemMessage(_ code: Int32) -> String {
-    let text = String(cString: strerror(code))
+    let text = unsafe String(cString: strerror(code))
     return text.prefix(1).lowercased() + text.dropFirst()
 }
 
@@ -152,13 +153,13 @@ func systemMessage(_ code: Int32) -> String {
 enum Neighbours {
     /// The MAC address of a host, lower case with colons; nil where the kernel knows none. Source: `/proc/net/arp`.
     static func mac(of address: String) -> String? {
-        let file = open("/proc/net/arp", O_RDONLY | O_CLOEXEC)
+        let file = unsafe open("/proc/net/arp", O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { return nil }
         defer { close(file) }
         var text: [UInt8] = []
         while text.count < 1 << 20 {
-            let chunk = [UInt8](unsafeUninitializedCapacity: 65536) { buffer, count in
-                count = max(0, read(file, buffer.baseAddress, buffer.count))
+            let chunk = unsafe [UInt8](unsafeUninitializedCapacity: 65536) { buffer, count in
+                count = unsafe max(0, read(file, buffer.baseAddress, buffer.count))
             }
             if chunk.isEmpty { break }
             text += chunk

@@ -266,20 +266,21 @@ final class ReadHandler: SessionHandler {
         let total = Int(sender.range(of: blocks.upperBound).upperBound - start) + blocks.count * header
         var buffer = allocator.buffer(capacity: total)
         var isRead = true
-        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: total) { memory in
-            var places: [iovec] = []
-            places.reserveCapacity(blocks.count)
+        unsafe buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: total) { memory in
+            var places: [iovec] = unsafe []
+            unsafe places.reserveCapacity(blocks.count)
             var offset = 0
             for block in blocks {
                 // The same as Packet.dataHeader(block:), without an array for each packet.
-                memory.storeBytes(of: UInt16(3).bigEndian, toByteOffset: offset, as: UInt16.self)
-                memory.storeBytes(
+                unsafe memory.storeBytes(of: UInt16(3).bigEndian, toByteOffset: offset, as: UInt16.self)
+                unsafe memory.storeBytes(
                     of: UInt16(truncatingIfNeeded: block).bigEndian, toByteOffset: offset + 2, as: UInt16.self)
                 let length = min(sender.options.blockSize, total - offset - header)
-                places.append(iovec(iov_base: memory.baseAddress.map { $0 + offset + header }, iov_len: length))
+                unsafe places.append(
+                    iovec(iov_base: memory.baseAddress.map { unsafe $0 + offset + header }, iov_len: length))
                 offset += header + length
             }
-            isRead = file.read(into: &places, at: start)
+            isRead = unsafe file.read(into: &places, at: start)
             return total
         }
         return isRead ? buffer : nil
