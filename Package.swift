@@ -78,7 +78,7 @@ let package = Package(
             name: "Inventory", dependencies: ["Configuration"], path: "Sources/core/Inventory", swiftSettings: strict),
 
         // host: what touches the machine.
-        .target(name: "LinuxHost", dependencies: [system], path: "Sources/host/LinuxHost", swiftSettings: strict),
+        .target(name: "LinuxHost", dependencies: [system], path: "Sources/host/LinuxHost", swiftSettings: strictC),
         .target(
             name: "FDisk", dependencies: ["CFDisk", "DiskLayout"], path: "Sources/host/FDisk", swiftSettings: strictC),
         .target(
@@ -86,7 +86,7 @@ let package = Package(
             swiftSettings: strictC),
         .target(
             name: "HostTools", dependencies: ["Configuration", "LinuxHost", subprocess, system],
-            path: "Sources/host/HostTools", swiftSettings: strict),
+            path: "Sources/host/HostTools", swiftSettings: strictC),
         .target(
             name: "OSImage",
             dependencies: [
@@ -104,7 +104,7 @@ let package = Package(
             dependencies: [
                 "Configuration", "FlashEvents", "FlashPlan", "LinuxHost", "TFTP", "TargetConsole", system,
             ],
-            path: "Sources/host/RunRecords", swiftSettings: strict),
+            path: "Sources/host/RunRecords", swiftSettings: strictC),
         .target(
             name: "TargetConsole", dependencies: ["Configuration", "Inventory"], path: "Sources/host/TargetConsole",
             swiftSettings: strictC),
@@ -124,7 +124,7 @@ let package = Package(
             dependencies: [
                 "Configuration", "DiskLayout", "FlashEvents", "FlashPlan", "Inventory", "LinuxHost", "TFTP", system,
             ],
-            path: "Sources/jobs/Flashing", swiftSettings: strict),
+            path: "Sources/jobs/Flashing", swiftSettings: strictC),
 
         .target(
             name: "Doctor", dependencies: ["Configuration", "DiskLayout", "Inventory", "LinuxHost", system],

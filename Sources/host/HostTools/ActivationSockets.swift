@@ -34,7 +34,7 @@ public struct ActivationSockets: Sendable {
     private static func option(_ option: Int32, of descriptor: Int32) -> Int32 {
         var value: Int32 = -1
         var length = socklen_t(MemoryLayout<Int32>.size)
-        return getsockopt(descriptor, SOL_SOCKET, option, &value, &length) == 0 ? value : -1
+        return unsafe getsockopt(descriptor, SOL_SOCKET, option, &value, &length) == 0 ? value : -1
     }
 }
 

@@ -17,10 +17,12 @@ public struct ArgumentError: Error, Hashable, Sendable, CustomStringConvertible 
     /// - Throws: ``ArgumentError`` for the first that is not UTF-8.
     public static func check() throws(ArgumentError) {
         for number in 1..<max(1, Int(CommandLine.argc)) {
-            guard let argument = CommandLine.unsafeArgv[number], String(validatingCString: argument) == nil else {
+            guard let argument = unsafe CommandLine.unsafeArgv[number],
+                unsafe String(validatingCString: argument) == nil
+            else {
                 continue
             }
-            throw ArgumentError(number: number, text: String(cString: argument))
+            throw unsafe ArgumentError(number: number, text: String(cString: argument))
         }
     }
 }

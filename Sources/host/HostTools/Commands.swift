@@ -151,9 +151,9 @@ extension ToolRunner {
             defer { try? file.close() }
             var done: UInt64 = 0
             while done < count {
-                let chunk = try [UInt8](unsafeUninitializedCapacity: Int(min(count - done, 1 << 20))) {
+                let chunk = unsafe try [UInt8](unsafeUninitializedCapacity: Int(min(count - done, 1 << 20))) {
                     buffer, filled in
-                    filled = try file.read(
+                    filled = unsafe try file.read(
                         fromAbsoluteOffset: Int64(offset + done), into: UnsafeMutableRawBufferPointer(buffer))
                 }
                 guard !chunk.isEmpty else { throw Errno.ioError }

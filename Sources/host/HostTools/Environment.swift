@@ -2,5 +2,5 @@ import Glibc
 
 /// The value of an environment variable; nil where it is empty, too.
 public func environmentValue(_ name: String) -> String? {
-    getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+    unsafe getenv(name).map { unsafe String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
 }

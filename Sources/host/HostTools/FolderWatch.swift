@@ -24,7 +24,7 @@ public final class FolderWatch: Sendable {
         descriptor = inotify_init1(Int32(IN_CLOEXEC) | Int32(IN_NONBLOCK))
         guard descriptor >= 0 else { throw Errno(rawValue: errno) }
         let events = UInt32(IN_OPEN | IN_ACCESS | IN_CLOSE_NOWRITE | IN_CLOSE_WRITE | IN_ONLYDIR)
-        guard folder.withPlatformString({ inotify_add_watch(descriptor, $0, events) }) >= 0 else {
+        guard unsafe folder.withPlatformString({ unsafe inotify_add_watch(descriptor, $0, events) }) >= 0 else {
             let code = errno
             close(descriptor)
             throw Errno(rawValue: code)
@@ -37,18 +37,18 @@ public final class FolderWatch: Sendable {
     /// in a million steps between two calls is one event.
     public func take() -> [Event] {
         var events: [Event] = []
-        withUnsafeTemporaryAllocation(byteCount: 65536, alignment: 8) { buffer in
+        unsafe withUnsafeTemporaryAllocation(byteCount: 65536, alignment: 8) { buffer in
             while true {
-                let count = read(descriptor, buffer.baseAddress, buffer.count)
+                let count = unsafe read(descriptor, buffer.baseAddress, buffer.count)
                 guard count > 0 else { return }
                 var offset = 0
                 while offset + MemoryLayout<inotify_event>.size <= count {
-                    let header = buffer.loadUnaligned(fromByteOffset: offset, as: inotify_event.self)
+                    let header = unsafe buffer.loadUnaligned(fromByteOffset: offset, as: inotify_event.self)
                     let start = offset + MemoryLayout<inotify_event>.size
-                    let name = buffer[start..<start + Int(header.len)].prefix { $0 != 0 }
+                    let name = unsafe buffer[start..<start + Int(header.len)].prefix { $0 != 0 }
                     offset = start + Int(header.len)
-                    guard !name.isEmpty else { continue }
-                    let file = String(decoding: name, as: UTF8.self)
+                    guard unsafe !name.isEmpty else { continue }
+                    let file = unsafe String(decoding: name, as: UTF8.self)
                     if header.mask & UInt32(IN_OPEN) != 0 { events.append(.opened(file)) }
                     if header.mask & UInt32(IN_ACCESS) != 0, events.last != .read(file) { events.append(.read(file)) }
                     if header.mask & UInt32(IN_CLOSE_NOWRITE) != 0 { events.append(.closed(file)) }

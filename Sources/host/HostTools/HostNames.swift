@@ -4,8 +4,10 @@ import Glibc
 public func ownHostNames() -> Set<String> {
     var names: Set<String> = ["localhost"]
     var buffer = [CChar](repeating: 0, count: 256)
-    if gethostname(&buffer, buffer.count - 1) == 0 {
-        let name = buffer.withUnsafeBufferPointer { $0.baseAddress.map { String(cString: $0) } ?? "" }
+    if unsafe gethostname(&buffer, buffer.count - 1) == 0 {
+        let name = unsafe buffer.withUnsafeBufferPointer {
+            unsafe $0.baseAddress.map { unsafe String(cString: $0) } ?? ""
+        }
         names.insert(name)
         names.insert(String(name.prefix { $0 != "." }))
         names.formUnion(fullNames(of: name))
@@ -17,26 +19,27 @@ public func ownHostNames() -> Set<String> {
 
 /// What the resolver makes of the host's name: lab1.example.org for lab1.
 private func fullNames(of name: String) -> [String] {
-    var hints = addrinfo()
-    hints.ai_flags = AI_CANONNAME
-    hints.ai_family = AF_INET
+    var hints = unsafe addrinfo()
+    unsafe hints.ai_flags = AI_CANONNAME
+    unsafe hints.ai_family = AF_INET
     var list: UnsafeMutablePointer<addrinfo>?
-    guard getaddrinfo(name, nil, &hints, &list) == 0, let list else { return [] }
-    defer { freeaddrinfo(list) }
-    return list.pointee.ai_canonname.map { [String(cString: $0)] } ?? []
+    guard unsafe getaddrinfo(name, nil, &hints, &list) == 0, let list = unsafe list else { return [] }
+    defer { unsafe freeaddrinfo(list) }
+    return unsafe list.pointee.ai_canonname.map { unsafe [String(cString: $0)] } ?? []
 }
 
 private func ownAddresses() -> [String] {
     var list: UnsafeMutablePointer<ifaddrs>?
-    guard getifaddrs(&list) == 0 else { return [] }
-    defer { freeifaddrs(list) }
+    guard unsafe getifaddrs(&list) == 0 else { return [] }
+    defer { unsafe freeifaddrs(list) }
     var addresses: [String] = []
-    var next = list
-    while let entry = next {
-        if let address = entry.pointee.ifa_addr, address.pointee.sa_family == sa_family_t(AF_INET) {
-            addresses.append(address.withMemoryRebound(to: sockaddr_in.self, capacity: 1) { dotted($0.pointee) })
+    var next = unsafe list
+    while let entry = unsafe next {
+        if let address = unsafe entry.pointee.ifa_addr, unsafe address.pointee.sa_family == sa_family_t(AF_INET) {
+            unsafe addresses.append(
+                address.withMemoryRebound(to: sockaddr_in.self, capacity: 1) { unsafe dotted($0.pointee) })
         }
-        next = entry.pointee.ifa_next
+        unsafe next = unsafe entry.pointee.ifa_next
     }
     return addresses
 }
@@ -50,7 +53,7 @@ func socketAddress(_ dotted: String, port: UInt16) -> sockaddr_in? {
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
     address.sin_port = port.bigEndian
-    guard inet_pton(AF_INET, dotted, &address.sin_addr) == 1 else { return nil }
+    guard unsafe inet_pton(AF_INET, dotted, &address.sin_addr) == 1 else { return nil }
     return address
 }
 
@@ -63,16 +66,18 @@ public func localAddress(towards address: String) -> String? {
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }
     // Connecting UDP sends nothing; it only chooses the way.
-    let isConnected = withSocketAddress(&remote) { connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+    let isConnected = unsafe withSocketAddress(&remote) {
+        unsafe connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+    }
     guard isConnected == 0 else { return nil }
     var own = sockaddr_in()
     var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    guard withSocketAddress(&own, { getsockname(descriptor, $0, &length) }) == 0 else { return nil }
+    guard unsafe withSocketAddress(&own, { unsafe getsockname(descriptor, $0, &length) }) == 0 else { return nil }
     return dotted(own)
 }
 
 func withSocketAddress<Result>(
     _ address: inout sockaddr_in, _ body: (UnsafeMutablePointer<sockaddr>) -> Result
 ) -> Result {
-    withUnsafeMutablePointer(to: &address) { $0.withMemoryRebound(to: sockaddr.self, capacity: 1, body) }
+    unsafe withUnsafeMutablePointer(to: &address) { unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1, body) }
 }

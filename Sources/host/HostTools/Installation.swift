@@ -11,9 +11,9 @@ public enum Installation: Hashable, Sendable {
 
     /// That of this process.
     public static let current: Installation = {
-        guard let program = realpath("/proc/self/exe", nil) else { return .installed("/usr/share/rpiflash") }
-        defer { free(program) }
-        return Installation(program: FilePath(String(cString: program))) { access($0.string, F_OK) == 0 }
+        guard let program = unsafe realpath("/proc/self/exe", nil) else { return .installed("/usr/share/rpiflash") }
+        defer { unsafe free(program) }
+        return unsafe Installation(program: FilePath(String(cString: program))) { unsafe access($0.string, F_OK) == 0 }
     }()
 
     /// That of a program.
@@ -60,7 +60,7 @@ public enum Installation: Hashable, Sendable {
     public var cards: [FilePath] { [Self.hostCard, file("recovery_image/card.yaml")] }
 
     /// The first of ``cards`` that is there; nil where none is, and the defaults of card.yaml hold.
-    public var card: FilePath? { cards.first { access($0.string, F_OK) == 0 } }
+    public var card: FilePath? { cards.first { unsafe access($0.string, F_OK) == 0 } }
 
     /// This host's layout of its targets' cards.
     public static let hostCard: FilePath = "/etc/rpiflash/card.yaml"
@@ -97,9 +97,9 @@ public func sharedFile(_ path: String) -> FilePath { Installation.current.file(p
 
 // Looked up once: a command line's parser asks for each default dozens of times.
 private let workingFolder: FilePath? = {
-    guard let path = realpath(".", nil) else { return nil }
-    defer { free(path) }
-    return FilePath(String(cString: path))
+    guard let path = unsafe realpath(".", nil) else { return nil }
+    defer { unsafe free(path) }
+    return unsafe FilePath(String(cString: path))
 }()
 
 private func isWorkingFolder(_ path: FilePath) -> Bool { path == workingFolder }

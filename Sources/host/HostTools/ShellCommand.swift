@@ -44,9 +44,9 @@ public struct ShellCommand: Sendable {
 
     private func namelessFile() throws(ShellCommandError) -> FileDescriptor {
         var path = Array("/tmp/rpiflash-output-XXXXXX\0".utf8CString)
-        let file = mkstemp(&path)
+        let file = unsafe mkstemp(&path)
         guard file >= 0 else { throw .notStarted(text, "no file in /tmp for its output: \(Errno(rawValue: errno))") }
-        unlink(path)
+        unsafe unlink(path)
         _ = fcntl(file, F_SETFD, FD_CLOEXEC)
         return FileDescriptor(rawValue: file)
     }
@@ -70,8 +70,8 @@ public struct ShellCommand: Sendable {
 
     private static func end(of file: FileDescriptor) -> String {
         let size = (try? file.seek(offset: 0, from: .end)) ?? 0
-        let bytes = [UInt8](unsafeUninitializedCapacity: 4096) { buffer, count in
-            count = (try? file.read(fromAbsoluteOffset: max(0, size - 4096), into: .init(buffer))) ?? 0
+        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: 4096) { buffer, count in
+            count = unsafe (try? file.read(fromAbsoluteOffset: max(0, size - 4096), into: .init(buffer))) ?? 0
         }
         return String(decoding: bytes, as: UTF8.self)
     }

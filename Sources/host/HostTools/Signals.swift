@@ -14,12 +14,12 @@ public enum Interruption {
         DispatchQueue(label: "standard input").async {
             var buffer = [UInt8](repeating: 0, count: 4096)
             while true {
-                let count = read(STDIN_FILENO, &buffer, buffer.count)
+                let count = unsafe read(STDIN_FILENO, &buffer, buffer.count)
                 if count > 0 || count < 0 && errno == EINTR { continue }
                 // Another process that has it too may have made it non-blocking.
                 if count < 0, errno == EAGAIN {
                     var input = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
-                    _ = poll(&input, 1, -1)
+                    _ = unsafe poll(&input, 1, -1)
                     continue
                 }
                 break
@@ -57,9 +57,9 @@ public enum Interruption {
         var sources: [any DispatchSourceSignal] = []
         for (number, name) in [(SIGINT, "SIGINT"), (SIGTERM, "SIGTERM"), (SIGHUP, "SIGHUP")] {
             var old = sigaction()
-            sigaction(number, nil, &old)
+            unsafe sigaction(number, nil, &old)
             // Function pointers have no ==; SIG_IGN is the address 1.
-            if unsafeBitCast(old.__sigaction_handler.sa_handler, to: Int.self) == 1 { continue }
+            if unsafe unsafeBitCast(old.__sigaction_handler.sa_handler, to: Int.self) == 1 { continue }
             // The source gets it instead of the default action. Child processes get the default back.
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: .global())

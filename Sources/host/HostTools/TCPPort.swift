@@ -22,15 +22,15 @@ public struct TCPPort: Hashable, Sendable {
         guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
         let size = socklen_t(MemoryLayout<sockaddr_in>.size)
-        if withSocketAddress(&remote, { connect(descriptor, $0, size) }) == 0 { return true }
+        if unsafe withSocketAddress(&remote, { unsafe connect(descriptor, $0, size) }) == 0 { return true }
         guard errno == EINPROGRESS else { return false }
         let end = ContinuousClock.now + limit
         repeat {
             var entry = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
-            if poll(&entry, 1, 0) > 0 {
+            if unsafe poll(&entry, 1, 0) > 0 {
                 var code: Int32 = 0
                 var length = socklen_t(MemoryLayout<Int32>.size)
-                return getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &length) == 0 && code == 0
+                return unsafe getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &length) == 0 && code == 0
             }
             try await Task.sleep(for: .milliseconds(20))
         } while ContinuousClock.now < end

@@ -8,9 +8,9 @@ public import SystemPackage
 public func temporaryFolder() throws(TemporaryFolderError) -> FilePath {
     let path = environmentValue("TMPDIR") ?? "/tmp"
     var status = stat()
-    guard stat(path, &status) == 0 else { throw TemporaryFolderError(path: path, errno: Errno(rawValue: errno)) }
+    guard unsafe stat(path, &status) == 0 else { throw TemporaryFolderError(path: path, errno: Errno(rawValue: errno)) }
     guard status.st_mode & S_IFMT == S_IFDIR else { throw TemporaryFolderError(path: path, errno: .notDirectory) }
-    guard access(path, W_OK | X_OK) == 0 else {
+    guard unsafe access(path, W_OK | X_OK) == 0 else {
         throw TemporaryFolderError(path: path, errno: Errno(rawValue: errno))
     }
     return FilePath(path)
@@ -41,7 +41,7 @@ public func withTemporaryFolder<Result>(
 ) async throws -> Result {
     let folder = try temporaryFolder()
     var template = Array("\(folder)/\(prefix)XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else {
+    guard unsafe mkdtemp(&template) != nil else {
         throw TemporaryFolderError(path: folder.string, errno: Errno(rawValue: errno))
     }
     let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -50,6 +50,6 @@ public func withTemporaryFolder<Result>(
 }
 
 private func removeFolder(_ path: String) {
-    for name in (try? Folder.names(in: FilePath(path))) ?? [] { unlink("\(path)/\(name)") }
-    rmdir(path)
+    for name in (try? Folder.names(in: FilePath(path))) ?? [] { unsafe unlink("\(path)/\(name)") }
+    unsafe rmdir(path)
 }

@@ -17,8 +17,8 @@ public enum Accounts {
 
     /// sudo's word counts only where it can be sudo's: it makes its child root.
     private static func sudo(_ variable: String) -> String? {
-        guard getuid() == 0, let value = getenv(variable) else { return nil }
-        let text = String(cString: value)
+        guard getuid() == 0, let value = unsafe getenv(variable) else { return nil }
+        let text = unsafe String(cString: value)
         return text.isEmpty ? nil : text
     }
 
@@ -30,10 +30,10 @@ public enum Accounts {
 
     /// The number of a group; nil where this host has none of that name. C: `getgrnam_r`.
     public static func groupID(named name: String) -> UInt32? {
-        withRoom { start, size in
-            var (entry, found) = (Glibc.group(), UnsafeMutablePointer<Glibc.group>?.none)
-            let code = getgrnam_r(name, &entry, start, size, &found)
-            return (code, found == nil ? nil : entry.gr_gid)
+        unsafe withRoom { start, size in
+            var (entry, found) = unsafe (Glibc.group(), UnsafeMutablePointer<Glibc.group>?.none)
+            let code = unsafe getgrnam_r(name, &entry, start, size, &found)
+            return unsafe (code, found == nil ? nil : entry.gr_gid)
         }
     }
 
@@ -43,7 +43,7 @@ public enum Accounts {
         let count = getgroups(0, nil)
         guard count > 0 else { return false }
         var groups = [gid_t](repeating: 0, count: Int(count))
-        let filled = getgroups(count, &groups)
+        let filled = unsafe getgroups(count, &groups)
         return groups.prefix(Int(max(0, filled))).contains(group)
     }
 
@@ -58,7 +58,7 @@ public enum Accounts {
     /// The group that this process lacks for that; nil where none is missing.
     public static func missingGroupID(for path: FilePath) -> UInt32? {
         var (status, path) = (stat(), path)
-        while path.withPlatformString({ stat($0, &status) }) != 0 {
+        while unsafe path.withPlatformString({ unsafe stat($0, &status) }) != 0 {
             let parent = path.removingLastComponent()
             guard errno == ENOENT || errno == EACCES, !parent.isEmpty, parent != path else { return nil }
             path = parent
@@ -84,25 +84,25 @@ public enum Accounts {
     struct Group { let (name, members): (String, [String]) }
 
     static func user(_ id: UInt32) -> User? {
-        withRoom { start, size in
-            var (entry, found) = (passwd(), UnsafeMutablePointer<passwd>?.none)
-            let code = getpwuid_r(id, &entry, start, size, &found)
-            return (code, found == nil ? nil : User(name: String(cString: entry.pw_name), group: entry.pw_gid))
+        unsafe withRoom { start, size in
+            var (entry, found) = unsafe (passwd(), UnsafeMutablePointer<passwd>?.none)
+            let code = unsafe getpwuid_r(id, &entry, start, size, &found)
+            return unsafe (code, found == nil ? nil : User(name: String(cString: entry.pw_name), group: entry.pw_gid))
         }
     }
 
     static func group(_ id: UInt32) -> Group? {
-        withRoom { start, size in
-            var (entry, found) = (Glibc.group(), UnsafeMutablePointer<Glibc.group>?.none)
-            let code = getgrgid_r(id, &entry, start, size, &found)
-            guard found != nil else { return (code, nil) }
+        unsafe withRoom { start, size in
+            var (entry, found) = unsafe (Glibc.group(), UnsafeMutablePointer<Glibc.group>?.none)
+            let code = unsafe getgrgid_r(id, &entry, start, size, &found)
+            guard unsafe found != nil else { return (code, nil) }
             var members: [String] = []
-            var next = entry.gr_mem
-            while let member = next?.pointee {
-                members.append(String(cString: member))
-                next = next?.advanced(by: 1)
+            var next = unsafe entry.gr_mem
+            while let member = unsafe next?.pointee {
+                unsafe members.append(String(cString: member))
+                unsafe next = unsafe next?.advanced(by: 1)
             }
-            return (code, Group(name: String(cString: entry.gr_name), members: members))
+            return unsafe (code, Group(name: String(cString: entry.gr_name), members: members))
         }
     }
 
@@ -113,8 +113,8 @@ public enum Accounts {
         var size = 1 << 12
         while size <= 1 << 20 {
             let start = UnsafeMutablePointer<CChar>.allocate(capacity: size)
-            defer { start.deallocate() }
-            let (code, value) = body(start, size)
+            defer { unsafe start.deallocate() }
+            let (code, value) = unsafe body(start, size)
             guard code == ERANGE else { return value }
             size *= 4
         }

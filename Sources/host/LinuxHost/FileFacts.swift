@@ -4,7 +4,7 @@ public import SystemPackage
 /// Bytes that may be written to the file system of `path`; nil where it does not say. C: `statvfs`.
 public func freeBytes(at path: FilePath) -> UInt64? {
     var status = statvfs()
-    guard path.withPlatformString({ statvfs($0, &status) }) == 0 else { return nil }
+    guard unsafe path.withPlatformString({ unsafe statvfs($0, &status) }) == 0 else { return nil }
     let blocks = geteuid() == 0 ? status.f_bfree : status.f_bavail
     return UInt64(blocks) * UInt64(status.f_frsize)
 }
@@ -12,18 +12,18 @@ public func freeBytes(at path: FilePath) -> UInt64? {
 /// Which file system a file is on; nil where it is not there.
 public func fileSystem(of path: FilePath) -> UInt64? {
     var status = stat()
-    return path.withPlatformString { stat($0, &status) } == 0 ? UInt64(status.st_dev) : nil
+    return unsafe path.withPlatformString { unsafe stat($0, &status) } == 0 ? UInt64(status.st_dev) : nil
 }
 
 /// Whether a file or folder is there.
-public func exists(_ path: FilePath) -> Bool { path.withPlatformString { access($0, F_OK) } == 0 }
+public func exists(_ path: FilePath) -> Bool { unsafe path.withPlatformString { unsafe access($0, F_OK) } == 0 }
 
 /// Whether this process may write to a file or folder.
-public func isWritable(_ path: FilePath) -> Bool { path.withPlatformString { access($0, W_OK) } == 0 }
+public func isWritable(_ path: FilePath) -> Bool { unsafe path.withPlatformString { unsafe access($0, W_OK) } == 0 }
 
 /// Why this process may not read a file; nil where it may.
 public func whyNotReadable(_ path: FilePath) -> Errno? {
-    path.withPlatformString { access($0, R_OK) } == 0 ? nil : Errno(rawValue: errno)
+    unsafe path.withPlatformString { unsafe access($0, R_OK) } == 0 ? nil : Errno(rawValue: errno)
 }
 
 /// A folder, or the nearest one above it that is there: in which it would be made.
@@ -40,14 +40,14 @@ public enum HostClock {
     /// Whether it lies before this program was written to the disk.
     public static var isBehindThisProgram: Bool {
         var program = stat()
-        return stat("/proc/self/exe", &program) == 0 && time(nil) < program.st_mtim.tv_sec
+        return unsafe stat("/proc/self/exe", &program) == 0 && time(nil) < program.st_mtim.tv_sec
     }
 
     /// `2026-11-29 10:35 UTC`.
     public static var text: String {
-        var (now, parts, text) = (time(nil), tm(), [CChar](repeating: 0, count: 32))
-        gmtime_r(&now, &parts)
-        strftime(&text, text.count, "%Y-%m-%d %H:%M UTC", &parts)
+        var (now, parts, text) = unsafe (time(nil), tm(), [CChar](repeating: 0, count: 32))
+        unsafe gmtime_r(&now, &parts)
+        unsafe strftime(&text, text.count, "%Y-%m-%d %H:%M UTC", &parts)
         return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 }

@@ -42,7 +42,7 @@ public struct FileLock: ~Copyable, Sendable {
             }
             if !isOurs {
                 // Nobody's lock, but not ours to write: made by hand, or by a version that did not share. Made anew.
-                let isGone = path.withPlatformString { unlink($0) } == 0 || errno == ENOENT
+                let isGone = unsafe path.withPlatformString { unsafe unlink($0) } == 0 || errno == ENOENT
                 close(descriptor)
                 guard isGone else { throw .permissionDenied }
                 continue
@@ -50,7 +50,7 @@ public struct FileLock: ~Copyable, Sendable {
             // For messages only: a full disk does no harm.
             let text = LockHolder.current.text
             _ = ftruncate(descriptor, 0)
-            _ = pwrite(descriptor, text, text.utf8.count, 0)
+            _ = unsafe pwrite(descriptor, text, text.utf8.count, 0)
             return .locked(FileLock(descriptor: descriptor, path: path, removesFile: removesFile))
         }
     }
@@ -59,7 +59,7 @@ public struct FileLock: ~Copyable, Sendable {
     ///
     /// - Throws: `Errno`.
     public static func holder(of path: FilePath) throws(Errno) -> LockHolder? {
-        let descriptor = path.withPlatformString { Glibc.open($0, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) }
+        let descriptor = unsafe path.withPlatformString { unsafe Glibc.open($0, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) }
         guard descriptor >= 0 else {
             if errno == ENOENT { return nil }
             throw Errno(rawValue: errno)
@@ -76,11 +76,11 @@ public struct FileLock: ~Copyable, Sendable {
             // Without O_CLOEXEC a program that the reset command leaves running would keep the lock. Without O_CREAT: what is
             // there may be another user's, and some kernels do not open that (fs.protected_regular).
             let flags = O_CLOEXEC | O_NOFOLLOW
-            let file = path.withPlatformString { Glibc.open($0, O_RDWR | flags) }
+            let file = unsafe path.withPlatformString { unsafe Glibc.open($0, O_RDWR | flags) }
             if file >= 0 { return (file, true) }
             switch errno {
             case EACCES:
-                let file = path.withPlatformString { Glibc.open($0, O_RDONLY | flags) }
+                let file = unsafe path.withPlatformString { unsafe Glibc.open($0, O_RDONLY | flags) }
                 if file >= 0 { return (file, false) }
                 if errno != ENOENT { throw Errno(rawValue: errno) }
             case ENOENT:
@@ -97,13 +97,14 @@ public struct FileLock: ~Copyable, Sendable {
     /// The one who had it before may have removed the file between our opening and our locking it.
     private static func isStill(_ path: FilePath, _ descriptor: Int32) -> Bool {
         var (opened, there) = (stat(), stat())
-        guard fstat(descriptor, &opened) == 0, path.withPlatformString({ lstat($0, &there) }) == 0 else { return false }
+        guard unsafe fstat(descriptor, &opened) == 0, unsafe path.withPlatformString({ unsafe lstat($0, &there) }) == 0
+        else { return false }
         return opened.st_ino == there.st_ino && opened.st_dev == there.st_dev
     }
 
     deinit {
         // Removed before it is unlocked: who opened it meanwhile sees that it is no longer there, and makes a new one.
-        if removesFile { _ = path.withPlatformString { unlink($0) } }
+        if removesFile { _ = unsafe path.withPlatformString { unsafe unlink($0) } }
         close(descriptor)
     }
 }
@@ -122,8 +123,8 @@ public struct LockHolder: Hashable, Sendable, CustomStringConvertible {
 
     /// From the text of a lock's file, which others may write to.
     init(_ descriptor: Int32) {
-        let bytes = [UInt8](unsafeUninitializedCapacity: 128) { buffer, count in
-            count = max(0, pread(descriptor, buffer.baseAddress, buffer.count, 0))
+        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: 128) { buffer, count in
+            count = unsafe max(0, pread(descriptor, buffer.baseAddress, buffer.count, 0))
         }
         let line = bytes.prefix { $0 != 0x0a }
         let digits = line.prefix { (0x30...0x39).contains($0) }

@@ -17,15 +17,15 @@ public struct FileTrust: Sendable {
     /// That of this process.
     public static let current: FileTrust = {
         var program: FilePath?
-        if let path = realpath("/proc/self/exe", nil) {
-            program = FilePath(String(cString: path))
-            free(path)
+        if let path = unsafe realpath("/proc/self/exe", nil) {
+            program = unsafe FilePath(String(cString: path))
+            unsafe free(path)
         }
         var owners: Set<UInt32> = [0, geteuid(), geteuid() == 0 ? Accounts.callerID : geteuid()]
         // Who owns the program or a folder above it may replace it: a source tree of somebody else's is his program.
         for place in program.map({ Self.folders(above: $0).union([$0]) }) ?? [] {
             var status = stat()
-            if place.withPlatformString({ lstat($0, &status) }) == 0 { owners.insert(status.st_uid) }
+            if unsafe place.withPlatformString({ unsafe lstat($0, &status) }) == 0 { owners.insert(status.st_uid) }
         }
         var groups: Set<UInt32> = [0]
         // Members of the group trust each other. Root, also by sudo, does not trust them with commands that it runs.
@@ -55,11 +55,11 @@ public struct FileTrust: Sendable {
 
     /// Whether this process sees other user ids than the host has. Source: user_namespaces(7), `/proc/PID/uid_map`.
     private static var isInNamespace: Bool {
-        guard let map = fopen("/proc/self/uid_map", "re") else { return false }
-        defer { fclose(map) }
+        guard let map = unsafe fopen("/proc/self/uid_map", "re") else { return false }
+        defer { unsafe fclose(map) }
         var numbers = [UInt32](repeating: 0, count: 3)
         var line = [CChar](repeating: 0, count: 128)
-        guard fgets(&line, Int32(line.count), map) != nil else { return false }
+        guard unsafe fgets(&line, Int32(line.count), map) != nil else { return false }
         let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
         for (index, word) in text.split(whereSeparator: \.isWhitespace).prefix(3).enumerated() {
             numbers[index] = UInt32(word) ?? 0
@@ -101,7 +101,7 @@ public struct FileTrust: Sendable {
     @discardableResult
     private func check(_ path: FilePath, of file: FilePath) throws(UntrustedFile) -> stat? {
         var status = stat()
-        guard path.withPlatformString({ lstat($0, &status) }) == 0 else { return nil }
+        guard unsafe path.withPlatformString({ unsafe lstat($0, &status) }) == 0 else { return nil }
         if program.contains(path) { return status }
         guard isTrusted(owner: status.st_uid) else {
             throw UntrustedFile(file: file, place: path, reason: .owner(Accounts.name(ofUser: status.st_uid)))
@@ -136,18 +136,18 @@ public struct FileTrust: Sendable {
 
     private func target(of link: FilePath) -> FilePath? {
         var bytes = [UInt8](repeating: 0, count: Int(PATH_MAX))
-        let count = link.withPlatformString { path in
-            bytes.withUnsafeMutableBytes { buffer in
-                buffer.baseAddress.map { readlink(path, $0, buffer.count) } ?? -1
+        let count = unsafe link.withPlatformString { path in
+            unsafe bytes.withUnsafeMutableBytes { buffer in
+                unsafe buffer.baseAddress.map { unsafe readlink(path, $0, buffer.count) } ?? -1
             }
         }
         return count > 0 ? FilePath(String(decoding: bytes.prefix(count), as: UTF8.self)) : nil
     }
 
     private func absolute(_ path: FilePath) -> FilePath {
-        guard !path.isAbsolute, let folder = getcwd(nil, 0) else { return path }
-        defer { free(folder) }
-        return FilePath(String(cString: folder)).pushing(path)
+        guard !path.isAbsolute, let folder = unsafe getcwd(nil, 0) else { return path }
+        defer { unsafe free(folder) }
+        return unsafe FilePath(String(cString: folder)).pushing(path)
     }
 }
 

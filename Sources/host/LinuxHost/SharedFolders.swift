@@ -17,7 +17,7 @@ public struct AccessModes: Hashable, Sendable {
     public init(in folder: FilePath, isPrivate: Bool? = nil) {
         var status = stat()
         // A folder that is not there is an error of what follows.
-        let mode = folder.withPlatformString { stat($0, &status) } == 0 ? status.st_mode : 0o755
+        let mode = unsafe folder.withPlatformString { unsafe stat($0, &status) } == 0 ? status.st_mode : 0o755
         let isShared = mode & S_ISGID != 0 && mode & S_IWGRP != 0
         let isPrivate = isPrivate ?? (mode & 0o005 == 0)
         file = isShared ? (isPrivate ? 0o660 : 0o664) : (isPrivate ? 0o600 : 0o644)
@@ -45,12 +45,12 @@ public struct PathError: Error, Hashable, Sendable {
 public func makeFolder(_ path: FilePath, isPrivate: Bool = false) throws(PathError) -> Bool {
     let mode = AccessModes(in: parent(of: path), isPrivate: isPrivate).folder
     // Never more open than it is to be, also in between.
-    guard path.withPlatformString({ mkdir($0, mode & 0o777) }) == 0 else {
+    guard unsafe path.withPlatformString({ unsafe mkdir($0, mode & 0o777) }) == 0 else {
         let code = errno
         if code == EEXIST { return false }
         throw PathError(path, code: code)
     }
-    let folder = path.withPlatformString { open($0, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) }
+    let folder = unsafe path.withPlatformString { unsafe open($0, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) }
     guard folder >= 0 else { throw PathError(path, code: errno) }
     defer { close(folder) }
     // The umask took some of it away.
@@ -72,7 +72,7 @@ public func makeFolders(_ path: FilePath) throws(PathError) {
         if try makeFolder(path) { return }
     }
     var (status, link) = (stat(), stat())
-    guard path.withPlatformString({ lstat($0, &link) == 0 && stat($0, &status) == 0 }) else {
+    guard unsafe path.withPlatformString({ unsafe lstat($0, &link) == 0 && stat($0, &status) == 0 }) else {
         throw PathError(path, code: errno)
     }
     let isOthersLink = link.st_mode & S_IFMT == S_IFLNK && link.st_uid != 0 && link.st_uid != geteuid()
@@ -90,7 +90,7 @@ public func makeFile(
 ) throws(PathError) -> FileDescriptor {
     let mode = mode ?? AccessModes(in: parent(of: path)).file
     let flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | (isAppending ? O_APPEND : 0)
-    let file = path.withPlatformString { open($0, flags, mode) }
+    let file = unsafe path.withPlatformString { unsafe open($0, flags, mode) }
     guard file >= 0 else { throw PathError(path, code: errno) }
     // The umask took some of it away.
     guard fchmod(file, mode) == 0 else {
@@ -108,7 +108,7 @@ public func replaceFile(_ path: FilePath) throws(PathError) -> FileDescriptor {
             return try makeFile(path)
         } catch {
             guard error.errno == .fileExists else { throw error }
-            guard path.withPlatformString({ unlink($0) }) == 0 || errno == ENOENT else {
+            guard unsafe path.withPlatformString({ unsafe unlink($0) }) == 0 || errno == ENOENT else {
                 throw PathError(path, code: errno)
             }
         }

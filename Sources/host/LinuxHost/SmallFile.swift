@@ -30,22 +30,23 @@ public enum SmallFile {
     }
 
     private static func start(of path: FilePath, count: Int, _ flags: Int32) throws(SmallFileError) -> [UInt8] {
-        let descriptor = path.withPlatformString { open($0, flags | O_CLOEXEC) }
+        let descriptor = unsafe path.withPlatformString { unsafe open($0, flags | O_CLOEXEC) }
         guard descriptor >= 0 else { throw .unreadable(Errno(rawValue: errno)) }
         defer { close(descriptor) }
         if flags & O_NOFOLLOW != 0 {
             var status = stat()
-            guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+            guard unsafe fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
                 throw .unreadable(.invalidArgument)
             }
         }
         var content: [UInt8] = []
         while content.count < count {
             var failure: Int32 = 0
-            let part = [UInt8](unsafeUninitializedCapacity: min(65536, count - content.count)) { buffer, filled in
+            let part = unsafe [UInt8](unsafeUninitializedCapacity: min(65536, count - content.count)) {
+                buffer, filled in
                 var done: Int
                 repeat {
-                    done = Glibc.read(descriptor, buffer.baseAddress, buffer.count)
+                    done = unsafe Glibc.read(descriptor, buffer.baseAddress, buffer.count)
                 } while done < 0 && errno == EINTR
                 if done < 0 { failure = errno }
                 filled = max(0, done)

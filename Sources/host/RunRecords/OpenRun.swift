@@ -140,7 +140,7 @@ public final class OpenRun: Sendable {
         do {
             let file = try replaceFile(new)
             _ = try file.closeAfter { try file.writeAll(text.utf8) }
-            if rename(new.string, path.string) != 0 { code = errno }
+            if unsafe rename(new.string, path.string) != 0 { code = errno }
         } catch {
             code = ((error as? PathError)?.errno ?? error as? Errno ?? .ioError).rawValue
         }

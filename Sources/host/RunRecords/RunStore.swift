@@ -42,14 +42,14 @@ public struct RunStore: Sendable {
 
     /// `20261125-062038-b827eb3d60b9`: the time is UTC.
     private static func name(of record: RunRecord) -> String {
-        var (seconds, parts) = (time_t(record.started.timeIntervalSince1970), tm())
-        gmtime_r(&seconds, &parts)
+        var (seconds, parts) = unsafe (time_t(record.started.timeIntervalSince1970), tm())
+        unsafe gmtime_r(&seconds, &parts)
         func digits(_ number: Int32, _ count: Int) -> String {
             let text = "\(number)"
             return String(repeating: "0", count: max(0, count - text.count)) + text
         }
-        let day = digits(parts.tm_year + 1900, 4) + digits(parts.tm_mon + 1, 2) + digits(parts.tm_mday, 2)
-        let time = digits(parts.tm_hour, 2) + digits(parts.tm_min, 2) + digits(parts.tm_sec, 2)
+        let day = unsafe digits(parts.tm_year + 1900, 4) + digits(parts.tm_mon + 1, 2) + digits(parts.tm_mday, 2)
+        let time = unsafe digits(parts.tm_hour, 2) + digits(parts.tm_min, 2) + digits(parts.tm_sec, 2)
         return "\(day)-\(time)-\(record.target.mac.filter { $0 != ":" })"
     }
 
@@ -96,9 +96,9 @@ public struct RunStore: Sendable {
         // A run has files only, and only these.
         for name in run.files() {
             let file = run.folder.appending(name)
-            guard unlink(file.string) == 0 || errno == ENOENT else { throw RunStoreError(file, errno) }
+            guard unsafe unlink(file.string) == 0 || errno == ENOENT else { throw RunStoreError(file, errno) }
         }
-        guard rmdir(run.folder.string) == 0 || errno == ENOENT else { throw RunStoreError(run.folder, errno) }
+        guard unsafe rmdir(run.folder.string) == 0 || errno == ENOENT else { throw RunStoreError(run.folder, errno) }
         return true
     }
 
@@ -131,7 +131,7 @@ public struct StoredRun: Sendable {
 
     /// Whether the process that flashes is alive.
     public var isRunning: Bool {
-        let descriptor = open(folder.appending(RunStore.eventsName).string, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        let descriptor = unsafe open(folder.appending(RunStore.eventsName).string, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
         guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
         return flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK
@@ -141,7 +141,7 @@ public struct StoredRun: Sendable {
     public var bytes: UInt64 {
         files().reduce(0) { sum, name in
             var status = stat()
-            return lstat(folder.appending(name).string, &status) == 0 ? sum + UInt64(status.st_size) : sum
+            return unsafe lstat(folder.appending(name).string, &status) == 0 ? sum + UInt64(status.st_size) : sum
         }
     }
 

@@ -31,17 +31,17 @@ final class ImageFile: Sendable {
     /// The file's state now; nil where there is none.
     static func state(of path: FilePath) -> State? {
         var status = stat()
-        return path.withPlatformString { stat($0, &status) } == 0 ? State(status) : nil
+        return unsafe path.withPlatformString { unsafe stat($0, &status) } == 0 ? State(status) : nil
     }
 
     /// Opens the file.
     ///
     /// - Parameter state: what it was like when it was looked at; another one is an error.
     init(_ path: FilePath, in state: State?) throws(FlashError) {
-        let descriptor = path.withPlatformString { open($0, O_RDONLY | O_CLOEXEC) }
+        let descriptor = unsafe path.withPlatformString { unsafe open($0, O_RDONLY | O_CLOEXEC) }
         guard descriptor >= 0 else { throw .image("cannot read image \(path): \(Errno(rawValue: errno))") }
         var status = stat()
-        guard fstat(descriptor, &status) == 0 else {
+        guard unsafe fstat(descriptor, &status) == 0 else {
             let code = errno
             close(descriptor)
             throw .image("cannot read image \(path): \(Errno(rawValue: code))")
@@ -101,13 +101,13 @@ final class ImageFile: Sendable {
             throw FlashError.cannotWrite(name, Errno(rawValue: errno))
         }
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.chunk, alignment: 4096)
-        defer { buffer.deallocate() }
+        defer { unsafe buffer.deallocate() }
         var next = part.source.lowerBound
         while let extent = try extent(from: next, to: part.source.upperBound) {
             next = extent.lowerBound
             while next < extent.upperBound {
                 try Task.checkCancellation()
-                let count = try copy(
+                let count = unsafe try copy(
                     next, min(buffer.count, Int(extent.upperBound - next)), through: buffer, to: file,
                     at: part.filler.bytes + next - part.source.lowerBound, name: name)
                 next += UInt64(count)
@@ -122,10 +122,10 @@ final class ImageFile: Sendable {
         _ offset: UInt64, _ count: Int, through buffer: UnsafeMutableRawBufferPointer, to file: FileDescriptor,
         at target: UInt64, name: FilePath
     ) throws(FlashError) -> Int {
-        let count = pread(descriptor, buffer.baseAddress, count, Int(offset))
+        let count = unsafe pread(descriptor, buffer.baseAddress, count, Int(offset))
         guard count >= 0 else { throw .image("cannot read image \(path): \(Errno(rawValue: errno))") }
         guard count > 0 else { throw .image("image \(path) was cut short while it was read") }
-        let written = pwrite(file.rawValue, buffer.baseAddress, count, Int(target))
+        let written = unsafe pwrite(file.rawValue, buffer.baseAddress, count, Int(target))
         guard written > 0 else { throw .cannotWrite(name, Errno(rawValue: errno)) }
         return written
     }
@@ -133,6 +133,6 @@ final class ImageFile: Sendable {
     /// Checks that nobody changed the image since it was opened.
     func checkUnchanged() throws(FlashError) {
         var now = stat()
-        guard fstat(descriptor, &now) == 0, State(now) == before else { throw Self.changed(path) }
+        guard unsafe fstat(descriptor, &now) == 0, State(now) == before else { throw Self.changed(path) }
     }
 }

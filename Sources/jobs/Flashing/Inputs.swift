@@ -115,11 +115,11 @@ public func loadCard(_ path: FilePath?) throws(FlashError) -> CardLayout {
 /// Checks that the TFTP root is a folder that can be written to.
 public func checkRoot(_ root: FilePath) throws(FlashError) {
     var status = stat()
-    guard root.withPlatformString({ stat($0, &status) }) == 0 else {
+    guard unsafe root.withPlatformString({ unsafe stat($0, &status) }) == 0 else {
         throw .server("TFTP root \(root): \(Errno(rawValue: errno)); make it or give another --tftp-root")
     }
     guard status.st_mode & S_IFMT == S_IFDIR else { throw .server("TFTP root \(root) is not a folder") }
-    guard root.withPlatformString({ access($0, W_OK | X_OK) }) == 0 else {
+    guard unsafe root.withPlatformString({ unsafe access($0, W_OK | X_OK) }) == 0 else {
         let reason = "\(Errno(rawValue: errno))"
         throw .server("TFTP root \(root) cannot be written to: \(reason)\(TargetFolder.remedy(for: root))")
     }

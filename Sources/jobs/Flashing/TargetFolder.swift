@@ -42,10 +42,11 @@ struct TargetFolder: ~Copyable {
             throw .server("cannot make the folder \(path): \(error.errno)")
         }
         var status = stat()
-        guard path.withPlatformString({ lstat($0, &status) }) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+        guard unsafe path.withPlatformString({ unsafe lstat($0, &status) }) == 0, status.st_mode & S_IFMT == S_IFDIR
+        else {
             throw notAFolder(path)
         }
-        guard path.withPlatformString({ access($0, W_OK | X_OK) }) == 0 else {
+        guard unsafe path.withPlatformString({ unsafe access($0, W_OK | X_OK) }) == 0 else {
             let reason = "\(Errno(rawValue: errno))"
             throw .server("the folder \(path) cannot be written to: \(reason)\(remedy(for: path))")
         }
@@ -63,9 +64,11 @@ struct TargetFolder: ~Copyable {
     static func look(root: FilePath, target: Target) throws(FlashError) -> (path: FilePath, hasForeignPlan: Bool) {
         let path = root.appending(target.mac.description)
         var status = stat()
-        guard path.withPlatformString({ lstat($0, &status) }) == 0 else { return (path, false) }
+        guard unsafe path.withPlatformString({ unsafe lstat($0, &status) }) == 0 else { return (path, false) }
         guard status.st_mode & S_IFMT == S_IFDIR else { throw notAFolder(path) }
-        func has(_ name: String) -> Bool { path.appending(name).withPlatformString { access($0, F_OK) } == 0 }
+        func has(_ name: String) -> Bool {
+            unsafe path.appending(name).withPlatformString { unsafe access($0, F_OK) } == 0
+        }
         return (path, has(ChunkPlan.scriptName) && !has(planMarkName))
     }
 
@@ -78,7 +81,7 @@ struct TargetFolder: ~Copyable {
         let names = (try? Folder.names(in: path)) ?? []
         let hasPlan = names.contains(Self.planMarkName)
         for name in names where Self.isStaged(name) || hasPlan && Self.isOfPlan(name) {
-            if path.appending(name).withPlatformString({ unlink($0) }) == 0 { removed += 1 }
+            if unsafe path.appending(name).withPlatformString({ unsafe unlink($0) }) == 0 { removed += 1 }
         }
         // The mark goes last: a clean-up that is cut off must be able to go on.
         if hasPlan { delete(Self.planMarkName) }
@@ -89,14 +92,16 @@ struct TargetFolder: ~Copyable {
     /// Removes everything that is ours, the folder too if nothing else is in it.
     mutating func remove() {
         clean()
-        if isOurs { _ = path.withPlatformString { rmdir($0) } }
+        if isOurs { _ = unsafe path.withPlatformString { unsafe rmdir($0) } }
     }
 
     /// Whether a group shares the folder: its members may read and write what is in it.
     var isShared: Bool { AccessModes(in: path).file & S_IWGRP != 0 }
 
     /// Whether the target would find a plan here and take it instead of the parts.
-    var hasForeignPlan: Bool { path.appending(ChunkPlan.scriptName).withPlatformString { access($0, F_OK) } == 0 }
+    var hasForeignPlan: Bool {
+        unsafe path.appending(ChunkPlan.scriptName).withPlatformString { unsafe access($0, F_OK) } == 0
+    }
 
     private static func isStaged(_ name: String) -> Bool {
         if [PartsPlan.manifestName, newName, probeName, reportName].contains(name) { return true }
@@ -154,7 +159,9 @@ struct TargetFolder: ~Copyable {
     func publish(_ content: [UInt8], as name: String) throws(FlashError) {
         try write(content, to: Self.newName, shown: name)
         let (from, to) = (path.appending(Self.newName), path.appending(name))
-        let result = from.withPlatformString { from in to.withPlatformString { to in rename(from, to) } }
+        let result = unsafe from.withPlatformString { from in
+            unsafe to.withPlatformString { to in unsafe rename(from, to) }
+        }
         guard result == 0 else { throw .server("cannot make \(to): \(Errno(rawValue: errno))") }
     }
 
@@ -164,7 +171,7 @@ struct TargetFolder: ~Copyable {
     }
 
     /// Removes a file.
-    func delete(_ name: String) { _ = path.appending(name).withPlatformString { unlink($0) } }
+    func delete(_ name: String) { _ = unsafe path.appending(name).withPlatformString { unsafe unlink($0) } }
 }
 
 /// A file that a target uploaded through another server, at most 64 KiB and one byte; nil where it cannot be read.
