@@ -44,7 +44,10 @@ let package = Package(
         .systemLibrary(
             name: "CGPIODLibrary", path: "Sources/c/CGPIODLibrary", pkgConfig: "libgpiod",
             providers: [.apt(["libgpiod-dev"])]),
-        .target(name: "CGPIOD", dependencies: ["CGPIODLibrary"], path: "Sources/c/CGPIOD"),
+        // Linked by name: a cross-build finds no pkg-config file, and C has no module map's `link`.
+        .target(
+            name: "CGPIOD", dependencies: ["CGPIODLibrary"], path: "Sources/c/CGPIOD",
+            linkerSettings: [.linkedLibrary("gpiod")]),
         .systemLibrary(
             name: "CExt2FS", path: "Sources/c/CExt2FS", pkgConfig: "ext2fs", providers: [.apt(["libext2fs-dev"])]),
         .systemLibrary(
