@@ -156,10 +156,10 @@ struct CustomizationTests {
     }
 
     @Test(arguments: [
-        ("boot_files: [{path: a, content: a}, {path: A, content: b}]", FirstBootForm.none),
+        ("boot_files: [{path: a, content: a}, {path: A, content: b}]", FirstBootMechanism.none),
         ("hostname: a\nboot_files: [{path: User-Data, content: a}]", .cloudInit),
         ("hostname: a\nboot_files: [{path: firstrun.sh, content: a}]", .firstrun(bootMountPoint: "/boot")),
-    ]) func `two things for one file are refused`(yaml: String, form: FirstBootForm) {
+    ]) func `two things for one file are refused`(yaml: String, form: FirstBootMechanism) {
         #expect(error(yaml, form).contains("boot_files.path "))
         #expect(error(yaml, form).contains(" is there already: "))
     }
@@ -173,8 +173,8 @@ struct CustomizationTests {
     }
 
     @Test(arguments: [
-        FirstBootForm.firstrun(bootMountPoint: "/boot"), .cloudInit, .sysconf, .none,
-    ]) func `nothing is written where nothing is set`(form: FirstBootForm) throws {
+        FirstBootMechanism.firstrun(bootMountPoint: "/boot"), .cloudInit, .sysconf, .none,
+    ]) func `nothing is written where nothing is set`(form: FirstBootMechanism) throws {
         #expect(try edit("", form) == BootPartitionEdit())
     }
 

@@ -67,7 +67,7 @@ struct FakeSystem {
 struct FirstRunTests {
     static let shells = ["sh", "bash"]
     static let place = "/boot/firmware"
-    static let form = FirstBootForm.firstrun(bootMountPoint: place)
+    static let form = FirstBootMechanism.firstrun(bootMountPoint: place)
 
     @Test(arguments: shells)
     func `a system is set up, and once only`(shell: String) async throws {

@@ -49,7 +49,7 @@ enum Sample {
 }
 
 /// What the file's error says, "" where it is read.
-func error(_ yaml: String, _ form: FirstBootForm? = nil, _ values: PlaceholderValues = Sample.values) -> String {
+func error(_ yaml: String, _ form: FirstBootMechanism? = nil, _ values: PlaceholderValues = Sample.values) -> String {
     do throws(ConfigurationError) {
         let customization = try Customization(yaml: yaml, file: "lab.yaml")
         if let form { _ = try customization.files(for: form, values: values) }
@@ -59,7 +59,7 @@ func error(_ yaml: String, _ form: FirstBootForm? = nil, _ values: PlaceholderVa
     }
 }
 
-func edit(_ yaml: String, _ form: FirstBootForm, sources: [String: [UInt8]] = [:]) throws -> BootPartitionEdit {
+func edit(_ yaml: String, _ form: FirstBootMechanism, sources: [String: [UInt8]] = [:]) throws -> BootPartitionEdit {
     try Customization(yaml: yaml, file: "lab.yaml").files(for: form, values: Sample.values, sources: sources)
 }
 

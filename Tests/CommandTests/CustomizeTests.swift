@@ -13,14 +13,14 @@ import Testing
 struct CustomizeTests {
     /// A bench whose image has filesystems, and a card that it fits.
     private static func place(_ behaviour: String, _ change: (TestImage) throws -> Void = { _ in }) async throws
-        -> Place
+        -> LoopbackFixture
     {
-        try await giveImage(to: try await Place(behaviour), change)
+        try await giveImage(to: try await LoopbackFixture(behaviour), change)
     }
 
     static func giveImage(
-        to place: Place, _ change: (TestImage) throws -> Void = { _ in }
-    ) async throws -> Place {
+        to place: LoopbackFixture, _ change: (TestImage) throws -> Void = { _ in }
+    ) async throws -> LoopbackFixture {
         let image = try TestImage.system(SystemTexts())
         try change(image)
         let copied = try await place.bash("cp --sparse=always '\(image.path)' $IMG")

@@ -18,7 +18,7 @@ struct DoctorCommandTests {
     }
 
     @Test func `a server that can flash is said to be good, and nothing is made`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let before = try await place.bash("cd $D; find . | sort; cat targets.csv card.yaml")
         let result = try await place.run(Self.doctor, exits: 0)
         let lines = Self.lines(result)
@@ -37,7 +37,7 @@ struct DoctorCommandTests {
     }
 
     @Test func `what runs on the cards is told as far as runs tell, and an old boot script is named`() async throws {
-        let place = try await Place(
+        let place = try await LoopbackFixture(
             """
             flash() {
                 plan
@@ -97,7 +97,7 @@ struct DoctorCommandTests {
             ),
         ])
     func `what makes a flash fail is bad, with status 9`(harm: String, topic: String, text: String) async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.bash("DOCTOR=\"\(Self.doctor)\"; \(harm); $DOCTOR")
         #expect(result.status == 9, result.all)
         let bad = Self.lines(result).filter { $0[0] == "bad" }
@@ -107,7 +107,7 @@ struct DoctorCommandTests {
     }
 
     @Test func `a program that has the port and is no TFTP server is bad, another TFTP server is noted`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let mute = try await place.bash(
             """
             socat -u UDP-RECV:$PORT,bind=127.0.0.1 STDOUT >/dev/null 2>&1 & socat=$!
@@ -135,7 +135,7 @@ struct DoctorCommandTests {
     }
 
     @Test func `the service is found, and that it serves another folder`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let command = Self.doctor.replacing("--listen 127.0.0.1:$PORT", with: "").replacing(
             "$D/none.sock", with: "$D/serve.sock")
         let result = try await place.bash(
@@ -158,7 +158,7 @@ struct DoctorCommandTests {
     }
 
     @Test func `as JSON it says the same`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.run(Self.doctor + " --json", exits: 0)
         let object = try #require(
             try JSONSerialization.jsonObject(with: Data(result.stdout.utf8)) as? [String: Any], result.all)

@@ -20,7 +20,7 @@ struct DryRunTests {
     /// Runs `command` with --dry-run and then without.
     ///
     /// - Parameter harm: bash, run before both.
-    private static func pair(_ place: Place, _ harm: String, _ command: String) async throws -> Pair {
+    private static func pair(_ place: LoopbackFixture, _ harm: String, _ command: String) async throws -> Pair {
         let result = try await place.bash(
             """
             W=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null || true; wait || true; rm -r $W' EXIT
@@ -91,7 +91,7 @@ struct DryRunTests {
     }
 
     private static func refuses(_ harm: String, _ command: String, _ status: String) async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let pair = try await pair(place, harm, command)
         #expect(pair.dry.status == status && pair.real.status == status, pair.all)
         #expect(pair.dry.errors.split(separator: "\n") == refusals(pair.real.errors), pair.all)
@@ -149,8 +149,8 @@ struct DryRunTests {
     func `a dry run says what a flash does, and the flash does it`(
         make: String, arguments: String, image: String
     ) async throws {
-        let place = try await Place(
-            "if [[ '\(arguments)' = *parts* ]]; then fetch; put OK \(Place.written); else flash; fi")
+        let place = try await LoopbackFixture(
+            "if [[ '\(arguments)' = *parts* ]]; then fetch; put OK \(LoopbackFixture.written); else flash; fi")
         let pair = try await Self.pair(place, make, "$FLASH --no-wait \(arguments)")
         #expect(pair.dry.status == "0" && pair.real.status == "0", pair.all)
         #expect(pair.dry.errors == "" && pair.isUntouched, pair.all)
@@ -185,7 +185,7 @@ struct DryRunTests {
     }
 
     @Test func `another TFTP server is named, and what is not known of it is said`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.run(
             "W=$(mktemp -d); trap 'kill $(jobs -p); wait || true; rm -r $W' EXIT; \(Self.other)\n$FLASH --dry-run $IMG cam",
             exits: 0)
@@ -242,7 +242,7 @@ struct DryRunTests {
     func `what cannot work is refused by every command as it would be for real`(
         harm: String, command: String, status: String
     ) async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let pair = try await Self.pair(place, harm + "\ncd $REPOSITORY", command)
         #expect(pair.dry.status == status && pair.real.status == status, pair.all)
         #expect(!pair.dry.errors.isEmpty && pair.dry.errors == pair.real.errors, pair.all)
@@ -250,7 +250,7 @@ struct DryRunTests {
     }
 
     @Test func `reset, images remove, serve and the generator say what they would do, and do nothing`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.run(
             """
             $RPIFLASH plan $IMG --store $D/store >/dev/null 2>&1

@@ -56,12 +56,12 @@ struct ExitStatusTests {
                 """),
     ]
 
-    private static let good = "fetch; put OK \(Place.written)"
+    private static let good = "fetch; put OK \(LoopbackFixture.written)"
 
     @Test(arguments: cases)
     private func `every documented exit status comes with one sentence, and nothing is left`(of one: Case) async throws
     {
-        let place = try await Place(one.behaviour)
+        let place = try await LoopbackFixture(one.behaviour)
         let result = try await place.run(one.script, exits: one.status)
         // What went on is told before; the last line says why.
         let last = result.errorLines.last ?? ""

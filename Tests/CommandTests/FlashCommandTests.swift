@@ -6,13 +6,13 @@ import Testing
 /// The built program on loopback, against a target that is a script: each way that a flash can end.
 @Suite(.serialized, .enabled(if: Programs.canPlayTarget, "run make deps, which installs what these tests need"))
 struct FlashCommandTests {
-    fileprivate static let good = "fetch; put OK \(Place.written)"
+    fileprivate static let good = "fetch; put OK \(LoopbackFixture.written)"
 
     // MARK: Exit statuses
 
     @Test(arguments: ["", "--part-size 4195328"])
     func `0 - proven: the parts are the image, the count is right, the target is up`(options: String) async throws {
-        let place = try await Place(Self.good)
+        let place = try await LoopbackFixture(Self.good)
         let result = try await place.run(
             """
             socat TCP-LISTEN:$UP,bind=127.0.0.1,fork,reuseaddr /dev/null >/dev/null 2>&1 & socat=$!
@@ -36,7 +36,7 @@ struct FlashCommandTests {
 
     @Test(arguments: [1, 511])
     func `an image whose size is not a multiple of 512 is padded, not cut`(cut: Int) async throws {
-        let place = try await Place(Self.good)
+        let place = try await LoopbackFixture(Self.good)
         let made = try await place.bash("truncate -s -\(cut) $IMG")
         try #require(made.status == 0, made.all)
         _ = try await place.run(
@@ -47,7 +47,7 @@ struct FlashCommandTests {
     }
 
     @Test func `1 - flashed, but not up`() async throws {
-        let place = try await Place(Self.good)
+        let place = try await LoopbackFixture(Self.good)
         let result = try await place.run("$PARTS --wait-port $UP --wait-timeout 700ms $IMG cam; echo $UP", exits: 1)
         let port = try await place.bash("printf $UP").stdout
         #expect(
@@ -58,7 +58,7 @@ struct FlashCommandTests {
     }
 
     @Test func `5 - a target that never asks is reset twice, and the sentence says so`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.run("$PARTS --no-wait --request-timeout 400ms $IMG cam", exits: 5)
         #expect(place.resets == 2)
         let lines = result.errorLines.drop { !$0.contains("resetting") }
@@ -74,7 +74,7 @@ struct FlashCommandTests {
     }
 
     @Test func `a target that asks only after its second reset is flashed`() async throws {
-        let place = try await Place("[ $(wc -l <resets) -ge 2 ] || exit 0; \(Self.good)")
+        let place = try await LoopbackFixture("[ $(wc -l <resets) -ge 2 ] || exit 0; \(Self.good)")
         _ = try await place.run("$PARTS --no-wait --request-timeout 1s $IMG cam", exits: 0)
         #expect(place.resets == 2)
     }
@@ -88,7 +88,7 @@ struct FlashCommandTests {
             ("kill -KILL $$", "'bash D/reset' ended with exit status 137: Killed"),
         ])
     func `9 - a reset_command that fails`(command: String, message: String) async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         try place.write("reset", command)
         let result = try await place.run(exits: 9)
         #expect(
@@ -96,7 +96,7 @@ struct FlashCommandTests {
     }
 
     @Test func `9 - a second flash of the same target at the same time; the first goes on`() async throws {
-        let place = try await Place("until [ -e go ]; do sleep 0.02; done; \(Self.good)")
+        let place = try await LoopbackFixture("until [ -e go ]; do sleep 0.02; done; \(Self.good)")
         let result = try await place.run(
             """
             $PARTS --no-wait $IMG cam 2>$D/first.err & first=$!
@@ -117,7 +117,7 @@ struct FlashCommandTests {
     }
 
     @Test func `what a job that was killed left is removed by the next`() async throws {
-        let place = try await Place("[ -e go ] || exit 0; \(Self.good)")
+        let place = try await LoopbackFixture("[ -e go ] || exit 0; \(Self.good)")
         let result = try await place.run(
             """
             $PARTS --no-wait $IMG cam 2>/dev/null & first=$!
@@ -134,7 +134,7 @@ struct FlashCommandTests {
     // MARK: Law 7
 
     @Test func `law 7 - hostile requests are refused and harmless in the log`() async throws {
-        let place = try await Place(
+        let place = try await LoopbackFixture(
             #"""
             ask() { timeout 0.7 atftp --get --remote-file "$1" --local-file got/x 127.0.0.1 $PORT && echo "GOT $1" >>$D/leak || true; }
             ask $'\e[2J\e]0;owned\a'
@@ -164,7 +164,7 @@ struct FlashCommandTests {
     }
 
     @Test func `law 4 - the image may be read-only and behind a link`() async throws {
-        let place = try await Place(Self.good)
+        let place = try await LoopbackFixture(Self.good)
         _ = try await place.run(
             "chmod 400 $IMG; ln -s os.img $D/latest; $PARTS --no-wait $D/latest cam; rm $D/latest; chmod 644 $IMG",
             exits: 0, image: false)
@@ -173,7 +173,7 @@ struct FlashCommandTests {
     // MARK: reset and targets
 
     @Test func `reset runs the row's command once and says so`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.run("$RPIFLASH reset --inventory $D/targets.csv cam", exits: 0)
         #expect(result.stdout == "cam (52:54:00:12:34:56, 127.0.0.1): reset\n")
         #expect(result.stderr == "")
@@ -185,9 +185,9 @@ struct FlashCommandTests {
     }
 
     @Test func `law 7 - targets shows a command without what turns the direction of writing`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.run(
-            #"printf 'mac,ip,server,gpio,reset_command\n\#(Place.mac),127.0.0.1,localhost,,a\u202eb\n' >$D/targets.csv; "#
+            #"printf 'mac,ip,server,gpio,reset_command\n\#(LoopbackFixture.mac),127.0.0.1,localhost,,a\u202eb\n' >$D/targets.csv; "#
                 + "$RPIFLASH targets --inventory $D/targets.csv", exits: 0)
         #expect(result.stdout.hasSuffix(#"  -     here   a\u202eb"# + "\n"), result.all)
     }
@@ -204,7 +204,7 @@ struct ProofCommandTests {
             ),
             ("put FAILED 0 3", 2, "target cam reported FAILED; its console says why"),
             (
-                "fetch; put OK \(Place.written); put FAILED 512", 2,
+                "fetch; put OK \(LoopbackFixture.written); put FAILED 512", 2,
                 "target cam reported FAILED after 512 of 5242880 bytes; its console says why"
             ),
             (
@@ -219,30 +219,30 @@ struct ProofCommandTests {
                 "target cam started over 6 times without an outcome; its console says why"
             ),
             (
-                "fetch; put OK \(Place.written + 1)", 4,
+                "fetch; put OK \(LoopbackFixture.written + 1)", 4,
                 "target cam reported OK with 5242881 bytes; must be 5242880 bytes"
             ),
             (
-                "fetch; put OK \(Place.written - 512)", 4,
+                "fetch; put OK \(LoopbackFixture.written - 512)", 4,
                 "target cam reported OK with 5242368 bytes; must be 5242880 bytes"
             ),
             (
-                "fetch; put OK \(Place.written) 7", 4,
+                "fetch; put OK \(LoopbackFixture.written) 7", 4,
                 "target uploaded OK with 7 bytes; must be 8 bytes; target cam is not proven"
             ),
-            ("put OK \(Place.written)", 4, "target cam reported OK before it asked for the image"),
+            ("put OK \(LoopbackFixture.written)", 4, "target cam reported OK before it asked for the image"),
             (
-                "fetch 1; put OK \(Place.written)", 4,
+                "fetch 1; put OK \(LoopbackFixture.written)", 4,
                 "target cam reported OK, but did not fetch rpi_image_part_1 in full since the reset"
             ),
             // The first OK counts.
             (
-                "fetch; put OK 1; put OK \(Place.written)", 4,
+                "fetch; put OK 1; put OK \(LoopbackFixture.written)", 4,
                 "target cam reported OK with 1 bytes; must be 5242880 bytes"
             ),
         ] as [(String, Int32, String)])
     func `law 2 - 2, 3, 4 - no proof, no success`(behaviour: String, status: Int32, message: String) async throws {
-        let place = try await Place(behaviour)
+        let place = try await LoopbackFixture(behaviour)
         let result = try await place.run(
             "$PARTS --no-wait --part-size 8MiB --request-timeout 15s --outcome-timeout 1s $IMG cam", exits: status)
         #expect(result.errorLines.last == "rpiflash: \(message)", result.all)
@@ -285,7 +285,7 @@ struct InterruptionTests {
     ])
     func `law 5 - 130 - a flash whose caller is gone ends with --end-with-stdin`(way: String, name: String) async throws
     {
-        let place = try await Place("plan; touch $D/asked; sleep 30")
+        let place = try await LoopbackFixture("plan; touch $D/asked; sleep 30")
         let result = try await place.run(
             """
             cat >$D/caller.py <<'END'
@@ -328,7 +328,7 @@ struct InterruptionTests {
     @Test func `64 - --end-with-stdin on a terminal is refused, and what has ended already ends it at once`()
         async throws
     {
-        let place = try await Place("plan; sleep 30")
+        let place = try await LoopbackFixture("plan; sleep 30")
         let terminal = try await place.bash(
             "python3 -c 'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))' "
                 + "$RPIFLASH reset cam --end-with-stdin --inventory $D/targets.csv </dev/null")
@@ -341,7 +341,7 @@ struct InterruptionTests {
     @Test(arguments: 0..<5, ["INT", "TERM", "HUP"])
     func `law 5 - 130 - interrupted at any stage, nothing is left`(stage: Int, signal: String) async throws {
         let (name, moment, behaviour, reset) = Self.stages[stage]
-        let place = try await Place(behaviour)
+        let place = try await LoopbackFixture(behaviour)
         try place.write("reset", place.text("reset") + "\n" + reset)
         let result = try await place.run(
             """

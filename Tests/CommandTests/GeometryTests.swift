@@ -17,7 +17,7 @@ private let starts: [UInt64] = [1, 63, 2048, 8192, 16384]
     @Test(
         .enabled(if: Programs.canPlayTarget, "run make deps, which installs what these tests need"), arguments: starts)
     func `in parts a target gets the image from its boot partition on`(start: UInt64) async throws {
-        let place = try await Place("fetch; put OK \(Place.written)")
+        let place = try await LoopbackFixture("fetch; put OK \(LoopbackFixture.written)")
         let made = try await place.bash("make_image \(start)")
         try #require(made.status == 0, made.all)
         let result = try await place.run(
@@ -39,7 +39,7 @@ private let starts: [UInt64] = [1, 63, 2048, 8192, 16384]
     @Test(
         .enabled(if: Programs.canPlayTarget, "run make deps, which installs what these tests need"), arguments: starts)
     func `by plan the sectors that a chunk has in the image hold what the chunk must be`(start: UInt64) async throws {
-        let place = try await Place(
+        let place = try await LoopbackFixture(
             """
             plan
             grep -a '^p_n=' got/flash.scr | while read -r line; do
@@ -86,7 +86,7 @@ private let starts: [UInt64] = [1, 63, 2048, 8192, 16384]
         try image.makeFAT(image.boot, ["-F", "32", "-s", "1", "-n", "bootfs"], tree: image.folder.path("boot"))
         try image.makeExt(
             image.rootfs, ["-L", "rootfs", "-O", "^64bit,^huge_file"], tree: image.folder.path("root"))
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.run(
             """
             CARD=$REPOSITORY/recovery_image/card.yaml

@@ -62,7 +62,7 @@ struct JSONTests {
         var emitted: Set<Name> = []
         var all: [Substring] = []
         func flash(_ behaviour: String, _ script: String, exits status: Int32) async throws -> [Substring] {
-            let place = try await Place(behaviour)
+            let place = try await LoopbackFixture(behaviour)
             let result = try await place.run(script, exits: status)
             let lines = Self.lines(result)
             all += lines
@@ -84,15 +84,16 @@ struct JSONTests {
         let good = try await flash(
             "flash", "\(listen)xz -1 -k $IMG; $FLASH --json --wait-port $UP $IMG.xz cam", exits: 0)
         let result = try JSON.object(good.last ?? "")
-        #expect(result["proven"] == .bool(true) && result["written"] == .number(Double(Place.written)))
+        #expect(result["proven"] == .bool(true) && result["written"] == .number(Double(LoopbackFixture.written)))
         #expect(result["error"] == nil)
-        let parts = try await flash("fetch; put OK \(Place.written)", "$PARTS --json --no-wait $IMG cam", exits: 0)
+        let parts = try await flash(
+            "fetch; put OK \(LoopbackFixture.written)", "$PARTS --json --no-wait $IMG cam", exits: 0)
         #expect(parts.contains { $0.contains(#""event":"part""#) && $0.contains(#""number":1"#) })
         // Proven, but not up.
         let down = try await flash(
             "flash", "$FLASH --json --wait-port $UP --wait-timeout 700ms $IMG cam", exits: 1)
         let end = try JSON.object(down.last ?? "")
-        #expect(end["proven"] == .bool(true) && end["loaded"] == .number(Double(Place.written)))
+        #expect(end["proven"] == .bool(true) && end["loaded"] == .number(Double(LoopbackFixture.written)))
         guard case .string(let sentence)? = end["error"] else {
             Issue.record("\(end)")
             return
@@ -169,7 +170,7 @@ struct JSONTests {
         """
 
     @Test func `flash - an error before a target is known ends the events too`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.run("$FLASH --json $IMG dog", exits: 8)
         let lines = Self.lines(result)
         #expect(lines.count == 2, result.all)
@@ -184,7 +185,7 @@ struct JSONTests {
     }
 
     @Test func `flash - a reader that goes away, or does not read, changes nothing of the flash`() async throws {
-        let place = try await Place("flash")
+        let place = try await LoopbackFixture("flash")
         let gone = try await place.run("$FLASH --json --no-wait $IMG cam | head -n 1 >/dev/null", exits: 9)
         #expect(gone.stderr.contains("exactly what was to be on its card"), gone.all)
         #expect(gone.errorLines.last?.hasSuffix("its reader is gone") == true, gone.all)
@@ -192,7 +193,7 @@ struct JSONTests {
     }
 
     @Test func `an interrupted flash ends its events with 130`() async throws {
-        let place = try await Place("plan; touch asked")
+        let place = try await LoopbackFixture("plan; touch asked")
         let result = try await place.run(
             """
             set -m
@@ -206,7 +207,7 @@ struct JSONTests {
     }
 
     @Test func `plan and images have the fields that are documented`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.run(
             """
             $RPIFLASH plan $IMG --card $D/card.yaml --store $D/store --json --chunks

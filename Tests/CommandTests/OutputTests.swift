@@ -10,7 +10,7 @@ struct OutputTests {
     // MARK: --quiet and --verbose
 
     @Test func `--quiet logs nothing of what goes well, the result stays`() async throws {
-        let place = try await Place("flash")
+        let place = try await LoopbackFixture("flash")
         let result = try await place.run("$FLASH -q --no-wait $IMG cam", exits: 0)
         #expect(result.stderr == "", result.all)
         #expect(result.stdout.hasPrefix("cam (52:54:00:12:34:56, 127.0.0.1): flashed and proven, "), result.all)
@@ -19,7 +19,7 @@ struct OutputTests {
     }
 
     @Test func `--quiet leaves warnings and errors`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.run("$FLASH --quiet --no-wait --request-timeout 300ms $IMG cam", exits: 5)
         #expect(
             result.errorLines.map { $0.prefix(47) } == [
@@ -30,7 +30,7 @@ struct OutputTests {
     }
 
     @Test func `--verbose says what was found, what is sent, each file, and how long steps take`() async throws {
-        let place = try await Place("flash")
+        let place = try await LoopbackFixture("flash")
         let result = try await place.run(
             "$FLASH --verbose --no-wait $IMG cam; ls $D/store/images; $FLASH --no-wait $IMG cam 2>$D/usual", exits: 0)
         let id = result.stdout.split(separator: "\n").first { $0.count == 64 } ?? "?"
@@ -55,7 +55,7 @@ struct OutputTests {
     }
 
     @Test func `of a service --quiet and --verbose are about its jobs`() async throws {
-        let place = try await Place("flash")
+        let place = try await LoopbackFixture("flash")
         let result = try await place.run(
             """
             for how in --quiet --verbose; do
@@ -115,7 +115,7 @@ struct OutputTests {
     @Test func `in pipes there are no colours and no lines that are taken back, results and log are apart`()
         async throws
     {
-        let place = try await Place("flash")
+        let place = try await LoopbackFixture("flash")
         // The output of each command in a file; a terminal that could show colours does not count.
         let script = Self.commands.enumerated().map { index, entry in
             "( \(entry.script) ) >$D/out-\(index) 2>$D/err-\(index) || echo 'failed: \(entry.command)' $?"
@@ -165,7 +165,8 @@ struct OutputTests {
     private static let (red, yellow, green, end) = ("\u{1b}[31m", "\u{1b}[33m", "\u{1b}[32m", "\u{1b}[0m")
 
     /// Runs a command on a terminal.
-    private static func onTerminal(_ place: Place, _ command: String, _ environment: String = "TERM=xterm") async throws
+    private static func onTerminal(_ place: LoopbackFixture, _ command: String, _ environment: String = "TERM=xterm")
+        async throws
         -> CommandResult
     {
         try await place.bash(
@@ -173,13 +174,13 @@ struct OutputTests {
     }
 
     @Test func `on a terminal errors are red, warnings yellow, what is proven green`() async throws {
-        let good = try await Place("flash")
+        let good = try await LoopbackFixture("flash")
         let flashed = try await Self.onTerminal(good, "$FLASH --no-wait $IMG cam")
         #expect(flashed.stdout.contains("rpiflash: \(Self.green)the target reported OK with "), flashed.all)
         #expect(flashed.stdout.contains("127.0.0.1): \(Self.green)flashed and proven\(Self.end), "), flashed.all)
         #expect(!flashed.stdout.contains(Self.red) && flashed.stdout.contains("\u{1b}[K"), flashed.all)
 
-        let bad = try await Place()
+        let bad = try await LoopbackFixture()
         let failed = try await Self.onTerminal(bad, "$FLASH --no-wait --request-timeout 200ms $IMG cam")
         #expect(failed.stdout.contains("rpiflash: \(Self.yellow)warning: target cam did not ask "), failed.all)
         #expect(failed.stdout.contains("rpiflash: \(Self.red)target cam did not ask "), failed.all)
@@ -199,7 +200,7 @@ struct OutputTests {
 
     @Test(arguments: ["TERM=xterm NO_COLOR=1", "TERM=xterm NO_COLOR=0", "TERM=dumb"])
     func `NO_COLOR and TERM=dumb turn colours off, a dumb terminal's lines stay`(environment: String) async throws {
-        let place = try await Place("flash")
+        let place = try await LoopbackFixture("flash")
         let result = try await Self.onTerminal(
             place, "$FLASH --no-wait $IMG cam; $FLASH --no-wait $IMG dog", environment)
         #expect(!result.stdout.contains(/\u{1b}\[\d+m/) && result.stdout.contains("flashed and proven"), result.all)
@@ -212,7 +213,7 @@ struct OutputTests {
 
     /// https://no-color.org: only a value that is not empty counts.
     @Test func `an empty NO_COLOR says nothing, and --quiet leaves a terminal no progress`() async throws {
-        let place = try await Place("flash")
+        let place = try await LoopbackFixture("flash")
         let result = try await Self.onTerminal(place, "$FLASH -q --no-wait $IMG cam", "TERM=xterm NO_COLOR=")
         #expect(
             result.stdout.hasPrefix("cam (52:54:00:12:34:56, 127.0.0.1): \(Self.green)flashed and proven"), result.all)
@@ -220,7 +221,7 @@ struct OutputTests {
     }
 
     @Test func `law 7 - colours let nothing through that a target or a command sends`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         try place.write("reset", #"printf '\033]0;owned\a\033[31mred\n\033[2J' >&2; exit 1"#)
         let result = try await Self.onTerminal(place, "$FLASH --no-wait $IMG cam")
         #expect(result.stdout.contains("rpiflash: \(Self.red)cannot reset target cam: "), result.all)

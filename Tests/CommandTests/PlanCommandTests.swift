@@ -20,10 +20,10 @@ struct PlanCommandTests {
 
     @Test(arguments: ["", "--full"])
     func `0 - proven by plan: chunks are the image's sectors, the report fits`(options: String) async throws {
-        let place = try await Place("flash")
+        let place = try await LoopbackFixture("flash")
         let result = try await place.run(
             "$FLASH --no-wait \(options) $IMG cam; RAW=$IMG; " + Self.checkChunks, exits: 0)
-        let bytes = Place.written
+        let bytes = LoopbackFixture.written
         #expect(
             result.stdout.hasPrefix(
                 "cam (52:54:00:12:34:56, 127.0.0.1): flashed and proven, \(bytes) bytes (\(bytes) written, \(bytes) loaded) in "
@@ -42,7 +42,7 @@ struct PlanCommandTests {
             ("bz2", "bzip2 -1 -c $IMG >$D/os.x"), ("zip", "cd $D; zip -q -1 os.zip os.img; mv os.zip os.x"),
         ])
     func `a compressed image is taken as it is`(kind: String, pack: String) async throws {
-        let place = try await Place("flash")
+        let place = try await LoopbackFixture("flash")
         let result = try await place.run(
             """
             (\(pack)); sha256sum $D/os.x >$D/before
@@ -76,7 +76,7 @@ struct PlanCommandTests {
         ] as [(String, Int32, String)])
     func `law 2 - 2, 4 - by plan: no proof, no success`(behaviour: String, status: Int32, message: String) async throws
     {
-        let place = try await Place(behaviour)
+        let place = try await LoopbackFixture(behaviour)
         let result = try await place.run("$FLASH --no-wait $IMG cam", exits: status)
         #expect(result.errorLines.last?.hasPrefix("rpiflash: \(message)") == true, result.all)
         #expect(result.stdout == "")
@@ -85,16 +85,16 @@ struct PlanCommandTests {
     @Test func `verify-only writes nothing: sectors that were written are no proof, chunks that differ are named`()
         async throws
     {
-        let good = try await Place(
+        let good = try await LoopbackFixture(
             "plan; grep -aq ', verify: ' got/flash.scr; report 0 $sectors; put OK $((sectors * 512))")
         let result = try await good.run("$FLASH --no-wait --verify-only $IMG cam", exits: 0)
         #expect(result.stdout.contains("): verified and proven, 5242880 bytes (0 written, 0 loaded) in "), result.all)
 
-        let writes = try await Place("plan; report 1 $((sectors - 1)); put OK $((sectors * 512))")
+        let writes = try await LoopbackFixture("plan; report 1 $((sectors - 1)); put OK $((sectors * 512))")
         let written = try await writes.run("$FLASH --no-wait --verify-only $IMG cam", exits: 4)
         #expect(written.errorLines.last?.contains("target reported 1 sectors written; must be 0") == true, written.all)
 
-        let differs = try await Place(
+        let differs = try await LoopbackFixture(
             "plan; report 0 9 rpi_state=failed rpi_bad_count=2 rpi_bad_chunk=2 rpi_bad_lba=0x6000 "
                 + "rpi_code=differs 'rpi_reason=0x2 chunks differ, the first is 2 at sector 0x6000'; put FAILED 4608")
         let failed = try await differs.run("$FLASH --no-wait --verify-only $IMG cam", exits: 2)
@@ -107,7 +107,7 @@ struct PlanCommandTests {
     // MARK: plan
 
     @Test func `plan tells what would be done, and a flash after it starts at once`() async throws {
-        let place = try await Place("flash")
+        let place = try await LoopbackFixture("flash")
         let result = try await place.run(
             """
             # A file that changed less than 2 s before it was read is not known again by its times.
@@ -130,7 +130,7 @@ struct PlanCommandTests {
     }
 
     @Test func `plan says that an image does not fit, and ends with 7`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.run(
             "make_image 8192 16384; $RPIFLASH plan $IMG --card $D/card.yaml --store $D/store", exits: 7, image: false)
         #expect(place.stable(result.stdout).hasSuffix("card         does not fit D/card.yaml\n"), result.all)
@@ -150,7 +150,7 @@ struct PlanCommandTests {
     // MARK: images
 
     @Test func `images lists, measures and removes, by as much of an id as is needed`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let made = try await place.run(
             """
             $RPIFLASH images --store $D/store
@@ -197,7 +197,7 @@ struct PlanCommandTests {
     }
 
     @Test func `images refuses an id that several have`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         // Damaged ones are listed and can be removed too.
         let made = try await place.run(
             """

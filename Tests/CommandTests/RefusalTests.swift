@@ -52,7 +52,7 @@ struct RefusalTests {
             ("pipe", "rm $IMG; mkfifo $IMG", "D/os.img: is a pipe or socket; must be an image file"),
         ])
     func `law 6 - an unfit image is refused`(what: String, make: String, message: String) async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let made = try await place.bash(make)
         try #require(made.status == 0, made.all)
         try await place.refuses(status: 7, message, image: false)
@@ -73,7 +73,7 @@ struct RefusalTests {
     func `law 6 - in parts a compressed image is refused with the command that unpacks it`(
         ending: String, magic: String, command: String
     ) async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         // The name does not matter, the content does.
         for name in ["os.img.\(ending)", "os"] {
             _ = try await place.bash("printf '\(magic)' >$D/\(name); head -c 5000 /dev/urandom >>$D/\(name)")
@@ -134,7 +134,7 @@ struct RefusalTests {
     func `law 6 - an invalid inventory is refused, one line a mistake`(
         what: String, csv: String, message: String
     ) async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         _ = try await place.bash("printf '\(csv)' >$D/targets.csv")
         try await place.refuses(status: 6, message)
         try await place.refuses("$RPIFLASH targets --inventory $D/targets.csv", status: 6, message)
@@ -142,7 +142,7 @@ struct RefusalTests {
     }
 
     @Test func `law 6 - an inventory that is not there is refused, named or not`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         try await place.refuses(
             "$RPIFLASH targets --inventory $D/none.csv", status: 6, "cannot read D/none.csv: No such file or directory")
         if access("/etc/rpiflash/targets.csv", F_OK) != 0 {
@@ -157,7 +157,7 @@ struct RefusalTests {
     }
 
     @Test func `a byte order mark and CR LF are taken`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.bash(
             #"printf '\xef\xbb\xbfmac,ip,server,gpio\r\n52:54:00:12:34:56,127.0.0.1,localhost,17\r\n' >$D/targets.csv; "#
                 + "$RPIFLASH targets --inventory $D/targets.csv")
@@ -171,7 +171,7 @@ struct RefusalTests {
     }
 
     @Test func `10,000 rows are read, and a target among them is found`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.bash(
             """
             { echo mac,ip,server,gpio,name
@@ -192,7 +192,7 @@ struct RefusalTests {
     // MARK: The target
 
     @Test func `law 6 - a target that is unknown, or another server's, is refused`() async throws {
-        let place = try await Place(server: "bench2.example")
+        let place = try await LoopbackFixture(server: "bench2.example")
         let message = "target cam belongs to the server 'bench2.example'; run rpiflash there"
         for target in ["cam", "127.0.0.1", "52-54-00-12-34-56"] {
             try await place.refuses("$PARTS $IMG \(target)", status: 8, message)
@@ -203,7 +203,7 @@ struct RefusalTests {
 
     @Test(.enabled(if: (try? FilePath("/dev").hasChips()) == false, "this host has GPIO chips"))
     func `law 6 - a line that is not there is refused`() async throws {
-        let place = try await Place(gpio: "gpiochip0:17")
+        let place = try await LoopbackFixture(gpio: "gpiochip0:17")
         let result = try await place.run(exits: 9)
         #expect(result.stderr.hasPrefix("rpiflash: cannot reset target cam: "), result.all)
         #expect(result.errorLines.count == 1 && place.resets == 0)
@@ -212,7 +212,7 @@ struct RefusalTests {
     // MARK: The server
 
     @Test func `law 6 - a port that something else has, which is no TFTP server, is refused`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         try await place.refuses(
             """
             socat -u UDP-RECV:$PORT,bind=127.0.0.1 STDOUT >/dev/null 2>&1 & socat=$!
@@ -225,7 +225,7 @@ struct RefusalTests {
     }
 
     @Test func `law 6 - an address that this host does not have is refused`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         try await place.refuses(
             "$PARTS --listen 192.0.2.1:$PORT $IMG cam | sed s/$PORT/PORT/", status: 9,
             "cannot bind UDP 192.0.2.1:PORT; this host does not have the address".replacing(
@@ -233,7 +233,7 @@ struct RefusalTests {
     }
 
     @Test func `law 6 - a TFTP root that is missing or no folder is refused`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         try await place.refuses(
             "$PARTS --tftp-root $D/none $IMG cam", status: 9,
             "TFTP root D/none: No such file or directory; make it or give another --tftp-root")
@@ -242,7 +242,7 @@ struct RefusalTests {
     }
 
     @Test func `law 6 - a TFTP root that is read-only is refused, for root too`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         try await place.refuses(
             "mount --bind $TFTP $TFTP; mount -o remount,bind,ro $TFTP; $PARTS $IMG cam", status: 9,
             "TFTP root D/tftp cannot be written to: Read-only file system", prefix: ["unshare", "-rm"])
@@ -271,7 +271,7 @@ struct RefusalTests {
     func `law 6 - a TFTP root that is full is refused, also when it gets full`(
         options: String, message: String
     ) async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.run(
             """
             mount -t tmpfs -o \(options) none $TFTP
@@ -288,7 +288,7 @@ struct RefusalTests {
     }
 
     @Test func `law 6 - a file size limit is an error, not the end of the process`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.run("ulimit -f 4096; $PARTS $IMG cam", exits: 9)
         #expect(place.resets == 0)
         #expect(
@@ -329,7 +329,7 @@ struct RefusalTests {
     func `wrong usage is status 64, with the mistake in the first line`(
         arguments: String, message: String
     ) async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.run("$RPIFLASH \(arguments)", exits: 64)
         #expect(result.stdout == "")
         #expect(result.errorLines.first?.hasPrefix("Error: \(message)") == true, result.all)

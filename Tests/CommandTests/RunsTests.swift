@@ -21,11 +21,11 @@ struct RunsTests {
         """
 
     /// A bench whose target `cam` has an address of its own: netconsole is told apart by it.
-    private static func place(_ number: Int, _ behaviour: String) async throws -> Place {
-        let place = try await Place("IP=127.0.0.\(number)\n\(say)\n\(good)\(behaviour)")
+    private static func place(_ number: Int, _ behaviour: String) async throws -> LoopbackFixture {
+        let place = try await LoopbackFixture("IP=127.0.0.\(number)\n\(say)\n\(good)\(behaviour)")
         try place.write(
             "targets.csv",
-            "mac,ip,server,gpio,name,reset_command\n\(Place.mac),127.0.0.\(number),localhost,,cam,bash \(place.folder)/reset\n"
+            "mac,ip,server,gpio,name,reset_command\n\(LoopbackFixture.mac),127.0.0.\(number),localhost,,cam,bash \(place.folder)/reset\n"
         )
         return place
     }
@@ -36,7 +36,7 @@ struct RunsTests {
     private static let show = "$RPIFLASH runs show --runs $D/runs"
 
     /// The only run's record.
-    private static func record(_ place: Place) async throws -> [String: Any] {
+    private static func record(_ place: LoopbackFixture) async throws -> [String: Any] {
         let result = try await place.bash("\(show) last --json")
         #expect(result.status == 0, result.all)
         let object = try JSONSerialization.jsonObject(with: Data(result.stdout.utf8)) as? [String: Any]
@@ -62,7 +62,7 @@ struct RunsTests {
         #expect(record["status"] as? Int == 0)
         #expect(record["ended"] != nil)
         #expect((record["id"] as? String)?.hasSuffix("-525400123456") == true)
-        #expect(sub("target")["mac"] as? String == Place.mac)
+        #expect(sub("target")["mac"] as? String == LoopbackFixture.mac)
         #expect((sub("image")["id"] as? String)?.count == 64)
         #expect(sub("card")["partuuid"] as? String == "52504946-01")
         #expect(sub("card")["model"] as? String == "3 SC16G 14.8 GiB")
@@ -97,7 +97,7 @@ struct RunsTests {
     @Test func `the window that a target takes is kept from run to run, and forgotten where it is old or damaged`()
         async throws
     {
-        let place = try await Place("flash")
+        let place = try await LoopbackFixture("flash")
         // The window of the first chunk's file in the last run, and what the record keeps then.
         let last = """
             last=$(ls $D/runs | sort | tail -n 1)
@@ -317,7 +317,7 @@ struct RunsTests {
             "targets.csv",
             """
             mac,ip,server,gpio,name,reset_command,console
-            \(Place.mac),127.0.0.77,localhost,,cam,bash \(place.folder)/reset,\(place.folder)/near@9600
+            \(LoopbackFixture.mac),127.0.0.77,localhost,,cam,bash \(place.folder)/reset,\(place.folder)/near@9600
 
             """)
         let result = try await place.bash(

@@ -119,7 +119,7 @@ struct SchemaTests {
     }
 
     @Test func `layout, doctor and the records of runs hold to their schemas`() async throws {
-        let place = try await Place("flash")
+        let place = try await LoopbackFixture("flash")
         let result = try await place.run(
             """
             $GEN layout --card $D/card.yaml --format json >$D/layout

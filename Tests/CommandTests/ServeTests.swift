@@ -12,8 +12,8 @@ struct ServeTests {
     private static func run(
         _ behaviour: String, _ script: String, exits status: Int32 = 0,
         sourceLocation: SourceLocation = #_sourceLocation
-    ) async throws -> (Place, CommandResult) {
-        let place = try await Place(behaviour)
+    ) async throws -> (LoopbackFixture, CommandResult) {
+        let place = try await LoopbackFixture(behaviour)
         let row = "\(dog),127.0.0.2,localhost,,dog,env MAC=\(dog) IP=127.0.0.2 WORK=dog bash \(place.folder)/reset\n"
         try place.write("targets.csv", place.text("targets.csv") + row)
         let result = try await place.run(
@@ -55,7 +55,7 @@ struct ServeTests {
             )
         }
         let log = place.text("serve.err")
-        for (mac, address) in [(Place.mac, "127.0.0.1"), (Self.dog, "127.0.0.2")] {
+        for (mac, address) in [(LoopbackFixture.mac, "127.0.0.1"), (Self.dog, "127.0.0.2")] {
             #expect(log.contains("rpiflash: \(mac): job for \(address), from process "), "\(log)")
             #expect(log.contains("rpiflash: \(mac): took OK, 8 bytes\n"), "\(log)")
             #expect(log.contains("rpiflash: \(mac): job is over\n"), "\(log)")

@@ -10,8 +10,8 @@ struct SeveralTests {
     static let macs = (6...9).map { "52:54:00:12:34:5\($0)" }
 
     /// A bench with these targets; `behaviour` is every one's.
-    static func place(_ behaviour: String) async throws -> Place {
-        let place = try await Place(behaviour)
+    static func place(_ behaviour: String) async throws -> LoopbackFixture {
+        let place = try await LoopbackFixture(behaviour)
         var rows = "mac,ip,server,gpio,name,reset_command,tags\n"
         rows += "\(macs[0]),127.0.0.1,localhost,,cam,bash \(place.folder)/reset,camera\n"
         for (index, name) in ["dog", "elk", "fox"].enumerated() {
@@ -37,7 +37,7 @@ struct SeveralTests {
         return (rows, lines.last ?? "")
     }
 
-    private static let good = "\(Place.written)"
+    private static let good = "\(LoopbackFixture.written)"
     private static let failure =
         "plan; report 0 9 rpi_state=failed rpi_bad_count=1 rpi_bad_chunk=1 rpi_bad_lba=0x4001 "
         + "rpi_code=not_loaded 'rpi_reason=chunk-1 did not load'; put FAILED 4608"
@@ -74,7 +74,7 @@ struct SeveralTests {
 
     @Test func `2 - one that fails in the middle leaves the others alone, in parts too`() async throws {
         let place = try await Self.place(
-            "[ $WORK = elk ] && { fetch 1; put FAILED 512; exit; }; fetch; put OK \(Place.written)")
+            "[ $WORK = elk ] && { fetch 1; put FAILED 512; exit; }; fetch; put OK \(LoopbackFixture.written)")
         let result = try await place.run("$PARTS --no-wait --part-size 8MiB --all $IMG", exits: 2)
         let (rows, last) = Self.summary(result)
         let sentence = "target elk reported FAILED after 512 of 5242880 bytes; its console says why"

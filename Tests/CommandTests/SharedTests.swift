@@ -36,7 +36,9 @@ struct SharedTests {
 
         """
 
-    private static func place(_ behaviour: String = "flash") async throws -> Place { try await Place(behaviour) }
+    private static func place(_ behaviour: String = "flash") async throws -> LoopbackFixture {
+        try await LoopbackFixture(behaviour)
+    }
 
     @Test func `two users flash, prepare, read records and remove by turns`() async throws {
         let place = try await Self.place()
@@ -109,7 +111,8 @@ struct SharedTests {
                 """, exits: 0)
         #expect(Int(place.text("left").filter(\.isNumber)) ?? 0 > 0, result.all)
         #expect(
-            place.stable(result.stderr).contains("rpiflash: removed what an earlier job left in D/tftp/\(Place.mac)\n"),
+            place.stable(result.stderr).contains(
+                "rpiflash: removed what an earlier job left in D/tftp/\(LoopbackFixture.mac)\n"),
             result.all)
     }
 
@@ -156,7 +159,7 @@ struct SharedTests {
         """
 
     @Test func `settings are read by the group, by no one else, also where they are staged`() async throws {
-        let place = try await CustomizeTests.giveImage(to: try await Place(Self.spies))
+        let place = try await CustomizeTests.giveImage(to: try await LoopbackFixture(Self.spies))
         try place.write("s.yaml", "hostname: secret-name\n")
         let result = try await place.run(
             Self.users + """
@@ -187,7 +190,7 @@ struct SharedTests {
     @Test func `a store of one's own keeps settings to oneself, and another server makes them everybody's`()
         async throws
     {
-        let place = try await CustomizeTests.giveImage(to: try await Place("flash"))
+        let place = try await CustomizeTests.giveImage(to: try await LoopbackFixture("flash"))
         try place.write("s.yaml", "hostname: secret-name\n")
         let result = try await place.run(
             """
@@ -212,7 +215,7 @@ struct SharedTests {
     }
 
     @Test func `the service reads settings as a member of the group`() async throws {
-        let place = try await CustomizeTests.giveImage(to: try await Place("flash"))
+        let place = try await CustomizeTests.giveImage(to: try await LoopbackFixture("flash"))
         try place.write("s.yaml", "hostname: secret-name\n")
         let result = try await place.run(
             Self.users + """

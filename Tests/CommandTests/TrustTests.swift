@@ -11,7 +11,7 @@ struct TrustTests {
     private static let trap = """
         mkdir -p $D/trap && cd $D/trap
         mkdir -p recovery_image uboot/boards build/uboot/rpi_arm64 prebuilt
-        printf 'mac,ip,server,gpio,name,reset_command\\n\(Place.mac),127.0.0.1,localhost,,trapped,touch %s/ran\\n' $D >targets.csv
+        printf 'mac,ip,server,gpio,name,reset_command\\n\(LoopbackFixture.mac),127.0.0.1,localhost,,trapped,touch %s/ran\\n' $D >targets.csv
         cp -r $REPOSITORY/templates .
         for file in templates/*.cmd; do echo 'echo trapped' >>$file; done
         cp $REPOSITORY/uboot/boards/*.yaml uboot/boards/
@@ -22,7 +22,7 @@ struct TrustTests {
         """
 
     @Test func `nothing is taken from the working folder`() async throws {
-        let place = try await Place("flash; cp got/flash.scr $D/sent")
+        let place = try await LoopbackFixture("flash; cp got/flash.scr $D/sent")
         let result = try await place.run(
             Self.trap + """
                 # Without an inventory of this host there is none.
@@ -50,7 +50,7 @@ struct TrustTests {
     }
 
     @Test func `the log names the card layout and the templates that a flash uses`() async throws {
-        let place = try await Place("flash")
+        let place = try await LoopbackFixture("flash")
         let result = try await place.run(
             "cp -r $REPOSITORY/templates $D/t; $FLASH --verbose --templates $D/t --no-wait $IMG cam", exits: 0)
         #expect(
@@ -95,7 +95,7 @@ struct TrustTests {
     func `law 6 - what everybody may write is not used`(
         harm: String, command: String, status: Int32, file: String, reason: String
     ) async throws {
-        let place = try await Place("flash")
+        let place = try await LoopbackFixture("flash")
         let result = try await place.run(
             """
             mkdir $D/sub $D/u; cp $D/targets.csv $D/sub/; echo u-boot >$D/u/u-boot.bin
@@ -114,7 +114,7 @@ struct TrustTests {
 
     @Test(.enabled(if: geteuid() == 0, "another user's files need root"))
     func `an inventory of another user or of another group is not used, behind sudo one's own is`() async throws {
-        let place = try await Place("flash")
+        let place = try await LoopbackFixture("flash")
         let result = try await place.run(
             """
             targets() { $RPIFLASH targets --inventory $D/targets.csv >/dev/null 2>>$D/log && echo taken || echo refused; }

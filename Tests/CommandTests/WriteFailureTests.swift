@@ -32,7 +32,9 @@ struct WriteFailureTests {
         (to: "9>$D/pipe 8<&- >&9", reason: "its reader is gone"),
     ]
 
-    private static func fails(_ program: String, _ command: String, status: Int32, in place: Place) async throws {
+    private static func fails(_ program: String, _ command: String, status: Int32, in place: LoopbackFixture)
+        async throws
+    {
         for (to, reason) in ways {
             let script = """
                 cd $REPOSITORY; rm -f $D/pipe; mkfifo $D/pipe
@@ -50,16 +52,16 @@ struct WriteFailureTests {
 
     @Test(arguments: server)
     func `a result of rpiflash that cannot be written is status 9`(command: String) async throws {
-        try await Self.fails("$RPIFLASH", command, status: 9, in: Place())
+        try await Self.fails("$RPIFLASH", command, status: 9, in: LoopbackFixture())
     }
 
     @Test(arguments: generator)
     func `a result of rpiflash-gen that cannot be written is status 1`(command: String) async throws {
-        try await Self.fails("$GEN", command, status: 1, in: Place())
+        try await Self.fails("$GEN", command, status: 1, in: LoopbackFixture())
     }
 
     @Test func `a command's own failure counts, and both are told`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.bash("$RPIFLASH plan $IMG --store $D/store --card $D/small.yaml >/dev/full")
         #expect(result.status == 6 || result.status == 7 || result.status == 9, result.all)
         try place.write("small.yaml", "card_size: 64 MiB\nuboot_size: 4 MiB\nboot_size: 4 MiB\nrootfs_size: 512 KiB\n")
@@ -74,7 +76,7 @@ struct WriteFailureTests {
     func `a flash whose result nobody takes is finished, cleaned up and recorded, then it says so`(
         json: String, to: String
     ) async throws {
-        let place = try await Place("flash")
+        let place = try await LoopbackFixture("flash")
         let result = try await place.run("$FLASH --as-is --no-wait \(json) $IMG cam \(to)", exits: 9)
         #expect(result.errorLines.last?.hasPrefix("rpiflash: the result could not be written") == true, result.all)
         #expect(result.stderr.contains("exactly what was to be on its card"), result.all)
@@ -84,7 +86,7 @@ struct WriteFailureTests {
     }
 
     @Test func `what follows a console ends with its reader`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         // Nothing else ends it. A run that goes on has its events locked, and a console that says something.
         let script = """
             run=$D/runs/20260101-000000-${MAC//:/}; mkdir -p $run; echo '[    0.000] U-Boot' >$run/console.log; : >$run/events.jsonl
@@ -97,7 +99,7 @@ struct WriteFailureTests {
     }
 
     @Test func `with standard output closed no file that is opened gets the result`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.bash(
             """
             $RPIFLASH plan $IMG --as-is --store $D/store >&- 2>&- <&- && exit 1
@@ -122,7 +124,7 @@ struct WriteFailureTests {
     func `a file that may not grow is a sentence, and no signal`(
         command: String, status: Int32, start: String
     ) async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.bash(
             "cd $REPOSITORY; mkdir $D/tmp; export TMPDIR=$D/tmp; ulimit -f 0; \(command)")
         #expect(result.status == status, result.all)
@@ -133,7 +135,7 @@ struct WriteFailureTests {
     }
 
     @Test func `a flash whose files may not grow ends before its target is touched`() async throws {
-        let place = try await Place("flash")
+        let place = try await LoopbackFixture("flash")
         let result = try await place.run(
             "sleep 2.1; $RPIFLASH plan -q $IMG --as-is --store $D/store >/dev/null; ulimit -f 0; $FLASH --as-is --no-wait $IMG cam",
             exits: 9)
@@ -144,7 +146,7 @@ struct WriteFailureTests {
     // MARK: Names and folders
 
     @Test func `arguments that are not UTF-8 are refused in one sentence`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         for (command, name, number) in [
             (#"$RPIFLASH plan $D/$'gr\xf6\xdfe.img' --store $D/store"#, "rpiflash", 2),
             (#"$RPIFLASH images --store $D/$'st\xf6re'"#, "rpiflash", 3),
@@ -167,7 +169,7 @@ struct WriteFailureTests {
 
     @Test(arguments: ["/nonexistent", "$IMG"])
     func `a TMPDIR that cannot be used is named`(folder: String) async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         for command in [
             "$GEN check-image $IMG", "$GEN layout", "$GEN bootscr --board qemu_arm64 -o $D/boot.scr --dry-run",
             "gzip -1 -k $IMG; $FLASH --dry-run --as-is $IMG.gz cam; s=$?; rm $IMG.gz; (exit $s)",
@@ -182,7 +184,7 @@ struct WriteFailureTests {
     }
 
     @Test func `messages name the image as it was given`() async throws {
-        let place = try await Place()
+        let place = try await LoopbackFixture()
         let result = try await place.bash(
             """
             cd $D; ln -s os.img link.img; printf '7z\\xbc\\xaf\\x27\\x1c' >a.7z; ln -s a.7z b.7z

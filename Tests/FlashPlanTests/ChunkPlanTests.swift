@@ -7,7 +7,7 @@ import Testing
 struct ChunkPlanTests {
     @Test func `renders each chunk with its place on the card, its file and its place in the image`() throws {
         let plan = try ChunkPlan(
-            job: ChunkPlan.JobID(0xbeef), mode: .verify, image: try image(rootfsSectors: 0x1000),
+            job: ChunkPlan.PlanID(0xbeef), mode: .verify, image: try image(rootfsSectors: 0x1000),
             chunks: [
                 ChunkPlan.Chunk(
                     place: ChunkPlace(partition: .rootfs, offset: SectorCount(0x40), size: SectorCount(0x801)),
@@ -79,7 +79,7 @@ struct ChunkPlanTests {
         let layout = try image(rootfsSectors: 0x10000)
         func message(_ chunks: [ChunkPlan.Chunk], _ pieces: ChunkPlan.Pieces? = nil) -> String {
             do throws(ChunkPlanError) {
-                _ = try ChunkPlan(job: ChunkPlan.JobID(1), image: layout, chunks: chunks, pieces: pieces)
+                _ = try ChunkPlan(job: ChunkPlan.PlanID(1), image: layout, chunks: chunks, pieces: pieces)
                 return "accepted"
             } catch {
                 return error.description
@@ -127,7 +127,7 @@ struct ChunkPlanTests {
                 ChunkPlan.Chunk(1, .rootfs, UInt64($0) * 0x8000, 0x8000, name: "0123456789abcdef0123456789abcdef.gz")
             }
             return try ChunkPlan(
-                job: ChunkPlan.JobID(1), image: try image(rootfsSectors: sectors), chunks: chunks + [lastChunk])
+                job: ChunkPlan.PlanID(1), image: try image(rootfsSectors: sectors), chunks: chunks + [lastChunk])
         }
         let templates = try planTemplates()
         #expect(try plan(3000).scriptImage(templates: templates, time: 0).count < ChunkPlan.longestScript)

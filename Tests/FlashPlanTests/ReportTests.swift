@@ -34,7 +34,7 @@ struct ReportTests {
                 "rpi_state": "failed", "rpi_reason": "chunk 2 of 3, sector 0x22000: last did not load",
                 "rpi_bad_count": "1", "rpi_bad_chunk": "2", "rpi_bad_lba": "22000", "rpi_retries": "a",
             ]))
-        #expect(read.job == ChunkPlan.JobID(0x0123_4567_89ab_cdef))
+        #expect(read.job == ChunkPlan.PlanID(0x0123_4567_89ab_cdef))
         #expect(read.state == .failed)
         #expect(read.reason == "chunk 2 of 3, sector 0x22000: last did not load")
         #expect([read.chunks, read.badCount, read.retries] == [3, 1, 10])

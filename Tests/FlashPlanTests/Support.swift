@@ -46,7 +46,7 @@ func smallPlan(
     mode: ChunkPlan.Mode = .normal, pieces: ChunkPlan.Pieces? = nil
 ) throws -> ChunkPlan {
     try ChunkPlan(
-        job: ChunkPlan.JobID(0x0123_4567_89ab_cdef), mode: mode, image: try image(rootfsSectors: 0x1000),
+        job: ChunkPlan.PlanID(0x0123_4567_89ab_cdef), mode: mode, image: try image(rootfsSectors: 0x1000),
         chunks: [ChunkPlan.Chunk(1, .boot, 1, 0x100), ChunkPlan.Chunk(2, .rootfs, 0x40, 0x200), lastChunk],
         pieces: pieces)
 }

@@ -14,7 +14,7 @@ import Testing
     private static let chunkFiles = ["aa.gz", "bb.raw", "aa.gz", "cc.raw"]
 
     /// Four chunks, of which the first and the third are equal, the last partition 2's first sector alone.
-    private static func prepared(_ world: World, raw: Bool = true) throws -> ChunkedImage {
+    private static func prepared(_ world: FlashFixture, raw: Bool = true) throws -> ChunkedImage {
         let store = world.home.path.appending("store")
         try FileManager.default.createDirectory(atPath: store.string, withIntermediateDirectories: true)
         for name in Set(chunkFiles + ["pieces"]) where !FileManager.default.fileExists(atPath: "\(store)/\(name)") {
@@ -41,15 +41,15 @@ import Testing
         }
     }
 
-    private static func world(raw: Bool = true) throws -> World {
-        try World().with { $0.prepare = { try prepared($0, raw: raw) } }
+    private static func world(raw: Bool = true) throws -> FlashFixture {
+        try FlashFixture().with { $0.prepare = { try prepared($0, raw: raw) } }
     }
 
     private static let total: UInt64 = 33
 
     /// What the target uploads in the end.
     private static func report(
-        _ world: World, state: String = "ok", written: UInt64 = 0, same: UInt64 = total, chunks: Int = 4,
+        _ world: FlashFixture, state: String = "ok", written: UInt64 = 0, same: UInt64 = total, chunks: Int = 4,
         job: String? = nil, bad: Int? = nil, more: String = ""
     ) throws -> TransferEvent {
         let plan = try #require(world.state.withLock { $0.plan })
@@ -70,7 +70,7 @@ import Testing
 
     private static let asked: [TransferEvent] = [.opened(file: "flash.scr"), .sent(file: "flash.scr")]
 
-    private static func request(_ world: World, _ mode: ChunkPlan.Mode = .normal) throws -> FlashRequest {
+    private static func request(_ world: FlashFixture, _ mode: ChunkPlan.Mode = .normal) throws -> FlashRequest {
         try world.request(delivery: .plan(mode))
     }
 
@@ -253,7 +253,7 @@ import Testing
     }
 
     @Test func `law 6 - an image whose partitions do not fit is refused before anything is claimed`() async throws {
-        let world = try World().with {
+        let world = try FlashFixture().with {
             $0.prepare = { world in
                 var image = try Self.prepared(world)
                 image.layout = try layout(rootfsSectors: 2048, span: 16384)

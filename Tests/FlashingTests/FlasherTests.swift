@@ -13,7 +13,7 @@ import Testing
 
 @Suite struct FlasherTests {
     @Test func `flashes - in this order, and leaves nothing behind`() async throws {
-        let world = try World().ownServer()
+        let world = try FlashFixture().ownServer()
         let seen = Mutex<[String]>([])
         world.resets { world in
             seen.withLock { $0 = (try? names(in: world.folder)) ?? [] }
@@ -36,7 +36,7 @@ import Testing
     }
 
     @Test func `what was staged is gone as soon as OK came, before the target boots`() async throws {
-        let world = try World().ownServer().resets { try $0.flashWell() }
+        let world = try FlashFixture().ownServer().resets { try $0.flashWell() }
         world.with {
             $0.answers = { world in
                 let left = try names(in: world.folder)
@@ -55,7 +55,7 @@ import Testing
             ("nothing", 3),
         ])
     func `law 2 - no success without proof`(what: String, code: Int32) async throws {
-        let world = try World().ownServer().resets { world in
+        let world = try FlashFixture().ownServer().resets { world in
             let count = try world.plan().bytesToWrite.bytes
             switch what {
             case "count off by one": try world.flashWell([.ok(count + 1)])
@@ -70,7 +70,7 @@ import Testing
     }
 
     @Test func `law 2 - an OK from before the reset does not count`() async throws {
-        let world = try World().ownServer().resets { world in
+        let world = try FlashFixture().ownServer().resets { world in
             // It is there when the reset returns: sent by the system that the reset ended.
             world.with { $0.schedule.append((.zero, .ok(5 << 20))) }
             try world.flashWell([])
@@ -79,7 +79,7 @@ import Testing
     }
 
     @Test func `law 2 - FAILED that comes while the target is waited for wins`() async throws {
-        let world = try World().ownServer().resets { world in
+        let world = try FlashFixture().ownServer().resets { world in
             try world.flashWell([.ok(5 << 20)])
             world.with { $0.schedule.append((.seconds(20), .failed(5 << 20))) }
         }
@@ -88,7 +88,7 @@ import Testing
     }
 
     @Test func `a target that does not come up is status 1, after the time that it has`() async throws {
-        let world = try World().ownServer().resets { try $0.flashWell() }
+        let world = try FlashFixture().ownServer().resets { try $0.flashWell() }
         world.with { $0.answers = { _ in false } }
         #expect(
             try await world.fails(world.request(waitPort: 80))
@@ -97,7 +97,7 @@ import Testing
     }
 
     @Test func `a slow card has two minutes and a second for each MiB of a part`() async throws {
-        let world = try World().ownServer().resets { $0.happen([.opened(file: PartsPlan.manifestName)]) }
+        let world = try FlashFixture().ownServer().resets { $0.happen([.opened(file: PartsPlan.manifestName)]) }
         #expect(try await world.fails(world.request(outcomeTimeout: nil))?.exitCode == 3)
         #expect(world.clock.now.offset >= .seconds(126) && world.clock.now.offset < .seconds(127))
     }
@@ -121,7 +121,7 @@ import Testing
 
     @Test(arguments: ["success", "failure", "cancelled"])
     func `law 4 - the image is the same file with the same bytes and times`(how: String) async throws {
-        let world = try World().ownServer()
+        let world = try FlashFixture().ownServer()
         #expect(chmod(world.image.string, 0o444) == 0)
         let before = try Fingerprint(world.image)
         world.resets { world in
@@ -161,7 +161,7 @@ import Testing
         what: String, code: Int32, message: String
     ) async throws {
         // Without resets: one fails the test.
-        let world = try World().ownServer()
+        let world = try FlashFixture().ownServer()
         var request = try world.request()
         switch what {
         case "inspection": world.with { $0.inspect = { _ in throw Trouble("x.img: image is empty") } }
@@ -192,7 +192,7 @@ import Testing
 
     @Test func `law 6 - an image that changes while it is staged is refused, and so is one that is cut`() async throws {
         for cut in [false, true] {
-            let world = try World().ownServer()
+            let world = try FlashFixture().ownServer()
             world.with {
                 $0.onProgress = { progress, world in
                     guard case .staging(let bytes, _) = progress, bytes == 1 << 20 else { return }
@@ -212,7 +212,7 @@ import Testing
 
     @Test func `law 6 - a folder that is a link or a file is refused`() async throws {
         for isLink in [false, true] {
-            let world = try World().ownServer()
+            let world = try FlashFixture().ownServer()
             if isLink {
                 #expect(symlink("/", world.folder.string) == 0)
             } else {
@@ -220,7 +220,7 @@ import Testing
             }
             let error = await #expect(throws: FlashError.self) { try await world.flash() }
             #expect(error == .server("\(world.folder) is not a folder; remove it"))
-            #expect(try names(in: world.root) == [World.mac])
+            #expect(try names(in: world.root) == [FlashFixture.mac])
         }
     }
 
@@ -228,7 +228,7 @@ import Testing
 
     @Test(arguments: ["claim", "staging", "reset", "following", "fetching", "waiting"])
     func `law 5 - cancelled at any stage it removes what it staged and frees the port`(stage: String) async throws {
-        let world = try World().ownServer()
+        let world = try FlashFixture().ownServer()
         switch stage {
         case "claim":
             world.with {
@@ -275,19 +275,19 @@ import Testing
     }
 
     @Test func `a reset that fails is status 9, and nothing is left`() async throws {
-        let world = try World().ownServer().resets { _ in throw Trouble("'false' ended with exit status 1") }
+        let world = try FlashFixture().ownServer().resets { _ in throw Trouble("'false' ended with exit status 1") }
         #expect(
             try await world.fails() == .server("cannot reset target camera: 'false' ended with exit status 1"))
         #expect(world.calls.last == "stop")
     }
 
     @Test func `a reset that says it was cancelled when nobody did is an error, not an interruption`() async throws {
-        let world = try World().ownServer().resets { _ in throw CancellationError() }
+        let world = try FlashFixture().ownServer().resets { _ in throw CancellationError() }
         #expect(try await world.fails()?.exitCode == 9)
     }
 
     @Test func `what a killed job left is removed, other files stay`() async throws {
-        let world = try World().ownServer().resets { try $0.flashWell() }
+        let world = try FlashFixture().ownServer().resets { try $0.flashWell() }
         try FileManager.default.createDirectory(atPath: world.folder.string, withIntermediateDirectories: true)
         let stale = [
             "rpi_image_part_0", "rpi_image_part_77", "rpi_image_parts", ".rpiflash-new", "OK", "FAILED",
@@ -295,18 +295,18 @@ import Testing
         ]
         let others = ["rpi_image_part_", "rpi_image_part_1.bak", "notes.txt"]
         for name in stale + others { try write([1, 2, 3], to: world.folder.appending(name)) }
-        try write([], to: world.root.appending(".rpiflash-\(World.mac).lock"))
+        try write([], to: world.root.appending(".rpiflash-\(FlashFixture.mac).lock"))
         _ = try await world.flash()
         #expect(world.notes.contains("removed what an earlier job left in \(world.folder)"))
         #expect(try names(in: world.folder) == others.sorted())
-        #expect(try names(in: world.root) == [World.mac])
+        #expect(try names(in: world.root) == [FlashFixture.mac])
     }
 
     // MARK: The lock
 
     @Test func `a target that another process flashes is refused, and its files are left alone`() async throws {
-        let world = try World().ownServer()
-        let lock = world.root.appending(".rpiflash-\(World.mac).lock")
+        let world = try FlashFixture().ownServer()
+        let lock = world.root.appending(".rpiflash-\(FlashFixture.mac).lock")
         let staged = world.folder.appending("rpi_image_part_0")
         try FileManager.default.createDirectory(atPath: world.folder.string, withIntermediateDirectories: true)
         try write([1], to: staged)
@@ -328,7 +328,7 @@ import Testing
     }
 
     @Test func `a lock is free again when its job is over, and its file is gone`() throws {
-        let world = try World()
+        let world = try FlashFixture()
         do {
             let lock = try FolderLock(root: world.root, target: try target())
             #expect(
@@ -345,8 +345,8 @@ import Testing
 
     // MARK: Resets
 
-    private static let ask: @Sendable (World) async throws -> Void = { try $0.flashWell() }
-    private static let silent: @Sendable (World) async throws -> Void = { _ in }
+    private static let ask: @Sendable (FlashFixture) async throws -> Void = { try $0.flashWell() }
+    private static let silent: @Sendable (FlashFixture) async throws -> Void = { _ in }
 
     @Test(
         arguments: [
@@ -360,7 +360,7 @@ import Testing
     func `a target that never asks is reset in every way that there is`(
         columns: String, methods: [String], tried: String
     ) async throws {
-        let world = try World().ownServer()
+        let world = try FlashFixture().ownServer()
         world.with { $0.resets = Array(repeating: Self.silent, count: methods.count) }
         let error = try #require(try await world.fails(world.request(target: target(columns))))
         #expect(error.exitCode == 5)
@@ -379,7 +379,7 @@ import Testing
 
     @Test(arguments: [1, 2])
     func `a target that asks after a later reset is flashed`(missed: Int) async throws {
-        let world = try World().ownServer()
+        let world = try FlashFixture().ownServer()
         world.with { $0.resets = Array(repeating: Self.silent, count: missed) + [Self.ask] }
         let result = try await world.flash(world.request(target: target("17,true")))
         #expect(result.flashTime == .seconds(45 * missed + 12))
@@ -388,20 +388,21 @@ import Testing
     }
 
     @Test func `a target that asked is not reset again, however long it is silent`() async throws {
-        let world = try World().ownServer().resets { world in
+        let world = try FlashFixture().ownServer().resets { world in
             world.with { $0.schedule.append((.milliseconds(44_900), .opened(file: PartsPlan.manifestName))) }
         }
         #expect(try await world.fails()?.exitCode == 3)
     }
 
     @Test func `other signs of life than a request do not put off the next reset`() async throws {
-        let world = try World().ownServer().resets({ $0.happen(Array(repeating: .activity, count: 200)) }, { _ in })
+        let world = try FlashFixture().ownServer().resets(
+            { $0.happen(Array(repeating: .activity, count: 200)) }, { _ in })
         #expect(try await world.fails()?.exitCode == 5)
         #expect(world.clock.now.offset == .seconds(90))
     }
 
     @Test func `a later reset that fails is status 9`() async throws {
-        let world = try World().ownServer().resets({ _ in }, { _ in throw Trouble("line 17 is gone") })
+        let world = try FlashFixture().ownServer().resets({ _ in }, { _ in throw Trouble("line 17 is gone") })
         #expect(try await world.fails() == .server("cannot reset target camera: line 17 is gone"))
     }
 
@@ -436,10 +437,10 @@ import Testing
     func `law 6 - another server that cannot do it is refused before the target is touched`(
         what: String, message: String, asked: [String]
     ) async throws {
-        let world = try World()
+        let world = try FlashFixture()
         let elsewhere = world.home.path.appending("elsewhere")
         try FileManager.default.createDirectory(
-            atPath: elsewhere.appending(World.mac).string, withIntermediateDirectories: true)
+            atPath: elsewhere.appending(FlashFixture.mac).string, withIntermediateDirectories: true)
         var server = ForeignDouble(world: world, serves: world.root, takes: world.root)
         switch what {
         case "silence": server.readAnswer = .silence
@@ -463,12 +464,12 @@ import Testing
             .replacing("FOLDER", with: world.folder.string)
         #expect(error.description.hasPrefix(expected), "\(error)")
         #expect(world.calls == ["inspect", "checkReset", "claim"] + asked)
-        #expect(try names(in: world.root) == (what == "plan" ? [World.mac] : []))
+        #expect(try names(in: world.root) == (what == "plan" ? [FlashFixture.mac] : []))
         if what == "plan" { #expect(try names(in: world.folder) == ["flash.scr"]) }
     }
 
     @Test func `another server that can do it is used, with files that it may write to`() async throws {
-        let world = try World().resets { world in
+        let world = try FlashFixture().resets { world in
             for name in ["OK", "FAILED"] {
                 var status = stat()
                 #expect(stat(world.folder.appending(name).string, &status) == 0)
@@ -488,7 +489,7 @@ import Testing
     }
 
     @Test func `law 2 - an OK that lay in another server's folder before does not count`() async throws {
-        let world = try World().resets { try $0.flashWell([]) }
+        let world = try FlashFixture().resets { try $0.flashWell([]) }
         try FileManager.default.createDirectory(atPath: world.folder.string, withIntermediateDirectories: true)
         try write(Outcome(kind: .ok, written: ByteCount(5 << 20)).encoded, to: world.folder.appending("OK"))
         world.with { $0.claim = { .foreign(ForeignDouble(world: $0, serves: $0.root, takes: $0.root)) } }
@@ -497,7 +498,7 @@ import Testing
 
     @Test(arguments: ["read", "write"])
     func `cancelled while another server is tried it leaves nothing`(at call: String) async throws {
-        let world = try World()
+        let world = try FlashFixture()
         world.with {
             $0.claim = { world in
                 .foreign(

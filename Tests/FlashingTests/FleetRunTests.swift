@@ -221,7 +221,7 @@ private final class FleetFixture: Sendable {
         let at: Duration
     }
 
-    let world: World
+    let world: FlashFixture
     let targets: [Target]
     let told = Mutex<[(index: Int?, progress: FlashProgress)]>([])
     /// The target whose line is in use.
@@ -232,7 +232,7 @@ private final class FleetFixture: Sendable {
     private let done = Mutex<[Reset]>([])
 
     init(names: [String]) throws {
-        world = try World()
+        world = try FlashFixture()
         let rows = names.enumerated().map { "b8:27:eb:00:00:0\($0),192.0.2.\($0 + 1),bench1,17,\($1)\n" }.joined()
         targets = try Inventory(csv: ("mac,ip,server,gpio,name\n" + rows).utf8, file: "targets.csv").targets
         for name in names { set(name, [try goodEvents()]) }

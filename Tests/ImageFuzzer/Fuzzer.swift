@@ -152,7 +152,7 @@ final class Fuzzer {
     private func judge(_ path: FilePath, _ number: UInt64) async throws {
         let layout = try inspectOSImage(at: path)
         let image = try ImageReader(path)
-        let growth: Growth = number % 3 == 0 ? .always : .automatic
+        let growth: RootfsGrowth = number % 3 == 0 ? .always : .automatic
         let relocation = try await relocateOSImage(
             image, layout: layout, work: folder, growth: growth, tools: judge.tools, checks: judge.checks)
         accepted += 1

@@ -277,7 +277,7 @@ struct AllOrNothingTests {
     // MARK: Help
 
     private func relocate(
-        _ image: TestImage, _ growth: Growth, _ checks: FilesystemChecks? = nil
+        _ image: TestImage, _ growth: RootfsGrowth, _ checks: FilesystemChecks? = nil
     ) async throws -> Relocation {
         let work = FilePath(image.folder.path("work"))
         try FileManager.default.createDirectory(atPath: work.string, withIntermediateDirectories: true)

@@ -11,7 +11,7 @@ import Testing
 /// Images as vendors lay them out are changed so far, and no further, that they work on a card.
 @Suite(.enabled(if: canUse(["mkfs.ext4", "mkfs.vfat", "debugfs", "e2fsck", "fsck.vfat", "mcopy", "mdir"])))
 struct RelocateTests {
-    private static func relocate(_ image: TestImage, _ growth: Growth = .automatic) async throws -> Relocation {
+    private static func relocate(_ image: TestImage, _ growth: RootfsGrowth = .automatic) async throws -> Relocation {
         let work = FilePath(image.folder.path("work"))
         try FileManager.default.createDirectory(atPath: work.string, withIntermediateDirectories: true)
         let reader = try ImageReader(FilePath(image.path))
@@ -151,8 +151,8 @@ struct RelocateTests {
         #expect(try digest(materialise(relocation.view, image.folder)) == digest(image.path))
     }
 
-    @Test(arguments: [(Growth.never, false), (.automatic, false), (.always, true)])
-    func `the rootfs grows where it is asked for`(growth: Growth, grows: Bool) async throws {
+    @Test(arguments: [(RootfsGrowth.never, false), (.automatic, false), (.always, true)])
+    func `the rootfs grows where it is asked for`(growth: RootfsGrowth, grows: Bool) async throws {
         let image = try TestImage.system(SystemTexts())
         let relocation = try await Self.relocate(image, growth)
         #expect(relocation.grows == grows)
@@ -166,7 +166,7 @@ struct RelocateTests {
         let relocation = try await Self.relocate(image, .always)
         #expect(!relocation.grows)
         #expect(relocation.notes.contains { $0.contains("needs systemd") })
-        #expect(relocation.firstBoot == FirstBootForm.none)
+        #expect(relocation.firstBoot == FirstBootMechanism.none)
     }
 
     @Test(arguments: ["defaults,ro", "noauto", "nofail"])
@@ -175,7 +175,7 @@ struct RelocateTests {
         texts.fstab =
             "PARTUUID=12345678-02 / ext4 defaults 0 1\nPARTUUID=12345678-01 /boot/firmware vfat \(options) 0 2\n"
         let image = try TestImage.system(texts)
-        #expect(try await Self.relocate(image).firstBoot == FirstBootForm.none)
+        #expect(try await Self.relocate(image).firstBoot == FirstBootMechanism.none)
     }
 
     // MARK: Broken images

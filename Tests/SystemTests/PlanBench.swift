@@ -75,7 +75,7 @@ struct StagedPlan: Sendable {
         }
         try Data(table.bytes).write(to: URL(filePath: folder.appending("pieces").string))
         plan = try ChunkPlan(
-            job: ChunkPlan.JobID(UInt64.random(in: 0...UInt64.max)), mode: mode, image: layout, chunks: chunks,
+            job: ChunkPlan.PlanID(UInt64.random(in: 0...UInt64.max)), mode: mode, image: layout, chunks: chunks,
             pieces: withPieces
                 ? ChunkPlan.Pieces(
                     imageName: "image", tableName: "pieces", tableSize: ByteCount(UInt64(table.bytes.count))) : nil)

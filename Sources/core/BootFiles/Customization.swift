@@ -147,7 +147,7 @@ public struct Customization: Hashable, Sendable {
     ///   - sources: the contents of the files of ``sources(values:)``.
     /// - Throws: ``ConfigurationError`` where a value is not usable, or where `form` cannot express a setting.
     public func files(
-        for form: FirstBootForm, values: PlaceholderValues, sources: [String: [UInt8]] = [:]
+        for form: FirstBootMechanism, values: PlaceholderValues, sources: [String: [UInt8]] = [:]
     ) throws(ConfigurationError) -> BootPartitionEdit {
         let settings = try settings(values)
         var edit: BootPartitionEdit

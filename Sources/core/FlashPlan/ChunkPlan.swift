@@ -6,7 +6,7 @@ public import DiskLayout
 /// Source: docs/plan-protocol.md. ``script(templates:)`` renders it; ``judge(report:outcome:)`` says whether it was done.
 public struct ChunkPlan: Hashable, Sendable {
     /// A number that a job gives itself, so that no other job's report is taken for its own.
-    public struct JobID: Hashable, Sendable {
+    public struct PlanID: Hashable, Sendable {
         /// Any number.
         public let value: UInt64
         /// As given; random is right.
@@ -83,7 +83,7 @@ public struct ChunkPlan: Hashable, Sendable {
     }
 
     /// The job's own number.
-    public let job: JobID
+    public let job: PlanID
     /// How the card is compared.
     public let mode: Mode
     /// Where the image's partitions lie, and how long they are.
@@ -104,7 +104,7 @@ public struct ChunkPlan: Hashable, Sendable {
     ///
     /// - Throws: ``ChunkPlanError``.
     public init(
-        job: JobID, mode: Mode = .normal, image: OSImageLayout, chunks: [Chunk], pieces: Pieces? = nil,
+        job: PlanID, mode: Mode = .normal, image: OSImageLayout, chunks: [Chunk], pieces: Pieces? = nil,
         sendsConsole: Bool = false
     ) throws(ChunkPlanError) {
         guard let last = chunks.last?.place,

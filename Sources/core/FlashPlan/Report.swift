@@ -35,7 +35,7 @@ public struct Report: Hashable, Sendable {
     }
 
     /// The job that the target says it did.
-    public let job: ChunkPlan.JobID
+    public let job: ChunkPlan.PlanID
     /// What it says about how it went.
     public let state: Outcome.Kind
     /// Why it failed, for programs; nil where it did not, or does not say, or says what is unknown here.
@@ -91,7 +91,7 @@ public struct Report: Hashable, Sendable {
         guard id.utf8.count == 16, id.allSatisfy(\.isHexDigit), let job = UInt64(id, radix: 16) else {
             throw .badValue("rpi_job", id)
         }
-        self.job = ChunkPlan.JobID(job)
+        self.job = ChunkPlan.PlanID(job)
         switch try required("rpi_state") {
         case "ok": state = .ok
         case "failed": state = .failed
@@ -225,7 +225,7 @@ extension ChunkPlan {
 /// Why a report is no proof.
 public enum JudgementError: Error, Hashable, Sendable {
     /// It is about another job.
-    case otherJob(ChunkPlan.JobID, expected: ChunkPlan.JobID)
+    case otherJob(ChunkPlan.PlanID, expected: ChunkPlan.PlanID)
     /// The report says one thing, the outcome's file name another.
     case contradiction(report: Outcome.Kind, outcome: Outcome.Kind)
     /// The target says that it failed.

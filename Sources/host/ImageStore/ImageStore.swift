@@ -241,12 +241,12 @@ public struct ImageStore: Sendable {
 /// How an image is made ready for a card.
 public struct RelocationRequest: Sendable {
     /// Whether its rootfs grows on the first boot.
-    public let growth: Growth
+    public let growth: RootfsGrowth
     /// Runs fsck.vfat, e2fsck, fdtoverlay and fdtget.
     public let tools: ToolRunner
 
     /// A request as given.
-    public init(growth: Growth, tools: ToolRunner) {
+    public init(growth: RootfsGrowth, tools: ToolRunner) {
         self.growth = growth
         self.tools = tools
     }

@@ -5,7 +5,7 @@ import OSImage
 public import SystemPackage
 
 /// What is known of an image without preparing it.
-public enum ImageLook: Sendable {
+public enum StoredStatus: Sendable {
     /// It is prepared.
     case prepared(PreparedImage)
     /// It is not; its partition table, and its length, nil where it is compressed.
@@ -21,7 +21,7 @@ extension ImageStore {
     /// in TMPDIR, and removed.
     ///
     /// - Throws: ``ImageStoreError``, as preparing it would; `CancellationError`.
-    public func look(at image: FilePath, relocation: RelocationRequest? = nil) async throws -> ImageLook {
+    public func look(at image: FilePath, relocation: RelocationRequest? = nil) async throws -> StoredStatus {
         if let prepared = preparedImage(of: image, relocation: relocation) { return .prepared(prepared) }
         do {
             let reader = try ImageReader(image)

@@ -36,7 +36,7 @@ public struct Manifest: Hashable, Sendable, Codable {
         /// Whether the rootfs grows to the size of its partition on the first boot.
         public let grows: Bool
         /// The form in which it takes settings for its first boot.
-        public let firstBoot: FirstBootForm
+        public let firstBoot: FirstBootMechanism
         /// The settings that it has for its first boot: what they are for; nil where there are none.
         public var customized: String?
         /// The boards that start no kernel of it, by name, and why not; nil where it was prepared before that was looked at.

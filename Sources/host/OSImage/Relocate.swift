@@ -4,7 +4,7 @@ public import HostTools
 public import SystemPackage
 
 /// Whether a rootfs shall become as large as the card's partition 3 on its first boot.
-public enum Growth: String, Hashable, Sendable, CaseIterable {
+public enum RootfsGrowth: String, Hashable, Sendable, CaseIterable {
     /// Where the image itself would have grown it, by what has to be taken out of it.
     case automatic
     /// Always.
@@ -32,7 +32,7 @@ public struct Relocation: Sendable {
     /// The rootfs grows to the size of partition 3 on the first boot.
     public let grows: Bool
     /// The form in which the image takes settings for its first boot.
-    public let firstBoot: FirstBootForm
+    public let firstBoot: FirstBootMechanism
     /// The boards that start no kernel of it, by name, and why not.
     public let unstartable: [String: String]
 
@@ -68,7 +68,7 @@ public struct Relocation: Sendable {
 ///   - tools: runs fsck.vfat, e2fsck, fdtoverlay and fdtget.
 /// - Throws: ``OSImageError``, `HostToolError` where a program is missing, `CancellationError`.
 public func relocateOSImage(
-    _ image: ImageReader, layout: OSImageLayout, work: FilePath, growth: Growth, tools: ToolRunner
+    _ image: ImageReader, layout: OSImageLayout, work: FilePath, growth: RootfsGrowth, tools: ToolRunner
 ) async throws -> Relocation {
     try await relocateOSImage(
         image, layout: layout, work: work, growth: growth, tools: tools, checks: .programs(tools, work: work))
@@ -76,7 +76,7 @@ public func relocateOSImage(
 
 /// - Parameter checks: what judges a partition that was changed.
 package func relocateOSImage(
-    _ image: ImageReader, layout: OSImageLayout, work: FilePath, growth: Growth, tools: ToolRunner,
+    _ image: ImageReader, layout: OSImageLayout, work: FilePath, growth: RootfsGrowth, tools: ToolRunner,
     checks: FilesystemChecks
 ) async throws -> Relocation {
     var relocator = try Relocator(image, layout, work: work, tools: tools, checks: checks)

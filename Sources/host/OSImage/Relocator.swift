@@ -18,7 +18,7 @@ struct Relocator {
     var notes: [String] = []
     var obstacles: [String] = []
     var grows = false
-    var firstBoot = FirstBootForm.none
+    var firstBoot = FirstBootMechanism.none
     var unstartable: [String: String] = [:]
 
     init(
@@ -39,7 +39,7 @@ struct Relocator {
             firstBoot: firstBoot, unstartable: unstartable)
     }
 
-    mutating func relocate(_ growth: Growth) async throws {
+    mutating func relocate(_ growth: RootfsGrowth) async throws {
         let boot = try await relocateBoot()
         let rootfs = try PartitionArea(layout.rootfs, view)
         if ExtSuperblock.needsRecovery(try rootfs.head()) {

@@ -42,7 +42,7 @@ extension Relocator {
         var isEmpty: Bool { fstab == nil && removed.isEmpty }
     }
 
-    mutating func relocateRootfs(_ area: PartitionArea, _ boot: Boot, _ growth: Growth) async throws {
+    mutating func relocateRootfs(_ area: PartitionArea, _ boot: Boot, _ growth: RootfsGrowth) async throws {
         let plan = try plan(area, boot, growth)
         if let failure = try await carryOut(plan, area) {
             // Only a rootfs that does not grow is no reason to refuse the image.
@@ -63,7 +63,7 @@ extension Relocator {
     }
 
     /// Reads what is to be done.
-    func plan(_ area: PartitionArea, _ boot: Boot, _ growth: Growth) throws(ExtError) -> RootfsPlan {
+    func plan(_ area: PartitionArea, _ boot: Boot, _ growth: RootfsGrowth) throws(ExtError) -> RootfsPlan {
         var plan = RootfsPlan()
         let reading = try ExtFiles(area, isWritable: false)
         for folder in try reading.names(in: "/etc/systemd/system") ?? []
@@ -168,7 +168,7 @@ extension Relocator {
     }
 
     /// How the image takes settings, by what the view holds.
-    func form(_ area: PartitionArea, _ boot: Boot) throws(ExtError) -> FirstBootForm {
+    func form(_ area: PartitionArea, _ boot: Boot) throws(ExtError) -> FirstBootMechanism {
         let rootfs = try ExtFiles(area, isWritable: false)
         let cloudInit = ["/usr/bin/cloud-init", "/usr/lib/cloud-init"].contains { rootfs.exists($0) }
         if cloudInit, boot.names.contains("user-data") || boot.names.contains("meta-data") { return .cloudInit }

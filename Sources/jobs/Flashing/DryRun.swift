@@ -6,7 +6,7 @@ public import Inventory
 public import SystemPackage
 
 /// What is known of an image before a flash.
-public enum ImageOutlook: Sendable {
+public enum ImageStatus: Sendable {
     /// It is prepared, and this is what is sent.
     case prepared(ChunkedImage)
     /// A flash prepares it first; its partition table as far as it could be read, `size` nil where it is compressed.
@@ -18,7 +18,7 @@ public struct DryRunPorts: Sendable {
     /// As ``FlashPorts/inspectImage``.
     public var inspectImage: @Sendable (FilePath) throws -> OSImageLayout
     /// Finds out what there is to know of an image. Its errors are ``FlashError``, those of a flash.
-    public var lookAtImage: @Sendable (FilePath) async throws -> ImageOutlook
+    public var lookAtImage: @Sendable (FilePath) async throws -> ImageStatus
     /// As ``FlashPorts/renderPlan``.
     public var renderPlan: @Sendable (ChunkPlan) throws -> [UInt8]
     /// Checks that flash plans can be rendered.
@@ -31,7 +31,7 @@ public struct DryRunPorts: Sendable {
     /// The ports as given.
     public init(
         inspectImage: @escaping @Sendable (FilePath) throws -> OSImageLayout,
-        lookAtImage: @escaping @Sendable (FilePath) async throws -> ImageOutlook,
+        lookAtImage: @escaping @Sendable (FilePath) async throws -> ImageStatus,
         renderPlan: @escaping @Sendable (ChunkPlan) throws -> [UInt8],
         checkTemplates: @escaping @Sendable () throws -> Void,
         checkReset: @escaping @Sendable (Target) throws -> Void,
@@ -57,7 +57,7 @@ public struct DryRunPorts: Sendable {
 private struct NotInADryRun: Error {}
 
 /// What a flash would do with a target.
-public struct FlashForecast: Hashable, Sendable {
+public struct DryRunReport: Hashable, Sendable {
     /// What would be sent.
     public enum Content: Hashable, Sendable {
         /// By plan, and prepared: its content's id, and what is written and sent to a card that has nothing of it.
@@ -96,7 +96,7 @@ public struct DryRun: Sendable {
     ///   - jobs: how many would be flashed at the same time.
     /// - Returns: what would be done, in the same order.
     /// - Throws: ``FlashError``; `CancellationError`.
-    public func run(_ requests: [FlashRequest], jobs: Int) async throws -> [FlashForecast] {
+    public func run(_ requests: [FlashRequest], jobs: Int) async throws -> [DryRunReport] {
         let flashers = requests.map { request in
             Flasher(ports: ports(request.target).forChecks, clock: ContinuousClock()) { _ in }
         }
@@ -109,7 +109,7 @@ public struct DryRun: Sendable {
         for (flasher, request) in zip(flashers, requests) {
             contents.append(try await content(request, flasher, copies: max(1, min(jobs, requests.count))))
         }
-        var forecasts: [FlashForecast] = []
+        var forecasts: [DryRunReport] = []
         for ((flasher, request), content) in zip(zip(flashers, requests), contents) {
             try Task.checkCancellation()
             forecasts.append(try await forecast(request, flasher, content))
@@ -118,9 +118,9 @@ public struct DryRun: Sendable {
     }
 
     private struct Content {
-        let content: FlashForecast.Content
+        let content: DryRunReport.Content
         /// What would be staged, where that is known.
-        var staging: ChunkStaging?
+        var staging: ChunkStager?
     }
 
     private func content(
@@ -155,7 +155,7 @@ public struct DryRun: Sendable {
             return Content(
                 content: .prepared(
                     id: image.id, chunks: image.chunks.count, written: ByteCount(written), sent: ByteCount(sent)),
-                staging: ChunkStaging(
+                staging: ChunkStager(
                     image: image, mode: mode, sendsConsole: request.sendsConsole, render: ports.renderPlan))
         case .unprepared(_, let size):
             do {
@@ -169,7 +169,7 @@ public struct DryRun: Sendable {
 
     private func forecast(
         _ request: FlashRequest, _ flasher: Flasher<ContinuousClock>, _ content: Content
-    ) async throws -> FlashForecast {
+    ) async throws -> DryRunReport {
         let folder = try TargetFolder.look(root: request.root, target: request.target)
         let name = request.target.mac.description
         let (address, isOwn): (String, Bool)
@@ -189,7 +189,7 @@ public struct DryRun: Sendable {
         _ = try content.staging?.assignment(folder: name, byOwnServer: isOwn)
         let resets = request.target.resetAttempts
         guard !resets.isEmpty else { throw FlashError.noReset(request.target.displayName) }
-        return FlashForecast(
+        return DryRunReport(
             target: request.target, content: content.content, server: address, isOwnServer: isOwn, resets: resets)
     }
 }

@@ -8,13 +8,13 @@ import SystemPackage
 /// What is checked before the target is touched.
 extension Flasher {
     /// Checks that the target's folder can be served and takes what it uploads, and leaves nothing of that.
-    func rehearse(_ ready: ReadyFlash) async throws {
+    func rehearse(_ ready: PreparedFlash) async throws {
         var folder = try makeFolder(ready.request)
         defer {
             folder.remove()
             withExtendedLifetime(ready) {}
         }
-        if case .plan = ready.staging { try ChunkStaging.checkNoForeignPlan(in: folder) }
+        if case .plan = ready.staging { try ChunkStager.checkNoForeignPlan(in: folder) }
         switch try await claim(ready.request) {
         case .own(let server): await server.stop()
         case .foreign(let server): try await probe(server, folder, root: ready.request.root)
@@ -24,14 +24,14 @@ extension Flasher {
     /// Checks everything but what serves.
     ///
     /// - Parameter copies: how many targets' parts are in the TFTP root at the same time.
-    func staging(for request: FlashRequest, copies: Int = 1) async throws -> ReadyFlash.Content {
+    func staging(for request: FlashRequest, copies: Int = 1) async throws -> PreparedFlash.Content {
         switch request.delivery {
         case .parts(let partSize): .parts(try partsStaging(request, partSize, copies))
         case .plan(let mode): .plan(try await chunkStaging(request, mode))
         }
     }
 
-    private func partsStaging(_ request: FlashRequest, _ partSize: ByteCount, _ copies: Int) throws -> PartsStaging {
+    private func partsStaging(_ request: FlashRequest, _ partSize: ByteCount, _ copies: Int) throws -> PartsStager {
         let layout: OSImageLayout
         let plan: PartsPlan
         let before = ImageFile.state(of: request.image)
@@ -62,10 +62,10 @@ extension Flasher {
                     : "TFTP root \(request.root) has \(free) bytes free, the image takes \(needed) bytes "
                         + "for each of \(copies) targets; free some space, use another --tftp-root or fewer --jobs")
         }
-        return PartsStaging(image: image, plan: plan)
+        return PartsStager(image: image, plan: plan)
     }
 
-    private func chunkStaging(_ request: FlashRequest, _ mode: ChunkPlan.Mode) async throws -> ChunkStaging {
+    private func chunkStaging(_ request: FlashRequest, _ mode: ChunkPlan.Mode) async throws -> ChunkStager {
         // What is quick to check comes before an image is prepared, which can take minutes.
         try checkServer(request)
         let image = try await ports.prepareImage(request.image, report)
@@ -76,7 +76,7 @@ extension Flasher {
         }
         if let remark = image.remark { report(.note(remark)) }
         report(.prepared(id: image.id))
-        return ChunkStaging(image: image, mode: mode, sendsConsole: request.sendsConsole, render: ports.renderPlan)
+        return ChunkStager(image: image, mode: mode, sendsConsole: request.sendsConsole, render: ports.renderPlan)
     }
 
     /// What is quick to check: the TFTP root and the RESET line.

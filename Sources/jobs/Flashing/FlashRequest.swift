@@ -14,7 +14,7 @@ public struct FlashRequest: Sendable {
     /// The TFTP root folder.
     public var root: FilePath
     /// How the image goes over.
-    public var delivery: Delivery
+    public var delivery: TransferMode
     /// From a reset to the first request; then the target is reset once more, in every way that its row has.
     public var requestTimeout: Duration
     /// Without a sign of life after that; nil: two minutes and the time that a slow card needs in between: a second for
@@ -29,7 +29,7 @@ public struct FlashRequest: Sendable {
 
     /// A request with the usual times.
     public init(
-        image: FilePath, target: Target, card: CardLayout, root: FilePath, delivery: Delivery = .plan(.normal),
+        image: FilePath, target: Target, card: CardLayout, root: FilePath, delivery: TransferMode = .plan(.normal),
         requestTimeout: Duration = .seconds(45), outcomeTimeout: Duration? = nil, waitPort: UInt16? = 22,
         waitTimeout: Duration = .seconds(180), sendsConsole: Bool = false
     ) {
@@ -47,7 +47,7 @@ public struct FlashRequest: Sendable {
 }
 
 /// How an image goes over.
-public enum Delivery: Hashable, Sendable {
+public enum TransferMode: Hashable, Sendable {
     /// As a flash plan: chunk by chunk, only what is used and differs. Source: docs/plan-protocol.md.
     case plan(ChunkPlan.Mode)
     /// Whole, in parts of at most this length. Source: docs/parts-protocol.md.

@@ -41,18 +41,18 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     ///   staged is removed and RESET is released.
     public func run(_ request: FlashRequest) async throws -> FlashResult {
         let staging = try await staging(for: request)
-        return try await run(ReadyFlash(request: request, staging: staging, lock: try HeldLock(request)))
+        return try await run(PreparedFlash(request: request, staging: staging, lock: try SharedLock(request)))
     }
 
     /// Flashes what was checked before.
-    func run(_ ready: ReadyFlash) async throws -> FlashResult {
+    func run(_ ready: PreparedFlash) async throws -> FlashResult {
         switch ready.staging {
         case .parts(let staging): try await deliver(staging, ready)
         case .plan(let staging): try await deliver(staging, ready)
         }
     }
 
-    private func deliver(_ staging: some Staging, _ ready: ReadyFlash) async throws -> FlashResult {
+    private func deliver(_ staging: some Stager, _ ready: PreparedFlash) async throws -> FlashResult {
         let request = ready.request
         var folder = try makeFolder(request)
         defer {
@@ -112,7 +112,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     // MARK: From the reset on
 
     private func flash(
-        _ request: FlashRequest, _ plan: some Assignment, serve: () throws -> any TransferEvents, taken: () -> Void
+        _ request: FlashRequest, _ plan: some FlashJob, serve: () throws -> any TransferEvents, taken: () -> Void
     ) async throws -> FlashResult {
         let target = request.target
         try Task.checkCancellation()
@@ -167,7 +167,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         }
     }
 
-    private func follow<Plan: Assignment>(
+    private func follow<Plan: FlashJob>(
         _ follower: inout Follower<Plan>, _ events: any TransferEvents, since start: Duration, of target: Target,
         _ attempts: [ResetMethod]
     ) async throws -> FlashProof {
@@ -205,7 +205,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         return taken.map { ($0.event, now - $0.age) }
     }
 
-    private func follow<Plan: Assignment>(
+    private func follow<Plan: FlashJob>(
         _ event: TransferEvent, _ follower: inout Follower<Plan>, at instant: Duration, since reset: Duration
     ) {
         if case .completed(let file, _, let packets, let repeated, let window) = event {
@@ -228,7 +228,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
 
     /// - Returns: when the port answered; nil where it is not waited for.
     private func waitUntilUp(
-        _ request: FlashRequest, _ follower: inout Follower<some Assignment>, _ events: any TransferEvents
+        _ request: FlashRequest, _ follower: inout Follower<some FlashJob>, _ events: any TransferEvents
     ) async throws -> Duration? {
         guard let port = request.waitPort else { return nil }
         let begin = now

@@ -57,7 +57,7 @@ public struct FleetRun<C: Clock>: Sendable where C.Duration == Duration {
     /// - Returns: every target's verdict, in the same order; also where the task is cancelled meanwhile.
     /// - Throws: where nothing was touched: ``FlashError``, `CancellationError`.
     public func run(_ requests: [FlashRequest]) async throws -> [Verdict] {
-        let once = Once()
+        let once = SeenProgress()
         let waiting = Mutex(try await check(requests, once))
         let gate = ResetGate(gap: options.stagger, clock: clock)
         let schedule = Schedule(jobs: options.jobs, canary: options.canary)
@@ -73,7 +73,9 @@ public struct FleetRun<C: Clock>: Sendable where C.Duration == Duration {
         }
     }
 
-    private func flash(_ ready: ReadyFlash, _ index: Int, _ gate: ResetGate<C>, _ once: Once) async -> Verdict {
+    private func flash(_ ready: PreparedFlash, _ index: Int, _ gate: ResetGate<C>, _ once: SeenProgress) async
+        -> Verdict
+    {
         let proof = Mutex<(FlashProof, elapsed: Duration)?>(nil)
         let target = ready.request.target
         let flasher = Flasher(ports: ports(target), clock: clock) {
@@ -95,7 +97,7 @@ public struct FleetRun<C: Clock>: Sendable where C.Duration == Duration {
     }
 
     /// Checks all targets and locks them.
-    private func check(_ requests: [FlashRequest], _ once: Once) async throws -> [ReadyFlash?] {
+    private func check(_ requests: [FlashRequest], _ once: SeenProgress) async throws -> [PreparedFlash?] {
         let flashers = requests.map { request in
             Flasher(ports: ports(request.target), clock: clock) { [report] progress in
                 // What is said of the image is said once.
@@ -104,16 +106,16 @@ public struct FleetRun<C: Clock>: Sendable where C.Duration == Duration {
             }
         }
         // What is quick to check comes before an image is prepared, which can take minutes.
-        var locks: [HeldLock] = []
+        var locks: [SharedLock] = []
         for (flasher, request) in zip(flashers, requests) {
             try flasher.checkServer(request)
-            locks.append(try HeldLock(request))
+            locks.append(try SharedLock(request))
         }
-        var ready: [ReadyFlash?] = []
+        var ready: [PreparedFlash?] = []
         let copies = max(1, min(options.jobs, requests.count))
         for ((flasher, request), lock) in zip(zip(flashers, requests), locks) {
             let staging = try await flasher.staging(for: request, copies: copies)
-            ready.append(ReadyFlash(request: request, staging: staging, lock: lock))
+            ready.append(PreparedFlash(request: request, staging: staging, lock: lock))
         }
         // One alone is flashed at once: its flash finds the same, and nobody else is touched before it.
         for (flasher, ready) in zip(flashers, ready) where requests.count > 1 {
@@ -125,7 +127,7 @@ public struct FleetRun<C: Clock>: Sendable where C.Duration == Duration {
 }
 
 /// What was told already.
-private final class Once: Sendable {
+private final class SeenProgress: Sendable {
     private let told = Mutex<Set<FlashProgress>>([])
 
     func isNew(_ progress: FlashProgress) -> Bool { told.withLock { $0.insert(progress).inserted } }

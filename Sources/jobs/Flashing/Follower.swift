@@ -7,7 +7,7 @@ import TFTP
 ///
 /// Nothing that the target says is believed (law 7): OK counts only when the target has fetched everything since the
 /// reset, when its count is exactly the expected one, and when no FAILED came.
-struct Follower<Plan: Assignment> {
+struct Follower<Plan: FlashJob> {
     /// How long FAILED may come after OK and still win.
     static var settling: Duration { .seconds(1) }
     /// How often a target may start from the beginning: a power cut is forgiven, a loop is not.
@@ -28,7 +28,7 @@ struct Follower<Plan: Assignment> {
     private var openedSinceEntry = false
     private var fileBytes: [String: UInt64] = [:]
     private(set) var currentStep: UInt64?
-    private var said: Said
+    private var said: TargetReport
     private var settledAt: Duration?
     private var lost: String?
     /// The file that the target has as a whole and works with now.
@@ -54,7 +54,7 @@ struct Follower<Plan: Assignment> {
         consoleTimeout: Duration = usualConsoleTimeout, start: Duration
     ) {
         self.plan = plan
-        said = Said(target: target)
+        said = TargetReport(target: target)
         self.requestTimeout = requestTimeout
         self.silenceTimeout = silenceTimeout
         self.consoleTimeout = consoleTimeout

@@ -11,7 +11,7 @@ package struct DryRunText {
     let card: CardLayout
     let root: String
     let store: String
-    let mode: Delivery
+    let mode: TransferMode
     let isCustomized: Bool
     let jobs: Int
     let wait: (port: UInt16, atMost: String)?
@@ -26,7 +26,7 @@ package struct DryRunText {
     ///   - jobs: how many targets would be flashed at the same time.
     ///   - wait: the TCP port that shows that a target is up, and for how long it is waited for; nil: it is not.
     package init(
-        image: String, card: CardLayout, root: String, store: String, mode: Delivery, isCustomized: Bool, jobs: Int,
+        image: String, card: CardLayout, root: String, store: String, mode: TransferMode, isCustomized: Bool, jobs: Int,
         wait: (port: UInt16, atMost: String)?
     ) {
         (self.image, self.card, self.root, self.store, self.mode) = (image, card, root, store, mode)
@@ -34,7 +34,7 @@ package struct DryRunText {
     }
 
     /// What would be done: what is the same for all first, then a line for each target.
-    package func text(of forecasts: [FlashForecast]) -> String {
+    package func text(of forecasts: [DryRunReport]) -> String {
         guard let first = forecasts.first else { return "" }
         var facts = [["image", sanitized(image) + ", " + content(of: first)]]
         facts.append(["card", "the image fits partitions 2 and 3 (\(card.boot.size), \(card.rootfs.size))"])
@@ -76,7 +76,7 @@ package struct DryRunText {
         }
     }
 
-    private func content(of forecast: FlashForecast) -> String {
+    private func content(of forecast: DryRunReport) -> String {
         switch forecast.content {
         case .prepared(_, let chunks, let written, let sent):
             "prepared in \(store): \(chunks) chunks, at most \(written.bytes) bytes to write and \(sent.bytes) to send"
@@ -96,7 +96,7 @@ package func leftOut(_ count: Int) -> String { "\(count) target\(count == 1 ? ""
 
 extension FlashEvent {
     /// What would be done with a target.
-    package init(_ forecast: FlashForecast) {
+    package init(_ forecast: DryRunReport) {
         self.init(.dryRun)
         switch forecast.content {
         case .prepared(let id, let chunks, let written, let sent):

@@ -58,7 +58,7 @@ struct CheckImageCommand: AsyncParsableCommand {
             }
             let tools = ToolRunner(path: environmentValue("PATH"), sourceDate: .standard)
             let relocation = try await relocateOSImage(
-                raw, layout: image, work: folder, growth: Growth(grow),
+                raw, layout: image, work: folder, growth: RootfsGrowth(grow),
                 tools: tools)
             try source.checkUnchanged()
             var obstacles = relocation.obstacles
@@ -112,7 +112,7 @@ struct CheckImageCommand: AsyncParsableCommand {
     }
 }
 
-extension FirstBootForm {
+extension FirstBootMechanism {
     /// As docs/customize.md names them.
     fileprivate var name: String {
         switch self {

@@ -83,7 +83,7 @@ extension FilePath: @retroactive ExpressibleByArgument {
 }
 
 /// Where things are when no option names them.
-enum Places {
+enum DefaultPaths {
     private static var named: FilePath? { environmentValue("RPIFLASH_BUILD").map { FilePath($0) } }
 
     /// Folder of everything that is made: RPIFLASH_BUILD, else `build` in the working folder.

@@ -81,8 +81,8 @@ struct RecoveryImageCommand: AsyncParsableCommand {
         let sources = CardSources(
             files: files.appending("files.yaml"), firmwareConfiguration: files.appending("config.txt"),
             environment: files.appending("rpiflash.env"), templates: board.templates,
-            uboot: uboot ?? Places.built("uboot/\(profile.name)"),
-            firmware: firmware ?? Places.built("firmware"),
+            uboot: uboot ?? DefaultPaths.built("uboot/\(profile.name)"),
+            firmware: firmware ?? DefaultPaths.built("firmware"),
             ubootRemedy: Installation.current.remedy(
                 make: "make uboot BOARD=\(profile.name)", package: "rpiflash-uboot", option: "--uboot"),
             firmwareRemedy: Installation.current.remedy(
@@ -92,7 +92,7 @@ struct RecoveryImageCommand: AsyncParsableCommand {
             [card.source, board.source] + [sources.uboot, files].map(\.string)
             + (profile.piFirmware ? [sources.firmware.string] : [])
         let maker = try RecoveryImageMaker.onThisHost()
-        let output = output ?? Places.build.appending("recovery-\(profile.name).img")
+        let output = output ?? DefaultPaths.build.appending("recovery-\(profile.name).img")
         guard !dryRun.isOn else {
             let forecast = try await maker.rehearse(
                 card: layout, contents: contents, board: profile, output: output, compress: xz,

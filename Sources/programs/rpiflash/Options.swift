@@ -124,7 +124,7 @@ struct RelocationOptions: ParsableArguments {
         asIs
             ? nil
             : RelocationRequest(
-                growth: Growth(grow), tools: hostTools())
+                growth: RootfsGrowth(grow), tools: hostTools())
     }
 }
 

@@ -278,7 +278,7 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
 
     private var mode: ChunkPlan.Mode { full ? .full : verifyOnly ? .verify : .normal }
 
-    var delivery: Delivery {
+    var delivery: TransferMode {
         switch protocolName {
         case .parts: .parts(partSize)
         case .plan: .plan(mode)

@@ -52,7 +52,7 @@ extension FlashCommand {
         }
     }
 
-    private func forecast(_ rows: [Target]) async throws -> (CardLayout, [FlashForecast]) {
+    private func forecast(_ rows: [Target]) async throws -> (CardLayout, [DryRunReport]) {
         let card = try cardLayout()
         let settings = try settings(for: rows)
         let share = FlashShare(rows)

@@ -4,8 +4,8 @@ import FlashPlan
 import SystemPackage
 
 /// Puts what a target fetches into its folder.
-protocol Staging: Sendable {
-    associatedtype Plan: Assignment
+protocol Stager: Sendable {
+    associatedtype Plan: FlashJob
 
     /// Stages everything, the file that the target asks for first last.
     ///
@@ -20,7 +20,7 @@ protocol Staging: Sendable {
 }
 
 /// An image in parts: copies of it, behind the filler, which is a hole.
-struct PartsStaging: Staging {
+struct PartsStager: Stager {
     let image: ImageFile
     let plan: PartsPlan
 
@@ -46,7 +46,7 @@ struct PartsStaging: Staging {
 }
 
 /// A prepared image and a flash plan: links to the store's files, and the script.
-struct ChunkStaging: Staging {
+struct ChunkStager: Stager {
     let image: ChunkedImage
     let mode: ChunkPlan.Mode
     let sendsConsole: Bool
@@ -117,7 +117,7 @@ struct ChunkStaging: Staging {
         let script: [UInt8]
         do {
             plan = try ChunkPlan(
-                job: ChunkPlan.JobID(UInt64.random(in: 0...UInt64.max)), mode: mode, image: image.layout,
+                job: ChunkPlan.PlanID(UInt64.random(in: 0...UInt64.max)), mode: mode, image: image.layout,
                 chunks: chunks, pieces: pieces, sendsConsole: sendsConsole)
             script = try render(plan)
         } catch {

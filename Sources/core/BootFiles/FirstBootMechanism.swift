@@ -3,7 +3,7 @@
 /// `custom.toml` of Raspberry Pi OS is none of them: only the `init=…/firstboot` program reads it, and that one writes a
 /// new disk id, resizes partitions and then reboots by `reboot -f 2` into what the firmware calls partition 2, past
 /// U-Boot; so it does not run on a card of ours (``KernelCommandLine/relocated()`` removes it).
-public enum FirstBootForm: Hashable, Sendable, Codable {
+public enum FirstBootMechanism: Hashable, Sendable, Codable {
     /// A shell script that systemd runs once, as Raspberry Pi Imager 1.8 does it; for any image with systemd that mounts
     /// its boot partition there.
     case firstrun(bootMountPoint: String)

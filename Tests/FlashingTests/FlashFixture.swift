@@ -60,22 +60,22 @@ func target(_ columns: String = "17,") throws -> Target {
 
 /// The world of a flash: real files, a manual clock, and doubles that fail the test when something calls them that the
 /// test does not expect.
-final class World: Sendable {
+final class FlashFixture: Sendable {
     struct State {
         var calls: [String] = []
         var progress: [FlashProgress] = []
         /// When each event comes.
         var schedule: [(at: Duration, event: TransferEvent)] = []
-        var resets: [@Sendable (World) async throws -> Void] = []
-        var inspect: (@Sendable (World) throws -> OSImageLayout)?
-        var prepare: (@Sendable (World) throws -> ChunkedImage)?
+        var resets: [@Sendable (FlashFixture) async throws -> Void] = []
+        var inspect: (@Sendable (FlashFixture) throws -> OSImageLayout)?
+        var prepare: (@Sendable (FlashFixture) throws -> ChunkedImage)?
         /// The plan that was rendered last.
         var plan: ChunkPlan?
         var ranged: JobFiles.RangedFile?
         var checkReset: (@Sendable () throws -> Void)?
-        var claim: (@Sendable (World) async throws -> ClaimedServer)?
-        var answers: (@Sendable (World) throws -> Bool)?
-        var onProgress: (@Sendable (FlashProgress, World) -> Void)?
+        var claim: (@Sendable (FlashFixture) async throws -> ClaimedServer)?
+        var answers: (@Sendable (FlashFixture) throws -> Bool)?
+        var onProgress: (@Sendable (FlashProgress, FlashFixture) -> Void)?
         var served: Set<String> = []
     }
 
@@ -124,20 +124,20 @@ final class World: Sendable {
 
     /// Says what happens; returns itself, so that a test can say several things.
     @discardableResult
-    func with(_ change: (inout State) -> Void) -> World {
+    func with(_ change: (inout State) -> Void) -> FlashFixture {
         state.withLock { change(&$0) }
         return self
     }
 
     /// What each reset, one after the other, leads to. More resets than these fail the test.
     @discardableResult
-    func resets(_ actions: (@Sendable (World) async throws -> Void)...) -> World {
+    func resets(_ actions: (@Sendable (FlashFixture) async throws -> Void)...) -> FlashFixture {
         with { $0.resets = actions }
     }
 
     /// rpiflash serves by itself.
     @discardableResult
-    func ownServer() -> World {
+    func ownServer() -> FlashFixture {
         with { $0.claim = { .own(OwnDouble(world: $0)) } }
     }
 
@@ -166,7 +166,7 @@ final class World: Sendable {
 
     func request(
         target: Target? = nil, partSize: ByteCount = .mebibytes(5), waitPort: UInt16? = nil, root: FilePath? = nil,
-        outcomeTimeout: Duration? = .seconds(60), delivery: Delivery? = nil
+        outcomeTimeout: Duration? = .seconds(60), delivery: TransferMode? = nil
     ) throws -> FlashRequest {
         let card = try CardLayout(
             cardSize: .mebibytes(128), ubootSize: .mebibytes(4), bootSize: .mebibytes(4),
@@ -279,16 +279,16 @@ extension TransferEvent {
 }
 
 private struct Events: TransferEvents {
-    let world: World
+    let world: FlashFixture
     func take() -> [AgedEvent] { world.due() }
 }
 
 private struct OwnDouble: OwnServer {
-    let world: World
+    let world: FlashFixture
     var address: String { "192.0.2.1:69" }
 
     func serve(_ files: JobFiles, to target: Target) throws -> any TransferEvents {
-        #expect(files.folder == World.mac)
+        #expect(files.folder == FlashFixture.mac)
         #expect(files.names.contains(files.entry))
         world.record("serve")
         world.with { ($0.served, $0.ranged) = (files.names, files.ranged) }
@@ -300,7 +300,7 @@ private struct OwnDouble: OwnServer {
 
 /// Another server: hands out and takes files below a folder of its own, which may be the TFTP root.
 struct ForeignDouble: ForeignServer {
-    let world: World
+    let world: FlashFixture
     var serves: FilePath?
     var takes: FilePath?
     var readAnswer: ProbeAnswer?

@@ -52,7 +52,7 @@ func runBash(
 
 /// A bench on this machine: an image, a card that it fits, an inventory with one target, and a TFTP root. The target is
 /// a script: its reset_command starts it, and it talks to the real server with Debian's atftp.
-final class Place: Sendable {
+final class LoopbackFixture: Sendable {
     static let mac = "52:54:00:12:34:56"
     /// Bytes that the target has to write: the image, from its boot partition on.
     static let written = 5 << 20

@@ -1,7 +1,7 @@
 import FlashEvents
 
 /// A lock that goes from hand to hand with its flash.
-final class HeldLock: Sendable {
+final class SharedLock: Sendable {
     private let lock: FolderLock
 
     init(_ request: FlashRequest) throws(FlashError) {
@@ -10,14 +10,14 @@ final class HeldLock: Sendable {
 }
 
 /// A flash of which everything was checked, and whose target no other job may have.
-struct ReadyFlash: Sendable {
+struct PreparedFlash: Sendable {
     /// What is staged.
     enum Content: Sendable {
-        case parts(PartsStaging)
-        case plan(ChunkStaging)
+        case parts(PartsStager)
+        case plan(ChunkStager)
     }
 
     let request: FlashRequest
     let staging: Content
-    let lock: HeldLock
+    let lock: SharedLock
 }

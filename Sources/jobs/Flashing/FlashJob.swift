@@ -3,7 +3,7 @@ import DiskLayout
 import FlashPlan
 
 /// What a target is asked to do: the files that it fetches for it, and what it must have said in the end.
-protocol Assignment: Sendable {
+protocol FlashJob: Sendable {
     /// The file that a target asks for first; asking for it again later is a new start.
     var entryFile: String { get }
     /// How many steps there are; a step is done with one file or a few.
@@ -22,11 +22,11 @@ protocol Assignment: Sendable {
     /// How far a target is that has begun with a step.
     func progress(step: UInt64, bytes: UInt64, elapsed: Duration) -> FlashProgress
     /// Whether what the target said is a proof (law 2). It is untrusted (law 7).
-    func judge(_ said: Said) throws(FlashError) -> FlashProof
+    func judge(_ said: TargetReport) throws(FlashError) -> FlashProof
 }
 
 /// What a target has said and done since the reset.
-struct Said {
+struct TargetReport {
     /// Its name, for messages.
     var target: String
     /// Its outcomes, as they were uploaded.
@@ -51,7 +51,7 @@ struct Said {
     }
 }
 
-extension PartsPlan: Assignment {
+extension PartsPlan: FlashJob {
     var entryFile: String { Self.manifestName }
     var steps: UInt64 { partCount }
     var totalBytes: UInt64 { totalSectors.byteCount.bytes }
@@ -77,7 +77,7 @@ extension PartsPlan: Assignment {
         .transfer(part: step + 1, parts: steps, bytes: bytes, total: totalBytes, elapsed: elapsed)
     }
 
-    func judge(_ said: Said) throws(FlashError) -> FlashProof {
+    func judge(_ said: TargetReport) throws(FlashError) -> FlashProof {
         if let content = said.outcomes[.failed] {
             throw .targetFailed(
                 target: said.target, written: (try? Outcome(kind: .failed, bytes: content))?.written,
@@ -99,7 +99,7 @@ extension PartsPlan: Assignment {
     }
 }
 
-extension ChunkPlan: Assignment {
+extension ChunkPlan: FlashJob {
     var entryFile: String { Self.scriptName }
     var steps: UInt64 { UInt64(chunks.count) }
     var totalBytes: UInt64 { encodedSize.bytes }
@@ -127,7 +127,7 @@ extension ChunkPlan: Assignment {
         .chunk(number: step + 1, chunks: steps, bytes: bytes, total: totalBytes, elapsed: elapsed)
     }
 
-    func judge(_ said: Said) throws(FlashError) -> FlashProof {
+    func judge(_ said: TargetReport) throws(FlashError) -> FlashProof {
         let report: Report?
         var reportProblem = "it uploaded no REPORT"
         do throws(ReportError) {

@@ -12,7 +12,7 @@ import FlashEvents
 /// What lies in the target's folder when the target is reset.
 @Suite struct StagingTests {
     /// Flashes, and tells the content of the parts, in the order of their numbers.
-    private func staged(_ world: World, partSize: ByteCount) async throws -> [Data] {
+    private func staged(_ world: FlashFixture, partSize: ByteCount) async throws -> [Data] {
         let parts = Mutex<[Data]>([])
         world.ownServer().resets { world in
             let plan = try world.plan(partSize: partSize)
@@ -35,7 +35,7 @@ import FlashEvents
     }
 
     /// What it must be: the image from its boot partition on.
-    private func content(of world: World) throws -> Data {
+    private func content(of world: FlashFixture) throws -> Data {
         try data(world.image).dropFirst(Int(world.layout.boot.start.byteOffset.bytes))
     }
 
@@ -45,7 +45,7 @@ import FlashEvents
             (3_221_225_472, [9_437_184]),
         ] as [(UInt64, [Int])])
     func `parts together are 4 MiB to skip and the image, byte for byte`(partSize: UInt64, sizes: [Int]) async throws {
-        let world = try World()
+        let world = try FlashFixture()
         let parts = try await staged(world, partSize: ByteCount(partSize))
         #expect(parts.map(\.count) == sizes)
         #expect(try written(parts) == content(of: world))
@@ -55,7 +55,7 @@ import FlashEvents
     func `wherever the image's boot partition starts, a target gets the image from there on`(
         start: UInt64, cut: UInt64
     ) async throws {
-        let world = try World(cut: cut, bootStart: start)
+        let world = try FlashFixture(cut: cut, bootStart: start)
         let parts = try await staged(world, partSize: .mebibytes(5))
         #expect(parts.map(\.count) == [5 << 20, 4 << 20])
         #expect(try written(parts) == content(of: world) + Data(count: Int(cut)))
@@ -67,7 +67,7 @@ import FlashEvents
     }
 
     @Test func `more than 10 parts are staged - the original stopped at 10`() async throws {
-        let world = try World(rootfsSectors: 81920)
+        let world = try FlashFixture(rootfsSectors: 81920)
         let parts = try await staged(world, partSize: PartsPlan.smallestPart.byteCount)
         #expect(parts.count == 12)
         #expect(try written(parts) == content(of: world))
@@ -75,14 +75,14 @@ import FlashEvents
 
     @Test(arguments: [1, 100, 511] as [UInt64])
     func `a size that is not a multiple of 512 is padded with zeros - the original cut it`(cut: UInt64) async throws {
-        let world = try World(cut: cut)
+        let world = try FlashFixture(cut: cut)
         let parts = try await staged(world, partSize: .mebibytes(5))
         #expect(parts.map(\.count) == [5 << 20, 4 << 20])
         #expect(try written(parts) == content(of: world) + Data(count: Int(cut)))
     }
 
     @Test func `what lies behind the rootfs is not staged`() async throws {
-        let world = try World()
+        let world = try FlashFixture()
         let handle = try FileHandle(forWritingTo: URL(filePath: world.image.string))
         try handle.seekToEnd()
         try handle.write(contentsOf: Data(repeating: 7, count: 1 << 20))
@@ -93,7 +93,7 @@ import FlashEvents
 
     @Test func `holes stay holes`() async throws {
         // 1 GiB of rootfs with data in three places only.
-        let world = try World(rootfsSectors: 8)
+        let world = try FlashFixture(rootfsSectors: 8)
         let large = try layout(rootfsSectors: 2_097_152)
         let handle = try FileHandle(forWritingTo: URL(filePath: world.image.string))
         try handle.truncate(atOffset: 0)
@@ -132,7 +132,7 @@ import FlashEvents
     }
 
     @Test func `the manifest comes last and whole`() async throws {
-        let world = try World().ownServer()
+        let world = try FlashFixture().ownServer()
         world.with {
             $0.onProgress = { progress, world in
                 guard case .staging = progress else { return }
@@ -144,7 +144,7 @@ import FlashEvents
     }
 
     @Test func `folder and files can be read by the user of another server, whatever the umask is`() async throws {
-        let world = try World().ownServer().resets { world in
+        let world = try FlashFixture().ownServer().resets { world in
             for (path, mode) in [(world.folder, 0o755), (world.folder.appending("rpi_image_part_0"), 0o644)] {
                 var status = stat()
                 #expect(stat(path.string, &status) == 0)
