@@ -187,4 +187,20 @@ extension FlashEvent {
         (provenCount, notStartedCount) = (UInt64(verdict.proven), UInt64(verdict.notStarted))
         failedCount = UInt64(verdict.failed)
     }
+
+    /// The last event of a run that touched no target: it was refused, or was a dry run.
+    ///
+    /// - Parameters:
+    ///   - count: how many targets were found.
+    ///   - isOne: whether one target was named.
+    ///   - error: why; nil where nothing was wrong.
+    package init(untouched count: Int, isOne: Bool, status: Int32, error: String?) {
+        self.init(isOne ? .result : .summary)
+        (self.status, self.error) = (status, error)
+        if isOne {
+            isProven = false
+        } else {
+            (self.count, notStartedCount, provenCount, failedCount) = (UInt64(count), UInt64(count), 0, 0)
+        }
+    }
 }

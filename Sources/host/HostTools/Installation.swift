@@ -1,4 +1,5 @@
 import Glibc
+import LinuxHost
 public import SystemPackage
 
 /// Where this program runs from, which decides where the product's own files are: templates, board profiles, what cards
@@ -13,7 +14,7 @@ public enum Installation: Hashable, Sendable {
     public static let current: Installation = {
         guard let program = unsafe realpath("/proc/self/exe", nil) else { return .installed("/usr/share/rpiflash") }
         defer { unsafe free(program) }
-        return unsafe Installation(program: FilePath(String(cString: program))) { unsafe access($0.string, F_OK) == 0 }
+        return unsafe Installation(program: FilePath(String(cString: program))) { exists($0) }
     }()
 
     /// That of a program.
@@ -60,7 +61,7 @@ public enum Installation: Hashable, Sendable {
     public var cards: [FilePath] { [Self.hostCard, file("recovery_image/card.yaml")] }
 
     /// The first of ``cards`` that is there; nil where none is, and the defaults of card.yaml hold.
-    public var card: FilePath? { cards.first { unsafe access($0.string, F_OK) == 0 } }
+    public var card: FilePath? { cards.first { exists($0) } }
 
     /// This host's layout of its targets' cards.
     public static let hostCard: FilePath = "/etc/rpiflash/card.yaml"

@@ -11,7 +11,9 @@ extension FlashError {
 
     /// The same where another server would hand it out.
     static func foreignPlan(insteadOfImageIn folder: FilePath) -> FlashError {
-        .server("\(folder)/flash.scr is there; the target would run it instead of taking the image: remove it")
+        .server(
+            "\(folder)/\(ChunkPlan.scriptName) is there; the target would run it instead of taking the image: remove it"
+        )
     }
 
     /// The plan's script cannot be rendered.

@@ -58,7 +58,8 @@ public struct FleetRun<C: Clock>: Sendable where C.Duration == Duration {
     /// - Throws: where nothing was touched: ``FlashError``, `CancellationError`.
     public func run(_ requests: [FlashRequest]) async throws -> [Verdict] {
         let once = SeenProgress()
-        let waiting = Mutex(try await check(requests, once))
+        let ports = requests.map { self.ports($0.target) }
+        let waiting = Mutex(try await check(requests, ports, once))
         let gate = ResetGate(gap: options.stagger, clock: clock)
         let schedule = Schedule(jobs: options.jobs, canary: options.canary)
         return await schedule.run(requests.map(\.target)) { index in
@@ -66,19 +67,21 @@ public struct FleetRun<C: Clock>: Sendable where C.Duration == Duration {
             guard let ready = waiting.withLock({ $0[index].take() }) else {
                 return Verdict(requests[index].target, CancellationError(), after: nil)
             }
-            return await self.flash(ready, index, gate, once)
+            return await self.flash(ready, index, ports[index], gate, once)
         } ended: { index, verdict in
             waiting.withLock { $0[index] = nil }
             report(index, .ended(verdict))
         }
     }
 
-    private func flash(_ ready: PreparedFlash, _ index: Int, _ gate: ResetGate<C>, _ once: SeenProgress) async
+    private func flash(
+        _ ready: PreparedFlash, _ index: Int, _ ports: FlashPorts, _ gate: ResetGate<C>, _ once: SeenProgress
+    ) async
         -> Verdict
     {
         let proof = Mutex<(FlashProof, elapsed: Duration)?>(nil)
         let target = ready.request.target
-        let flasher = Flasher(ports: ports(target), clock: clock) {
+        let flasher = Flasher(ports: ports, clock: clock) {
             try await gate.pass()
         } report: { [report] progress in
             if case .proven(let what, let elapsed) = progress { proof.withLock { $0 = (what, elapsed) } }
@@ -97,9 +100,11 @@ public struct FleetRun<C: Clock>: Sendable where C.Duration == Duration {
     }
 
     /// Checks all targets and locks them.
-    private func check(_ requests: [FlashRequest], _ once: SeenProgress) async throws -> [PreparedFlash?] {
-        let flashers = requests.map { request in
-            Flasher(ports: ports(request.target), clock: clock) { [report] progress in
+    private func check(
+        _ requests: [FlashRequest], _ ports: [FlashPorts], _ once: SeenProgress
+    ) async throws -> [PreparedFlash?] {
+        let flashers = ports.map { ports in
+            Flasher(ports: ports, clock: clock) { [report] progress in
                 // What is said of the image is said once.
                 if case .note = progress, !once.isNew(progress) { return }
                 report(nil, .progress(progress))

@@ -67,7 +67,7 @@ struct TargetFolder: ~Copyable {
         guard unsafe path.withPlatformString({ unsafe lstat($0, &status) }) == 0 else { return (path, false) }
         guard status.st_mode & S_IFMT == S_IFDIR else { throw notAFolder(path) }
         func has(_ name: String) -> Bool {
-            unsafe path.appending(name).withPlatformString { unsafe access($0, F_OK) } == 0
+            exists(path.appending(name))
         }
         return (path, has(ChunkPlan.scriptName) && !has(planMarkName))
     }
@@ -100,7 +100,7 @@ struct TargetFolder: ~Copyable {
 
     /// Whether the target would find a plan here and take it instead of the parts.
     var hasForeignPlan: Bool {
-        unsafe path.appending(ChunkPlan.scriptName).withPlatformString { unsafe access($0, F_OK) } == 0
+        exists(path.appending(ChunkPlan.scriptName))
     }
 
     private static func isStaged(_ name: String) -> Bool {

@@ -109,16 +109,9 @@ package final class RunReporter: Sendable {
     package func refuse(status: Int32, _ sentence: String) {
         Log.shared.finish()
         guard let events else { return }
-        let count = UInt64(state.withLock { $0.targets.count })
-        var last = FlashEvent(isOne ? .result : .summary)
-        (last.status, last.error) = (status, sentence)
-        if isOne {
-            last.isProven = false
-        } else {
-            if count == 0 { events.write(start) }
-            (last.count, last.notStartedCount, last.provenCount, last.failedCount) = (count, count, 0, 0)
-        }
-        events.write(last)
+        let count = state.withLock { $0.targets.count }
+        if !isOne, count == 0 { events.write(start) }
+        events.write(FlashEvent(untouched: count, isOne: isOne, status: status, error: sentence))
         events.finish()
     }
 

@@ -10,19 +10,22 @@ package import ImageStore
 import Inventory
 import OSImage
 package import SystemPackage
+package import TFTP
 
 extension FlashPorts {
     /// The real world.
     ///
     /// - Parameters:
     ///   - share: what the flashes of the run have in common.
-    ///   - windows: what is known of the target's window, and where what is learnt of it goes.
+    ///   - earlier: what earlier runs tell of the target.
+    ///   - learned: told what the server learns of the target's window.
     package static func real(
         listen: ListenAddress?, service: FilePath, store: FilePath, relocation: RelocationRequest?,
-        settings: FirstBootSettings?, templates: FilePath, share: FlashShare, board: String?,
-        windows: KnownWindows, heardConsole: @escaping @Sendable () -> Bool
+        settings: FirstBootSettings?, templates: FilePath, share: FlashShare, earlier: EarlierRuns,
+        learned: @escaping @Sendable (WindowMemory) -> Void, heardConsole: @escaping @Sendable () -> Bool
     ) -> FlashPorts {
-        FlashPorts(
+        let windows = KnownWindows(before: earlier.windows, learned: learned)
+        return FlashPorts(
             inspectImage: { try inspectOSImage(at: $0) },
             prepareImage: { image, report in
                 let store = ImageStore(at: store)
@@ -35,7 +38,7 @@ extension FlashPorts {
                     Log.shared.line("the image's chunks are in \(prepared.folder)", .detail)
                 }
                 let record = prepared.manifest.relocation
-                try checkObstacles(of: prepared, from: image, board: board)
+                try checkObstacles(of: prepared, from: image, board: earlier.board)
                 if let settings {
                     prepared = try await settings.applied(to: prepared, in: store)
                     Log.shared.line("with settings they are in \(prepared.folder)", .detail)

@@ -213,10 +213,8 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
             .real(
                 listen: listen, service: FilePath(service), store: store.path, relocation: relocation,
                 settings: settings[row], templates: FilePath(templates), share: share,
-                board: knownBoard(of: row, in: runs.store),
-                windows: KnownWindows(of: row, in: runs.store) { windows in
-                    rows.firstIndex(of: row).map { recorders[$0].learned(windows) }
-                },
+                earlier: EarlierRuns(of: row, in: runs.store),
+                learned: { windows in rows.firstIndex(of: row).map { recorders[$0].learned(windows) } },
                 heardConsole: { rows.firstIndex(of: row).map { recorders[$0].takeHeard() } ?? false })
         } report: { index, event in
             for (place, recorder) in recorders.enumerated() where index == nil || index == place {

@@ -61,7 +61,7 @@ extension FlashCommand {
             .real(
                 listen: listen, service: FilePath(service), store: ImageStore(at: store.path), relocation: relocation,
                 settings: settings[row], templates: FilePath(templates), share: share,
-                board: knownBoard(of: row, in: runs.store))
+                board: EarlierRuns(of: row, in: runs.store).board)
         }
         do {
             let forecasts = try await run.run(rows.map { request($0, card) }, jobs: several.jobs)
@@ -75,20 +75,9 @@ extension FlashCommand {
 
     private func end(_ events: EventWriter?, _ rows: [Target], _ error: (any Error)?) {
         guard let events else { return }
-        var last = FlashEvent(target.isOne ? .result : .summary)
-        last.status = 0
-        if let error {
-            let end = RPiFlash.ending(error)
-            (last.status, last.error) = (end.status, end.text)
-            last.code = (error as? FlashError)?.reportCode?.rawValue
-        }
-        if target.isOne {
-            last.isProven = false
-        } else {
-            (last.count, last.notStartedCount) = (UInt64(rows.count), UInt64(rows.count))
-            (last.provenCount, last.failedCount) = (0, 0)
-        }
-        events.write(last)
+        let end = error.map { RPiFlash.ending($0) }
+        events.write(
+            FlashEvent(untouched: rows.count, isOne: target.isOne, status: end?.status ?? 0, error: end?.text))
         events.finish()
     }
 }

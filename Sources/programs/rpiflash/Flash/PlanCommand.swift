@@ -4,9 +4,9 @@ import CommandOutput
 import Configuration
 import DiskLayout
 import Flashing
-import Glibc
 import HostTools
 import ImageStore
+import LinuxHost
 import OSImage
 import SystemPackage
 import Wiring
@@ -60,7 +60,7 @@ struct PlanCommand: AsyncParsableCommand {
         // A card that cannot be read is found before minutes of preparation.
         let cardPath =
             card.map { FilePath($0) }
-            ?? [Installation.hostCard].first { $0.withPlatformString { access($0, F_OK) } == 0 }
+            ?? (exists(Installation.hostCard) ? Installation.hostCard : nil)
         let layout = try cardPath.map { try loadCard($0) }
         let prepared = try await prepare(path, relocation.request, in: ImageStore(at: store.path)) {
             reporter.report($0)

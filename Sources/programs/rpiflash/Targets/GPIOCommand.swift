@@ -3,10 +3,10 @@ import ArgumentParser
 import CommandOutput
 import Configuration
 import Flashing
-import Glibc
 import GPIO
 import HostTools
 import Inventory
+import LinuxHost
 import SystemPackage
 
 /// `rpiflash gpio`.
@@ -45,7 +45,6 @@ struct GPIOCommand: ParsableCommand {
 
     /// The inventory; nil where none was asked for and none is at the usual places.
     private func givenInventory() throws -> Inventory? {
-        let isThere = defaultInventory.withPlatformString { access($0, F_OK) } == 0
-        return inventory != nil || isThere ? try loadInventory(inventory.map { FilePath($0) }) : nil
+        inventory != nil || exists(defaultInventory) ? try loadInventory(inventory.map { FilePath($0) }) : nil
     }
 }
