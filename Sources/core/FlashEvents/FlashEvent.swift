@@ -179,7 +179,7 @@ extension FlashEvent {
         (status, error, code) = (verdict.status, verdict.sentence, verdict.reportCode?.rawValue)
     }
 
-    /// How a run ended, of which at least one target was started.
+    /// How a run ended that started at least one target.
     package init(_ verdict: RunVerdict) {
         self.init(.summary)
         status = verdict.status

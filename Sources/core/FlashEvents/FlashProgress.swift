@@ -35,7 +35,7 @@ public enum FlashProgress: Hashable, Sendable {
     case staging(bytes: UInt64, total: UInt64)
     /// The target takes a part; bytes are of all parts together. `bytes` is nil where another server serves.
     case transfer(part: UInt64, parts: UInt64, bytes: UInt64?, total: UInt64, elapsed: Duration)
-    /// The target is at a chunk; bytes are of all chunks' files that it loaded, of which it needs those that differ only.
+    /// The target is at a chunk. `bytes` counts the chunk files that it has loaded: only those that differ are needed.
     case chunk(number: UInt64, chunks: UInt64, bytes: UInt64, total: UInt64, elapsed: Duration)
     /// The target is waited for.
     case waiting(port: UInt16, elapsed: Duration)
