@@ -226,7 +226,7 @@ let package = Package(
         .testTarget(
             name: "FlashingTests",
             dependencies: [
-                "DiskLayout", "FlashEvents", "Flashing", "FlashPlan", "Inventory", "LinuxHost", "TFTP", system,
+                "DiskLayout", "FlashEvents", "Flashing", "FlashPlan", "Inventory", "LinuxHost", "OSImage", "TFTP", system,
             ],
             swiftSettings: strict),
         .testTarget(

@@ -93,7 +93,7 @@ import TestImages
             "rpiflash-gen: cut.img: image is 9000000 bytes"
         ),
     ])
-    func `check-image refuses what is no image`(command: String, message: String) async throws {
+    func `check-image refuses what is not an image`(command: String, message: String) async throws {
         let result = try await Self.check(try Self.vendors(), command, exits: 1)
         #expect(result.errorLines.first?.hasPrefix(message) == true, result.all)
     }
@@ -116,5 +116,6 @@ import TestImages
         #expect(relocation["changed"] as? [String] == ["1:cmdline.txt", "2:etc/fstab"])
         #expect(relocation["grows"] as? Bool == true)
         #expect(relocation["obstacles"] as? [String] == [])
+        #expect(relocation["unstartable"] as? [String: String] == [:])
     }
 }

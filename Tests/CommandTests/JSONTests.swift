@@ -1,3 +1,4 @@
+import Configuration
 import FlashEvents
 import FlashPlan
 import Flashing

@@ -3,6 +3,7 @@ import DiskLayout
 import FlashPlan
 import Foundation
 import Inventory
+import OSImage
 import Synchronization
 import SystemPackage
 import TFTP
@@ -178,11 +179,14 @@ final class FlashFixture: Sendable {
 
     var ports: FlashPorts {
         FlashPorts(
-            inspectImage: { [self] path in
+            openImage: { [self] path in
                 #expect(path == image)
-                record("inspect")
-                guard let inspect = state.withLock({ $0.inspect }) else { throw unexpected("inspect") }
-                return try inspect(self)
+                record("open")
+                return try ImageDouble(path) { [self] in
+                    record("inspect")
+                    guard let inspect = state.withLock({ $0.inspect }) else { throw unexpected("inspect") }
+                    return try inspect(self)
+                }
             },
             prepareImage: { [self] path, _ in
                 #expect(path == image)
@@ -331,3 +335,22 @@ struct ForeignDouble: ForeignServer {
 }
 
 private func writeFile(_ content: [UInt8], _ path: FilePath) throws { try write(content, to: path) }
+
+/// A real file, whose partition table is what the test says.
+final class ImageDouble: OpenImage {
+    private let reader: ImageReader
+    private let inspect: @Sendable () throws -> OSImageLayout
+
+    init(_ path: FilePath, inspect: @escaping @Sendable () throws -> OSImageLayout) throws {
+        reader = try ImageReader(path)
+        self.inspect = inspect
+    }
+
+    var descriptor: FileDescriptor { reader.descriptor }
+    func layout() throws -> OSImageLayout { try inspect() }
+    func data(in range: Range<UInt64>) throws -> Range<UInt64>? { try reader.data(in: range) }
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws {
+        try reader.read(into: buffer, at: offset)
+    }
+    func checkUnchanged() throws { try reader.checkUnchanged() }
+}

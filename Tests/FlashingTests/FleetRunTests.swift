@@ -260,7 +260,7 @@ private final class FleetFixture: Sendable {
     func run(_ options: FleetOptions = FleetOptions()) async throws -> [Verdict] {
         let run = FleetRun(options: options, clock: world.clock) { [self] target in
             FlashPorts(
-                inspectImage: { [self] _ in world.layout },
+                openImage: { [self] path in try ImageDouble(path) { [self] in world.layout } },
                 prepareImage: { _, _ in throw Trouble("not by plan") },
                 renderPlan: { _ in throw Trouble("not by plan") },
                 checkReset: { [self] in

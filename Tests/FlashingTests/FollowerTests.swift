@@ -25,7 +25,7 @@ import Testing
             now += .seconds(1)
             _ = follower.take(event, at: now)
         }
-        return try follower.outcome(at: now + Follower<PartsPlan>.settling)
+        return try follower.outcome(at: now + Follower<PartsPlan>.gracePeriod)
     }
 
     @Test func `law 2 - OK with the exact count after everything was fetched is proof`() throws {
@@ -35,7 +35,7 @@ import Testing
     }
 
     @Test(arguments: [-4_194_304, -512, -1, 1, 512, 4_194_304])
-    func `law 2 - a count that is off is no proof`(off: Int64) throws {
+    func `law 2 - a count that is off is not proof`(off: Int64) throws {
         let plan = try Self.plan()
         let count = UInt64(Int64(plan.bytesToWrite.bytes) + off)
         #expect(
@@ -43,7 +43,7 @@ import Testing
         ) { try Self.judge(fetching(plan) + [.ok(count)], plan: plan) }
     }
 
-    @Test func `law 2 - OK before the target asked is no proof`() throws {
+    @Test func `law 2 - OK before the target asked is not proof`() throws {
         let plan = try Self.plan()
         let error = FlashError.notProven("target camera reported OK before it asked for the image")
         #expect(throws: error) { try Self.judge([.ok(plan.bytesToWrite.bytes)], plan: plan) }
@@ -55,7 +55,7 @@ import Testing
     }
 
     @Test(arguments: [0, 1])
-    func `law 2 - OK without every part fetched is no proof`(missing: UInt64) throws {
+    func `law 2 - OK without every part fetched is not proof`(missing: UInt64) throws {
         let plan = try Self.plan()
         let events = fetching(plan).filter { $0 != .sent(file: PartsPlan.partName(missing)) }
         #expect(
@@ -72,7 +72,7 @@ import Testing
     }
 
     @Test(arguments: [0, 1, 4, 7, 9, 65536])
-    func `law 2 - an OK that is not 8 bytes long is no proof`(length: Int) throws {
+    func `law 2 - an OK that is not 8 bytes long is not proof`(length: Int) throws {
         let plan = try Self.plan()
         let content = Array(
             (Outcome(kind: .ok, written: plan.bytesToWrite).encoded + .init(repeating: 0, count: 65536)).prefix(length))

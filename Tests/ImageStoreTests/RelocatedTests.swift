@@ -15,11 +15,11 @@ import Testing
         path: ProcessInfo.processInfo.environment["PATH"], sourceDate: SourceDate.standard)
     private static let automatic = RelocationRequest(growth: .automatic, tools: runner)
 
-    private static func bench(_ change: (inout SystemTexts) -> Void = { _ in }) throws -> Bench {
+    private static func fixture(_ change: (inout SystemTexts) -> Void = { _ in }) throws -> StoreFixture {
         var texts = SystemTexts()
         texts.cmdline = "root=PARTUUID=12345678-02 rootwait init=/usr/lib/raspberrypi-sys-mods/firstboot\n"
         change(&texts)
-        return Bench(try TestImage.system(texts))
+        return StoreFixture(try TestImage.system(texts))
     }
 
     private static func digest(_ path: String) throws -> String {
@@ -27,10 +27,10 @@ import Testing
     }
 
     /// What a card gets: both filesystems sound, and these files.
-    private static func read(_ prepared: PreparedImage, _ bench: Bench) throws -> (
+    private static func read(_ prepared: PreparedImage, _ fixture: StoreFixture) throws -> (
         fstab: String, boot: [String: String]
     ) {
-        let cards = try bench.layDown(prepared)
+        let cards = try fixture.layDown(prepared)
         try run("fsck.vfat", ["-n", cards[0]])
         try run("e2fsck", ["-fn", cards[1]])
         var boot: [String: String] = [:]
@@ -42,10 +42,10 @@ import Testing
     }
 
     @Test func `what a card gets is relocated, and the image is only read`() async throws {
-        let bench = try Self.bench()
-        let before = try Self.digest(bench.image.path)
-        let prepared = try await bench.store.prepare(bench.path, relocation: Self.automatic)
-        let found = try Self.read(prepared, bench)
+        let fixture = try Self.fixture()
+        let before = try Self.digest(fixture.image.path)
+        let prepared = try await fixture.store.prepare(fixture.path, relocation: Self.automatic)
+        let found = try Self.read(prepared, fixture)
         #expect(found.boot["cmdline.txt"] == "root=PARTUUID=12345678-02 rootwait\n")
         #expect(
             found.fstab.contains(
@@ -53,88 +53,88 @@ import Testing
         let record = try #require(prepared.manifest.relocation)
         #expect(record.changed == ["1:cmdline.txt", "2:etc/fstab"])
         #expect(record.grows && record.obstacles.isEmpty)
-        #expect(try Self.digest(bench.image.path) == before, "law 4")
-        #expect(bench.names("work").isEmpty)
+        #expect(try Self.digest(fixture.image.path) == before, "law 4")
+        #expect(fixture.names("work").isEmpty)
 
         // Found again without reading; and as it is, it is another image.
-        #expect(bench.store.preparedImage(of: bench.path, relocation: Self.automatic) == prepared)
-        #expect(bench.store.preparedImage(of: bench.path) == nil)
-        let plain = try await bench.store.prepare(bench.path)
+        #expect(fixture.store.preparedImage(of: fixture.path, relocation: Self.automatic) == prepared)
+        #expect(fixture.store.preparedImage(of: fixture.path) == nil)
+        let plain = try await fixture.store.prepare(fixture.path)
         #expect(plain.manifest.id != prepared.manifest.id && plain.manifest.relocation == nil)
-        #expect(try Self.read(plain, bench).fstab.contains("PARTUUID=12345678-02"))
+        #expect(try Self.read(plain, fixture).fstab.contains("PARTUUID=12345678-02"))
     }
 
     @Test func `a compressed image is relocated to the same`() async throws {
-        let bench = try Self.bench()
-        let raw = try await bench.store.prepare(bench.path, relocation: Self.automatic)
-        try run("gzip", ["-1", "-k", bench.image.path])
-        let packed = try await bench.store.prepare(FilePath(bench.image.path + ".gz"), relocation: Self.automatic)
+        let fixture = try Self.fixture()
+        let raw = try await fixture.store.prepare(fixture.path, relocation: Self.automatic)
+        try run("gzip", ["-1", "-k", fixture.image.path])
+        let packed = try await fixture.store.prepare(FilePath(fixture.image.path + ".gz"), relocation: Self.automatic)
         #expect(packed.manifest.id == raw.manifest.id)
-        #expect(bench.names("work").isEmpty)
+        #expect(fixture.names("work").isEmpty)
     }
 
     @Test func `one image with settings for three targets has three host names and one rootfs`() async throws {
-        let bench = try Self.bench()
-        let before = try Self.digest(bench.image.path)
-        let base = try await bench.store.prepare(bench.path, relocation: Self.automatic)
+        let fixture = try Self.fixture()
+        let before = try Self.digest(fixture.image.path)
+        let base = try await fixture.store.prepare(fixture.path, relocation: Self.automatic)
         let settings = try Customization(
-            yaml: "hostname: '{{name}}'\nboot_files:\n  - path: bench/note.txt\n    content: '{{ip}}'\n", file: "s.yaml"
+            yaml: "hostname: '{{name}}'\nboot_files:\n  - path: fixture/note.txt\n    content: '{{ip}}'\n", file: "s.yaml"
         )
         var ids: Set<String> = [base.manifest.id]
         let rootfs = base.manifest.chunks.filter { $0.partition == 3 }.map(\.file)
         for (name, ip) in [("left", "10.0.0.1"), ("middle", "10.0.0.2"), ("right", "10.0.0.3")] {
             let form = try #require(base.manifest.relocation?.firstBoot)
             let edit = try settings.files(for: form, values: PlaceholderValues(name: name, ip: ip))
-            let image = try await bench.store.customize(base, edit, for: name, tools: Self.runner)
+            let image = try await fixture.store.customize(base, edit, for: name, tools: Self.runner)
             ids.insert(image.manifest.id)
             #expect(image.manifest.relocation?.customized == name)
             #expect(image.manifest.chunks.filter { $0.partition == 3 }.map(\.file) == rootfs)
             #expect(image.manifest.chunks.last?.partition == 2 && image.manifest.chunks.last?.offset == 0, "law 3")
-            let found = try Self.read(image, bench)
+            let found = try Self.read(image, fixture)
             #expect(found.boot["firstrun.sh"]?.contains("'\(name)'") == true)
             #expect(found.boot["cmdline.txt"]?.contains("systemd.run=/boot/firmware/firstrun.sh") == true)
-            #expect(found.boot["bench/note.txt"] == ip)
+            #expect(found.boot["fixture/note.txt"] == ip)
             #expect(found.fstab.contains(SystemTexts.rootUUID))
             // The same settings give the same image.
-            let again = try await bench.store.customize(base, edit, for: name, tools: Self.runner)
+            let again = try await fixture.store.customize(base, edit, for: name, tools: Self.runner)
             #expect(again == image)
         }
         #expect(ids.count == 4)
-        #expect(bench.names("work").isEmpty)
+        #expect(fixture.names("work").isEmpty)
         #expect(
-            try bench.store.list().compactMap { $0.manifest?.relocation?.customized }.sorted() == [
+            try fixture.store.list().compactMap { $0.manifest?.relocation?.customized }.sorted() == [
                 "left", "middle", "right",
             ])
-        #expect(try Self.digest(bench.image.path) == before)
+        #expect(try Self.digest(fixture.image.path) == before)
     }
 
     @Test func `settings need nothing of the image's file, and leave a base that is removed meanwhile`() async throws {
-        let bench = try Self.bench()
-        let base = try await bench.store.prepare(bench.path, relocation: Self.automatic)
-        try FileManager.default.removeItem(atPath: bench.image.path)
+        let fixture = try Self.fixture()
+        let base = try await fixture.store.prepare(fixture.path, relocation: Self.automatic)
+        try FileManager.default.removeItem(atPath: fixture.image.path)
         let edit = BootPartitionEdit(files: ["a.txt": Array("a".utf8)])
-        let image = try await bench.store.customize(base, edit, for: "cam", tools: Self.runner)
-        try await bench.store.remove(base.manifest.id)
-        #expect(try Self.read(image, bench).boot["a.txt"] == "a")
+        let image = try await fixture.store.customize(base, edit, for: "cam", tools: Self.runner)
+        try await fixture.store.remove(base.manifest.id)
+        #expect(try Self.read(image, fixture).boot["a.txt"] == "a")
         await #expect(throws: ImageStoreError.self) {
-            _ = try await bench.store.customize(base, edit, for: "cam", tools: Self.runner)
+            _ = try await fixture.store.customize(base, edit, for: "cam", tools: Self.runner)
         }
-        #expect(bench.names("work").isEmpty)
+        #expect(fixture.names("work").isEmpty)
     }
 
     @Test func `nothing to change is the image itself`() async throws {
-        let bench = try Self.bench()
-        let base = try await bench.store.prepare(bench.path, relocation: Self.automatic)
-        let same = try await bench.store.customize(base, BootPartitionEdit(), for: "cam", tools: Self.runner)
+        let fixture = try Self.fixture()
+        let base = try await fixture.store.prepare(fixture.path, relocation: Self.automatic)
+        let same = try await fixture.store.customize(base, BootPartitionEdit(), for: "cam", tools: Self.runner)
         #expect(same == base)
     }
 
     @Test func `files that the boot partition has no room for are the image's fault, and leave nothing`() async throws {
-        let bench = try Self.bench()
-        let base = try await bench.store.prepare(bench.path, relocation: Self.automatic)
+        let fixture = try Self.fixture()
+        let base = try await fixture.store.prepare(fixture.path, relocation: Self.automatic)
         let edit = BootPartitionEdit(files: ["a": [1], "large": [UInt8](repeating: 7, count: 44 << 20)])
         let error = await #expect(throws: ImageStoreError.self) {
-            _ = try await bench.store.customize(base, edit, for: "cam", tools: Self.runner)
+            _ = try await fixture.store.customize(base, edit, for: "cam", tools: Self.runner)
         }
         let sentence = try #require(error)
         #expect(sentence.isAboutImage)
@@ -145,13 +145,13 @@ import Testing
             ) != nil, "\(sentence)")
         // A dry run says the same, and makes nothing either.
         await #expect(throws: sentence) {
-            try await bench.store.checkCustomization(of: base, edit, tools: Self.runner)
+            try await fixture.store.checkCustomization(of: base, edit, tools: Self.runner)
         }
-        #expect(bench.names("work").isEmpty)
-        #expect(try bench.store.list().count == 1)
-        try await bench.store.checkCustomization(
+        #expect(fixture.names("work").isEmpty)
+        #expect(try fixture.store.list().count == 1)
+        try await fixture.store.checkCustomization(
             of: base, BootPartitionEdit(files: ["a": [1]]), tools: Self.runner)
-        #expect(try bench.store.list().count == 1)
+        #expect(try fixture.store.list().count == 1)
     }
 
     /// A boot partition that is full but for some clusters, and what is put into it.
@@ -161,53 +161,53 @@ import Testing
         var texts = SystemTexts()
         texts.cmdline = "root=PARTUUID=12345678-02 " + String(repeating: "x", count: 480)
         let image = try TestImage.small(texts)
-        let bench = Bench(image)
-        let files = try FATFiles(try ImageReader(bench.path), image.boot)
+        let fixture = StoreFixture(image)
+        let files = try FATFiles(try ImageReader(fixture.path), image.boot)
         let count = try files.freeBytes() - free * 512
         try image.folder.write(Data(repeating: 0x66, count: Int(count)), to: "fill")
         try run("mcopy", ["-i", image.fat(image.boot), image.folder.path("fill"), "::/FILL"])
-        #expect(try FATFiles(try ImageReader(bench.path), image.boot).freeBytes() == free * 512)
-        let base = try await bench.store.prepare(bench.path, relocation: Self.automatic)
+        #expect(try FATFiles(try ImageReader(fixture.path), image.boot).freeBytes() == free * 512)
+        let base = try await fixture.store.prepare(fixture.path, relocation: Self.automatic)
         // A folder, a file of two clusters in it, and a command line that needs one more: four in all.
         let edit = BootPartitionEdit(
-            files: ["bench/note one.txt": [UInt8](repeating: 7, count: 600)], addedWords: ["quiet", "splash"])
+            files: ["fixture/note one.txt": [UInt8](repeating: 7, count: 600)], addedWords: ["quiet", "splash"])
         do {
-            let customized = try await bench.store.customize(base, edit, for: "cam", tools: Self.runner)
+            let customized = try await fixture.store.customize(base, edit, for: "cam", tools: Self.runner)
             #expect(free == 40)
-            let found = try Self.read(customized, bench)
+            let found = try Self.read(customized, fixture)
             #expect(found.boot["cmdline.txt"] == (texts.cmdline ?? "") + " quiet splash")
-            #expect(found.boot["bench/note one.txt"]?.utf8.count == 600)
+            #expect(found.boot["fixture/note one.txt"]?.utf8.count == 600)
         } catch let error as ImageStoreError {
             #expect(free < 40)
             #expect(error.isAboutImage && "\(error)".contains("boot partition has no room for "), "\(error)")
-            #expect(try bench.store.list().count == 1)
-            #expect(bench.names("work").isEmpty)
+            #expect(try fixture.store.list().count == 1)
+            #expect(fixture.names("work").isEmpty)
         }
-        _ = try Self.read(base, bench)
+        _ = try Self.read(base, fixture)
     }
 
     @Test func `words for the kernel need a command line`() async throws {
-        let bench = try Self.bench { $0.cmdline = nil }
-        let base = try await bench.store.prepare(bench.path, relocation: Self.automatic)
+        let fixture = try Self.fixture { $0.cmdline = nil }
+        let base = try await fixture.store.prepare(fixture.path, relocation: Self.automatic)
         await #expect(
             throws: ImageStoreError.cannotCustomize(
                 "boot partition has no cmdline.txt; it must take words for the kernel")
         ) {
-            _ = try await bench.store.customize(
+            _ = try await fixture.store.customize(
                 base, BootPartitionEdit(addedWords: ["quiet"]), for: "cam", tools: Self.runner)
         }
     }
 
     @Test func `a missing program is named, and leaves nothing`() async throws {
-        let bench = try Self.bench()
+        let fixture = try Self.fixture()
         let none = RelocationRequest(
             growth: .automatic, tools: ToolRunner(path: nil, sourceDate: SourceDate.standard, folders: []))
         let error = await #expect(throws: ImageStoreError.self) {
-            _ = try await bench.store.prepare(bench.path, relocation: none)
+            _ = try await fixture.store.prepare(fixture.path, relocation: none)
         }
         #expect(
             error?.description.contains("fsck.vfat is not installed; install the Debian package dosfstools") == true)
         #expect(error?.isAboutImage == false)
-        #expect(bench.names("work").isEmpty)
+        #expect(fixture.names("work").isEmpty)
     }
 }

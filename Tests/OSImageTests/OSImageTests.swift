@@ -270,7 +270,7 @@ func check(_ usage: PartitionUsage, of partition: Partition, sourceLocation: Sou
         check(data, of: image.rootfs)
         #expect(data.extents.contains { $0.offset.sectors <= 6144 && $0.end.sectors > 6144 })
         #expect(data.used.sectors <= 1 + 64)
-        #expect(data.note?.hasSuffix("all of it that is no hole is taken") == true)
+        #expect(data.note?.hasSuffix("all of it that is not a hole is taken") == true)
     }
 
     @Test(arguments: [

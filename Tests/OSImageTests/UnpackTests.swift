@@ -321,14 +321,14 @@ private func unpack(_ path: FilePath, in folder: TemporaryFolder, limit: ByteCou
         let folder = try TemporaryFolder()
         let path = FilePath(folder.path("a file"))
         try run("bash", ["-c", "{ printf '\(start)'; head -c 100000 /dev/zero; } >'\(path)'"])
-        #expect(throws: OSImageError.otherFormat(path: path, format)) { try Compression(of: path) }
+        #expect(throws: OSImageError.otherFormat(path: path, format)) { try Compression(of: ImageReader(path)) }
         let text = OSImageError.otherFormat(path: path, format).description
         #expect(
             text.hasPrefix("\(path): is \(format.named); must be an image, raw or compressed")
                 && text.contains(remedy))
         // A raw image may have the same boot code in front of its partition table.
         try run("bash", ["-c", "printf '\\x55\\xaa' | dd of='\(path)' bs=1 seek=510 conv=notrunc status=none"])
-        #expect(try Compression(of: path) == nil)
+        #expect(try Compression(of: ImageReader(path)) == nil)
     }
 
     @Test func `names tar and VirtualBox, whose bytes are further on`() throws {
@@ -343,7 +343,7 @@ private func unpack(_ path: FilePath, in folder: TemporaryFolder, limit: ByteCou
             ])
         for (name, format) in [("a.tar", OtherFormat.tar), ("a.vdi", .vdi)] {
             let path = FilePath(folder.path(name))
-            #expect(throws: OSImageError.otherFormat(path: path, format)) { try Compression(of: path) }
+            #expect(throws: OSImageError.otherFormat(path: path, format)) { try Compression(of: ImageReader(path)) }
         }
     }
 

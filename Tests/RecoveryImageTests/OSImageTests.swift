@@ -103,7 +103,7 @@ private func image(_ extents: [(UInt64, UInt64)], size: Int = 16 << 20, in folde
             "a b's.bz2: image is compressed (bzip2); decompress it first: bunzip2 -c <'DIR/a b'\\''s.bz2' >'DIR/a b'\\''s'"
         ),
     ])
-    func `says what a file is that is no image, and what to do`(name: String, message: String) throws {
+    func `says what a file is that is not an image, and what to do`(name: String, message: String) throws {
         let folder = try TemporaryFolder()
         try FileManager.default.createDirectory(
             at: folder.url.appendingPathComponent("folder"), withIntermediateDirectories: false)

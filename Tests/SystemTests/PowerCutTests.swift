@@ -6,7 +6,7 @@ import Testing
 extension SystemTests {
     /// Power cuts at random points, with the whole program and the demo's image. `make power-cuts` has 20 of them.
     @Suite(.serialized) struct PowerCuts {
-        @Test func `law 3 - four random power cuts boot nothing, cost nothing proven, and one run mends the card`()
+        @Test func `law 3 - four random power cuts boot nothing, cost nothing proven, and one run repairs the card`()
             async throws
         {
             let directory = Bench.scratch.appending("power-cuts")

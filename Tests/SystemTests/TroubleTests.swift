@@ -8,10 +8,10 @@ private let halfWritten = "rpiflash: cannot boot: no cmdline.txt on partition 2:
 private let whole = "rpiflash: cannot boot: /kernel8.img is no kernel that booti starts"
 
 extension SystemTests {
-    /// Things that go wrong at the target: never a success, never a boot of a half-written card, the next flash mends.
+    /// Things that go wrong at the target: never a success, never a boot of a half-written card, the next flash repairs it.
     @Suite(.serialized) struct TargetTrouble {
         /// Flashes again, without trouble, and expects a whole card.
-        private func mend(_ target: VirtualTarget) async throws {
+        private func repair(_ target: VirtualTarget) async throws {
             try await target.flash()
             #expect(try await target.holdsImage())
             #expect(try await target.keepsPartition1())
@@ -44,7 +44,7 @@ extension SystemTests {
                 #expect(cut.status == 0, "\(moment): \(cut.all)")
                 #expect(cut.stdout.contains("status 130; left: \n"), "\(moment): \(cut.all)")
             }
-            try await mend(target)
+            try await repair(target)
         }
 
         @Test func `a server that is killed in the middle of a part`() async throws {
@@ -67,7 +67,7 @@ extension SystemTests {
             #expect(killed.status == 0, killed.all)
             #expect(!killed.stdout.contains("is open"), killed.all)
             // What the killed run left is cleared by the next.
-            try await mend(target)
+            try await repair(target)
         }
 
         @Test func `a part that is missing is a failure, not the end of the parts`() async throws {
@@ -83,7 +83,7 @@ extension SystemTests {
             let row = try await bash(
                 "sed -i 's#rm [^;]*; ##' $D/targets.csv", ["D": target.directory.string])
             #expect(row.status == 0)
-            try await mend(target)
+            try await repair(target)
         }
 
         @Test func `a card smaller than its table is refused before anything is written`() async throws {
@@ -111,7 +111,7 @@ extension SystemTests {
             #expect(target.console.contains("rpiflash: the card does not hold what was written"), "\(target.console)")
             let healed = try await bash("sed -i /VT_DRIVE_FILE/d $D/env", ["D": target.directory.string])
             #expect(healed.status == 0)
-            try await mend(target)
+            try await repair(target)
         }
 
         /// 'Timeout for status update', and then no answer to anything: seen on real controllers as on QEMU's.

@@ -38,7 +38,7 @@ var counting: [Task<Counts, Never>] = []
 for argument in arguments[4...] {
     guard let equals = argument.firstIndex(of: "=") else { fatalError("no = in \(argument)") }
     let events = server.add(
-        Job(
+        ServedFolder(
             folder: String(argument[..<equals]), files: ["flash.scr": .folder, "image": .folder],
             address: String(argument[argument.index(after: equals)...])))
     counting.append(Task { await count(events) })

@@ -111,7 +111,7 @@ struct FuzzTests {
                     failure = "over: \(isOver), deadline \(sender.deadline as Any)"
                 }
             }
-            func moment() -> Moment { Moment(nanoseconds: now) }
+            func moment() -> MonotonicInstant { MonotonicInstant(nanoseconds: now) }
             check(sender.start(at: moment()))
             for _ in 0..<random.next() % 300 where sender.deadline != nil && failure == nil {
                 packets += 1
@@ -193,11 +193,11 @@ struct FuzzTests {
                     failure = "failed after the end"
                 }
             }
-            check(receiver.start(at: Moment(nanoseconds: 0)))
+            check(receiver.start(at: MonotonicInstant(nanoseconds: 0)))
             for _ in 0..<random.next() % 200 where receiver.deadline != nil && failure == nil {
                 packets += 1
                 now += Int64(random.next() % 5_000_000)
-                let moment = Moment(nanoseconds: now)
+                let moment = MonotonicInstant(nanoseconds: now)
                 switch random.next() % 100 {
                 case 0: check(receiver.requestRepeated(at: moment))
                 case 1 where random.happens(perThousand: 50):
@@ -205,7 +205,7 @@ struct FuzzTests {
                 case 2 where random.happens(perThousand: 50): check(receiver.receiveMisplaced())
                 case 3..<10:
                     now = max(now, receiver.deadline?.nanoseconds ?? now)
-                    check(receiver.expire(at: Moment(nanoseconds: now)))
+                    check(receiver.expire(at: MonotonicInstant(nanoseconds: now)))
                 case 10..<20:
                     let length = Int(random.next() % UInt64(blockSize + 2))
                     check(

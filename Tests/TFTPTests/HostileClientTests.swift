@@ -16,7 +16,7 @@ import Testing
     ) {
         try root.value.write("file", pattern(size))
         let server = try await TFTPServer.start(root: root.value.path, host: "127.0.0.1", port: 0)
-        return (server, server.add(Job(folder: Self.mac, files: ["file"], address: "127.0.0.1")))
+        return (server, server.add(ServedFolder(folder: Self.mac, files: ["file"], address: "127.0.0.1")))
     }
 
     private func request(_ options: [(String, String)] = []) -> Packet {
@@ -230,7 +230,7 @@ import Testing
         try FileManager.default.createDirectory(
             atPath: "\(root.value.path)/\(folder)", withIntermediateDirectories: true)
         try Data([9]).write(to: URL(filePath: "\(root.value.path)/\(folder)/file"))
-        _ = server.add(Job(folder: folder, files: ["file"], address: "127.0.0.9"))
+        _ = server.add(ServedFolder(folder: folder, files: ["file"], address: "127.0.0.9"))
         #expect(try UDPClient(port: server.port, host: "127.0.0.9").fetch("\(folder)/file") == [9])
         #expect(try UDPClient(port: server.port).fetch("\(folder)/file") == nil)
         #expect(try UDPClient(port: server.port, host: "127.0.0.9").fetch(Self.path) == nil)

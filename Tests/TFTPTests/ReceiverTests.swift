@@ -1,7 +1,7 @@
 import TFTP
 import Testing
 
-private func at(_ milliseconds: Int64) -> Moment { Moment(nanoseconds: milliseconds * 1_000_000) }
+private func at(_ milliseconds: Int64) -> MonotonicInstant { MonotonicInstant(nanoseconds: milliseconds * 1_000_000) }
 
 struct ReceiverTests {
     @Test func `an upload of 8 bytes is taken and answered`() {
@@ -18,7 +18,7 @@ struct ReceiverTests {
         var receiver = Receiver(limit: 65536, options: TransferOptions())
         _ = receiver.start(at: at(0))
         #expect(receiver.receive(block: 1, payload: [1], at: at(1)) == [.finish, .sendAcknowledgement(1)])
-        var waits: [Interval] = []
+        var waits: [Duration] = []
         var actions: [[Receiver.Action]] = []
         while let deadline = receiver.deadline {
             waits.append(deadline - at(1))

@@ -1,7 +1,7 @@
 import TFTP
 import Testing
 
-private func at(_ milliseconds: Int64) -> Moment { Moment(nanoseconds: milliseconds * 1_000_000) }
+private func at(_ milliseconds: Int64) -> MonotonicInstant { MonotonicInstant(nanoseconds: milliseconds * 1_000_000) }
 
 struct SenderTests {
     /// A sender with a window of 4 whose first window, blocks 1 to 4, is out.
@@ -81,7 +81,7 @@ struct SenderTests {
         var due = try #require(sender.deadline)
         #expect(due == at(1 + 20))
         #expect(sender.expire(at: at(20)) == [])
-        var waits: [Interval] = []
+        var waits: [Duration] = []
         for expected: [Sender.Action] in [
             [.sendBlocks(4...4)], [.sendBlocks(1...1), .sendBlocks(4...4)], [.sendBlocks(4...4), .sendBlocks(1...4)],
         ] {
@@ -118,7 +118,7 @@ struct SenderTests {
     @Test func `a second ack before the new window can have arrived starts nothing`() {
         var sender = started()
         // The round trip is 1 ms.
-        let early = Moment(nanoseconds: 2_400_000)
+        let early = MonotonicInstant(nanoseconds: 2_400_000)
         #expect(sender.receive(acknowledgement: 4, at: at(2)) == [.sendBlocks(5...8)])
         #expect(sender.receive(acknowledgement: 4, at: early) == [])
         // Should it have been about a gap, the client will not say it again: the first block goes before.
@@ -226,7 +226,7 @@ struct SimulatedReadTests {
         while sender.acknowledged < 36_000, case .sendBlocks(let blocks)? = actions.first {
             for block in blocks {
                 for number in client.receive(block: UInt16(block), isLast: false) {
-                    now = now + Interval(nanoseconds: 500_000)
+                    now = now + .microseconds(500)
                     actions = sender.receive(acknowledgement: number, at: now)
                 }
             }

@@ -3,89 +3,9 @@ import TFTP
 import TFTPServer
 import Testing
 
-/// A TFTP root in a temporary folder with one target's folder in it, removed in the end.
-struct TemporaryRoot: ~Copyable {
-    static let mac = "02:00:00:00:00:01"
-    let path: String
-    var folder: String { "\(path)/\(Self.mac)" }
-
-    init() throws {
-        path = FileManager.default.temporaryDirectory.appending(path: "tftp-\(UUID().uuidString)").path
-        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    }
-
-    func write(_ name: String, _ content: [UInt8]) throws {
-        try Data(content).write(to: URL(filePath: "\(folder)/\(name)"))
-    }
-
-    deinit { try? FileManager.default.removeItem(atPath: path) }
-}
-
-/// Bytes that show where they come from: a tile of random bytes whose length no block size divides, repeated.
-func pattern(_ count: Int) -> [UInt8] {
-    var generator = SeededGenerator(seed: UInt64(count))
-    let tile = (0..<min(count, 65_521)).map { _ in UInt8(truncatingIfNeeded: generator.next()) }
-    var bytes: [UInt8] = []
-    bytes.reserveCapacity(count + tile.count)
-    while bytes.count < count { bytes += tile }
-    bytes.removeLast(bytes.count - count)
-    return bytes
-}
-
-/// Runs a client; returns its exit status.
-func run(_ program: String, _ arguments: [String], in folder: String) throws -> Int32 {
-    let process = Process()
-    process.executableURL = URL(filePath: "/usr/bin/env")
-    process.arguments = [program] + arguments
-    process.currentDirectoryURL = URL(filePath: folder)
-    process.standardOutput = FileHandle.nullDevice
-    process.standardError = FileHandle.nullDevice
-    process.standardInput = FileHandle.nullDevice
-    try process.run()
-    process.waitUntilExit()
-    return process.terminationStatus
-}
-
-func isInstalled(_ program: String) -> Bool {
-    ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"].contains {
-        FileManager.default.isExecutableFile(atPath: "\($0)/\(program)")
-    }
-}
-
-/// A client that someone else wrote.
-enum ForeignClient: String, CaseIterable, Sendable {
-    case curl, atftp, busybox
-    case tftpHPA = "tftp"
-
-    func arguments(get remote: String, to local: String, port: Int) -> [String] {
-        switch self {
-        case .curl: ["-s", "-o", local, "tftp://127.0.0.1:\(port)/\(remote)"]
-        case .atftp:
-            [
-                "--option", "windowsize 8", "--option", "blksize 1468", "-g", "-r", remote, "-l", local, "127.0.0.1",
-                "\(port)",
-            ]
-        case .busybox: ["tftp", "-g", "-b", "1468", "-r", remote, "-l", local, "127.0.0.1", "\(port)"]
-        case .tftpHPA: ["-m", "binary", "127.0.0.1", "\(port)", "-c", "get", "127.0.0.1:\(remote)", local]
-        }
-    }
-
-    func arguments(put local: String, to remote: String, port: Int) -> [String] {
-        switch self {
-        case .curl: ["-s", "-T", local, "tftp://127.0.0.1:\(port)/\(remote)"]
-        case .atftp: ["-p", "-l", local, "-r", remote, "127.0.0.1", "\(port)"]
-        case .busybox: ["tftp", "-p", "-l", local, "-r", remote, "127.0.0.1", "\(port)"]
-        case .tftpHPA: ["-m", "binary", "127.0.0.1", "\(port)", "-c", "put", local, "127.0.0.1:\(remote)"]
-        }
-    }
-}
-
-/// In CI a missing client fails the test; elsewhere it is skipped.
-let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
-
 @Suite(.timeLimit(.minutes(60))) struct ServerTests {
-    private func job(_ files: Set<String>, address: String = "127.0.0.1") -> Job {
-        Job(folder: TemporaryRoot.mac, files: files, address: address)
+    private func job(_ files: Set<String>, address: String = "127.0.0.1") -> ServedFolder {
+        ServedFolder(folder: TemporaryRoot.mac, files: files, address: address)
     }
 
     @Test(arguments: ForeignClient.allCases.filter { requiresClients || isInstalled($0.rawValue) })
@@ -178,7 +98,7 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
         #expect(mkfifo("\(root.path)/fifo", 0o600) == 0)
         let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
         let events = server.add(
-            Job(
+            ServedFolder(
                 folder: TemporaryRoot.mac,
                 files: [
                     "image": try Self.opened("\(root.path)/image.img"),
@@ -203,14 +123,14 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
     }
 
     /// A file that the job brings along, open.
-    private static func opened(_ path: String) throws -> Job.Source {
+    private static func opened(_ path: String) throws -> ServedFolder.Source {
         let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
         defer { close(descriptor) }
         return .open(try #require(SharedFile(duplicating: descriptor)))
     }
 
     @Test(arguments: [false, true])
-    func `a range of a file is served exactly, what is no range of it not at all`(isOpen: Bool) async throws {
+    func `a range of a file is served exactly, what is not a range of it not at all`(isOpen: Bool) async throws {
         let root = try TemporaryRoot()
         // 0x21 whole sectors and a piece.
         let content = pattern(0x21 * 512 + 100)
@@ -219,7 +139,7 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
         let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
         let place = isOpen ? try Self.opened("\(root.folder)/image") : .folder
         let events = server.add(
-            Job(
+            ServedFolder(
                 folder: TemporaryRoot.mac, files: ["image": place, "whole": place], ranged: ["image"],
                 address: "127.0.0.1"))
         let mac = TemporaryRoot.mac
@@ -260,7 +180,7 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
         #expect(opened == ranges.map { "image@\($0.0)" } + ["image"])
     }
 
-    @Test func `pieces of a file are served as one file, in order, and what is no mask of it not at all`() async throws
+    @Test func `pieces of a file are served as one file, in order, and what is not a mask of it not at all`() async throws
     {
         let root = try TemporaryRoot()
         // Ten pieces of 32 KiB, half of one, and what is no whole sector.
@@ -268,7 +188,7 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
         try root.write("image", content)
         let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
         let events = server.add(
-            Job(
+            ServedFolder(
                 folder: TemporaryRoot.mac, files: ["image": .folder, "whole": .folder], ranged: ["image"],
                 address: "127.0.0.1"))
         let mac = TemporaryRoot.mac
@@ -317,7 +237,7 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
         known.learn(from: Sender.Counters(sent: 1000, repeated: 700), granted: 32, isComplete: true)
         let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
         let mac = TemporaryRoot.mac
-        let events = server.add(Job(folder: mac, files: ["file": .folder], address: "127.0.0.1", windows: known))
+        let events = server.add(ServedFolder(folder: mac, files: ["file": .folder], address: "127.0.0.1", windows: known))
         let options = [Packet.Option(name: "blksize", value: "1468"), Packet.Option(name: "windowsize", value: "32")]
         #expect(try UDPClient(port: server.port).fetch("\(mac)/file", options: options) == content)
         var learned: WindowMemory?
@@ -431,6 +351,6 @@ let requiresClients = ProcessInfo.processInfo.environment["CI"] != nil
         let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
         let port = server.port
         await server.stop()
-        #expect(await ServerProbe(host: "127.0.0.1", port: port, patience: 1).read("x") == .silence)
+        #expect(await ServerProbe(host: "127.0.0.1", port: port, attempts: 1).read("x") == .silence)
     }
 }

@@ -194,7 +194,7 @@ func simulateRead(
         }
     }
 
-    perform(sender.start(at: Moment(nanoseconds: now)))
+    perform(sender.start(at: MonotonicInstant(nanoseconds: now)))
     while !isOver {
         let due = sender.deadline?.nanoseconds ?? .max
         let timer = client.isComplete ? Int64.max : clientDeadline
@@ -203,8 +203,8 @@ func simulateRead(
         if now == .max { break }
         if next <= now {
             switch queue.removeFirst().event {
-            case .requestToServer: perform(sender.requestRepeated(at: Moment(nanoseconds: now)))
-            case .toServer(let number): perform(sender.receive(acknowledgement: number, at: Moment(nanoseconds: now)))
+            case .requestToServer: perform(sender.requestRepeated(at: MonotonicInstant(nanoseconds: now)))
+            case .toServer(let number): perform(sender.receive(acknowledgement: number, at: MonotonicInstant(nanoseconds: now)))
             case .optionsToClient:
                 hasHeard = true
                 clientFree = max(now, clientFree) + network.perPacket * 1000
@@ -222,7 +222,7 @@ func simulateRead(
                 if client.blocks != before { clientDeadline = now + 5_000_000_000 }
             }
         } else if due <= now {
-            perform(sender.expire(at: Moment(nanoseconds: now)))
+            perform(sender.expire(at: MonotonicInstant(nanoseconds: now)))
         } else {
             clientDeadline = now + 5_000_000_000
             let repeated = client.timeout()

@@ -153,7 +153,7 @@ public struct Customization: Hashable, Sendable {
         var edit: BootPartitionEdit
         switch form {
         case .firstrun(let mountPoint):
-            guard Rules.isMountPoint(mountPoint) else {
+            guard CustomizationRules.isMountPoint(mountPoint) else {
                 throw ConfigurationError(
                     file: file, position: nil,
                     reason:
@@ -245,36 +245,36 @@ public struct Customization: Hashable, Sendable {
     /// means nothing.
     func settings(_ values: PlaceholderValues?) throws(ConfigurationError) -> Settings {
         var settings = Settings()
-        settings.hostname = try checked(hostname, values, Rules.hostname)
+        settings.hostname = try checked(hostname, values, CustomizationRules.hostname)
         if let user {
             settings.user = Settings.User(
-                name: try checked(user.name, values, Rules.userName),
-                passwordHash: try checked(user.passwordHash, values, Rules.passwordHash))
+                name: try checked(user.name, values, CustomizationRules.userName),
+                passwordHash: try checked(user.passwordHash, values, CustomizationRules.passwordHash))
         }
         settings.sshEnabled = ssh?.enabled?.value
         settings.passwordAuthentication = ssh?.passwordAuthentication?.value
         for key in ssh?.authorizedKeys ?? [] {
-            settings.authorizedKeys.append(try checked(key, values, Rules.authorizedKey))
+            settings.authorizedKeys.append(try checked(key, values, CustomizationRules.authorizedKey))
         }
         if let wifi {
             settings.wifi = Settings.WiFi(
-                ssid: try checked(wifi.ssid, values, Rules.ssid),
-                password: try checked(wifi.password, values, Rules.wifiPassword),
-                psk: try checked(wifi.psk, values, Rules.psk),
-                country: try checked(wifi.country, values, Rules.country), isHidden: wifi.hidden)
+                ssid: try checked(wifi.ssid, values, CustomizationRules.ssid),
+                password: try checked(wifi.password, values, CustomizationRules.wifiPassword),
+                psk: try checked(wifi.psk, values, CustomizationRules.psk),
+                country: try checked(wifi.country, values, CustomizationRules.country), isHidden: wifi.hidden)
         }
-        settings.timezone = try checked(timezone, values, Rules.timezone)
-        settings.keyboard = try checked(keyboard, values, Rules.keyboard)
-        settings.language = try checked(language, values, Rules.language)
+        settings.timezone = try checked(timezone, values, CustomizationRules.timezone)
+        settings.keyboard = try checked(keyboard, values, CustomizationRules.keyboard)
+        settings.language = try checked(language, values, CustomizationRules.language)
         for bootFile in bootFiles {
             settings.bootFiles.append(
                 Settings.BootFile(
-                    path: try checked(bootFile.path, values, Rules.bootPath),
+                    path: try checked(bootFile.path, values, CustomizationRules.bootPath),
                     content: try checked(bootFile.content, values) { _ in nil },
-                    source: try checked(bootFile.source, values, Rules.sourcePath)))
+                    source: try checked(bootFile.source, values, CustomizationRules.sourcePath)))
         }
-        for word in addedWords { settings.addedWords.append(try checked(word, values, Rules.addedWord)) }
-        for word in removedWords { settings.removedWords.append(try checked(word, values, Rules.word)) }
+        for word in addedWords { settings.addedWords.append(try checked(word, values, CustomizationRules.addedWord)) }
+        for word in removedWords { settings.removedWords.append(try checked(word, values, CustomizationRules.word)) }
         return settings
     }
 

@@ -34,7 +34,7 @@ public struct Fstab: Hashable, Sendable {
     /// The lines, each with its line end.
     private let lines: [[UInt8]]
 
-    /// A line that is longer than this is no entry that a person wrote; it is kept and not looked at.
+    /// A line that is longer than this is not an entry that a person wrote; it is kept and not looked at.
     static let longestLine = 4096
 
     /// The text in these bytes, in any encoding that contains ASCII.
@@ -154,7 +154,7 @@ private struct Entry {
         case elsewhere
     }
 
-    /// The entry in `line`; nil for comments, empty lines and what is no entry.
+    /// The entry in `line`; nil for comments, empty lines and what is not an entry.
     init?(_ line: [UInt8]) {
         guard line.count <= Fstab.longestLine, !line.contains(0) else { return nil }
         var fields: [Range<Int>] = []

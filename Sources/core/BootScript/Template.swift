@@ -17,7 +17,7 @@ public struct Template: Hashable, Sendable {
     /// - Parameters:
     ///   - text: the template.
     ///   - file: its name, for messages.
-    /// - Throws: ``TemplateError`` for a pair that is not closed on its line, a name that is no name, or a lone `}}`.
+    /// - Throws: ``TemplateError`` for a pair that is not closed on its line, a name that is not a name, or a lone `}}`.
     public init(_ text: String, file: String) throws(TemplateError) {
         self.file = file
         var pieces: [Piece] = []

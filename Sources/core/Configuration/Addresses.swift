@@ -56,7 +56,7 @@ public struct IPv4Address: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// Why a text is no address.
+/// Why a text is not an address.
 public enum AddressError: Error, Hashable, Sendable {
     /// Not six groups of two hexadecimal digits.
     case notMAC(String)

@@ -1,9 +1,6 @@
 import Configuration
 
 extension CardLayout {
-    /// The version of ``json``: it grows when a field changes its meaning or goes.
-    public static let jsonVersion = 2
-
     /// The partitions with their names, as people and programs are shown them.
     var named: [(name: String, partition: Partition)] {
         [("u-boot", uboot), ("boot", boot), ("rootfs", rootfs)]
@@ -32,53 +29,21 @@ extension CardLayout {
         return textTable(rows, rightAligned: [0, 4, 5, 6, 7, 8], empty: "") + "\n" + textTable(facts, empty: "")
     }
 
-    /// The layout for programs, one JSON object.
-    ///
-    /// - `version`: ``jsonVersion``.
-    /// - `sector_bytes`: 512.
-    /// - `card`: `bytes`, `sectors`, `disk_id` (0x and eight digits).
-    /// - `partitions`: three of `number`, `name` (`u-boot`, `boot`, `rootfs`), `type` (0x and two digits), `active`,
-    ///   `start_lba` and `sectors` (sectors of 512 bytes), `start_byte` and `bytes`.
-    /// - `flash`: `parts_skip_bytes` (what a target skips of part 0), `mmc_block` (where the image's first partition goes,
-    ///   hexadecimal as U-Boot's `mmc write` takes it), `rootfs_offset_sectors` (from the start of the boot partition to
-    ///   the start of the rootfs, in parts on the card and in the image), `largest_content_bytes` (from the start of the
-    ///   image's first partition to the end of its second, at most).
+    /// The layout for programs: one JSON object in a line, docs/schema/layout.schema.json.
     public var json: String {
-        let partitions = named.map { name, partition in
-            """
-                {
-                  "number": \(partition.number),
-                  "name": "\(name)",
-                  "type": "\(partition.type)",
-                  "active": \(partition.isActive),
-                  "start_lba": \(partition.start.sector),
-                  "sectors": \(partition.size.sectors),
-                  "start_byte": \(partition.start.byteOffset.bytes),
-                  "bytes": \(partition.size.byteCount.bytes)
-                }
-            """
-        }
-        return """
-            {
-              "version": \(Self.jsonVersion),
-              "sector_bytes": \(SectorCount.bytesPerSector),
-              "card": {
-                "bytes": \(cardSize.byteCount.bytes),
-                "sectors": \(cardSize.sectors),
-                "disk_id": "\(diskID)"
-              },
-              "partitions": [
-            \(partitions.joined(separator: ",\n"))
-              ],
-              "flash": {
-                "parts_skip_bytes": \(Self.partsSkip.bytes),
-                "mmc_block": "\(writeStart.hex)",
-                "rootfs_offset_sectors": \(rootfsOffset.sectors),
-                "largest_content_bytes": \(largestContent.bytes)
-              }
-            }
-
-            """
+        jsonLine(
+            LayoutReport(
+                card: .init(bytes: cardSize.byteCount.bytes, sectors: cardSize.sectors, diskID: "\(diskID)"),
+                partitions: named.map { name, partition in
+                    .init(
+                        number: partition.number, name: name, type: "\(partition.type)", active: partition.isActive,
+                        startLBA: partition.start.sector, sectors: partition.size.sectors,
+                        startByte: partition.start.byteOffset.bytes, bytes: partition.size.byteCount.bytes)
+                },
+                flash: .init(
+                    partsSkipBytes: Self.partsSkip.bytes, mmcBlock: writeStart.hex,
+                    rootfsOffsetSectors: rootfsOffset.sectors, largestContentBytes: largestContent.bytes)))
+            + "\n"
     }
 
     /// What `sfdisk --dump` prints of a card or image with this layout, byte for byte.
@@ -105,6 +70,31 @@ extension CardLayout {
 
             """
     }
+}
+
+/// The fields of ``CardLayout/json``; docs/json.md explains them.
+private struct LayoutReport: Encodable {
+    struct Card: Encodable {
+        let bytes, sectors: UInt64
+        let diskID: String
+    }
+    struct Partition: Encodable {
+        let number: Int
+        let name, type: String
+        let active: Bool
+        let startLBA, sectors, startByte, bytes: UInt64
+    }
+    struct Flash: Encodable {
+        let partsSkipBytes: UInt64
+        let mmcBlock: String
+        let rootfsOffsetSectors, largestContentBytes: UInt64
+    }
+    /// It grows when a field changes its meaning or goes.
+    var version = 2
+    var sectorBytes = SectorCount.bytesPerSector
+    let card: Card
+    let partitions: [Partition]
+    let flash: Flash
 }
 
 extension PartitionType: CustomStringConvertible {

@@ -28,7 +28,7 @@ extension ByteCount {
 
 /// Why a text is no size.
 public enum SizeError: Error, Hashable, Sendable {
-    /// It is no whole number with a known unit.
+    /// It is not a whole number with a known unit.
     case malformed(name: String, text: String)
     /// It is over 2^64 - 1 bytes.
     case tooLarge(name: String, text: String)

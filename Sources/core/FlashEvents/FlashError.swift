@@ -99,7 +99,7 @@ extension FlashError: CustomStringConvertible {
 }
 
 extension Duration {
-    /// `45 s`, or `250 ms` where it is no whole number of seconds.
+    /// `45 s`, or `250 ms` where it is not a whole number of seconds.
     package var text: String {
         let (seconds, attoseconds) = components
         let milliseconds = attoseconds / 1_000_000_000_000_000

@@ -260,7 +260,7 @@ extension ChunkPlan {
     }
 }
 
-/// Why something is no plan that a target can carry out.
+/// Why something is not a plan that a target can carry out.
 public enum ChunkPlanError: Error, Hashable, Sendable {
     /// The last chunk is not the boot partition's first sector alone (law 3).
     case firstSectorNotLast

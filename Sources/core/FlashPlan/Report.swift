@@ -222,7 +222,7 @@ extension ChunkPlan {
     }
 }
 
-/// Why a report is no proof.
+/// Why a report is not proof.
 public enum JudgementError: Error, Hashable, Sendable {
     /// It is about another job.
     case otherJob(ChunkPlan.PlanID, expected: ChunkPlan.PlanID)

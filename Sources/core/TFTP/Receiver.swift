@@ -17,11 +17,11 @@ public struct Receiver: Sendable {
     }
 
     /// How long a finished transfer answers a client that did not get the last ACK: more than twice U-Boot's 5 s.
-    public static let linger = Interval.seconds(12)
+    public static let dally = Duration.seconds(12)
 
     /// The last ACK may be lost, and U-Boot then waits for 5 s: it is sent again this long after the first, unasked. Who
     /// has it and is gone answers with an ICMP, which ends the transfer.
-    private static let farewells: [Interval] = [.milliseconds(30), .milliseconds(200)]
+    private static let dallyRepeats: [Duration] = [.milliseconds(30), .milliseconds(200)]
 
     /// What was agreed on.
     public let options: TransferOptions
@@ -30,18 +30,18 @@ public struct Receiver: Sendable {
     /// What came so far.
     public private(set) var content: [UInt8] = []
     /// When ``expire(at:)`` has to be called next; nil when the transfer is over.
-    public private(set) var deadline: Moment?
+    public private(set) var deadline: MonotonicInstant?
 
-    private enum Phase { case receiving, lingering, over }
+    private enum Phase { case receiving, dallying, over }
     private var phase: Phase = .receiving
     private var received: UInt64 = 0
     private var sinceAcknowledgement = 0
     /// The last block at which a gap was reported; reported once, as every packet behind the gap would report it again.
     private var reportedGapBehind: UInt64?
     private var repeats = 0
-    private var lastHeard = Moment(nanoseconds: 0)
-    private var finished = Moment(nanoseconds: 0)
-    private var farewellsSent = 0
+    private var lastHeard = MonotonicInstant(nanoseconds: 0)
+    private var finished = MonotonicInstant(nanoseconds: 0)
+    private var repeatedAcknowledgements = 0
 
     /// A transfer of at most `limit` bytes.
     public init(limit: Int, options: TransferOptions) {
@@ -50,34 +50,34 @@ public struct Receiver: Sendable {
     }
 
     /// Starts the transfer.
-    public mutating func start(at now: Moment) -> [Action] {
+    public mutating func start(at now: MonotonicInstant) -> [Action] {
         lastHeard = now
         return repeatAnswer(at: now)
     }
 
     /// The client sent its request again.
-    public mutating func requestRepeated(at now: Moment) -> [Action] {
+    public mutating func requestRepeated(at now: MonotonicInstant) -> [Action] {
         guard phase == .receiving, received == 0 else { return [] }
         return repeatAnswer(at: now)
     }
 
-    private var wait: Interval { min(.milliseconds(250) * (Int64(1) << min(repeats, 5)), .seconds(4)) }
+    private var wait: Duration { min(.milliseconds(250) * (1 << min(repeats, 5)), .seconds(4)) }
 
-    private var lingerDeadline: Moment {
-        finished + (farewellsSent < Self.farewells.count ? Self.farewells[farewellsSent] : Self.linger)
+    private var dallyDeadline: MonotonicInstant {
+        finished + (repeatedAcknowledgements < Self.dallyRepeats.count ? Self.dallyRepeats[repeatedAcknowledgements] : Self.dally)
     }
 
-    private mutating func repeatAnswer(at now: Moment) -> [Action] {
+    private mutating func repeatAnswer(at now: MonotonicInstant) -> [Action] {
         deadline = now + wait
         if received == 0, let answer = options.acknowledgement { return [.sendOptions(answer)] }
         return [.sendAcknowledgement(UInt16(truncatingIfNeeded: received))]
     }
 
     /// Takes a DATA packet.
-    public mutating func receive(block: UInt16, payload: [UInt8], at now: Moment) -> [Action] {
+    public mutating func receive(block: UInt16, payload: [UInt8], at now: MonotonicInstant) -> [Action] {
         switch phase {
         case .over: return []
-        case .lingering:
+        case .dallying:
             return block == UInt16(truncatingIfNeeded: received) ? [.sendAcknowledgement(block)] : []
         case .receiving: break
         }
@@ -96,9 +96,9 @@ public struct Receiver: Sendable {
         received += 1
         sinceAcknowledgement += 1
         if payload.count < options.blockSize {
-            phase = .lingering
+            phase = .dallying
             finished = now
-            deadline = lingerDeadline
+            deadline = dallyDeadline
             return [.finish, .sendAcknowledgement(block)]
         }
         guard sinceAcknowledgement == options.windowSize else { return [] }
@@ -132,27 +132,27 @@ public struct Receiver: Sendable {
 
     private mutating func end(with failure: TransferFailure) -> [Action] {
         guard phase != .over else { return [] }
-        let isFinished = phase == .lingering
+        let isFinished = phase == .dallying
         phase = .over
         deadline = nil
         return isFinished ? [.close] : [.fail(failure)]
     }
 
     /// Called when ``deadline`` has come.
-    public mutating func expire(at now: Moment) -> [Action] {
+    public mutating func expire(at now: MonotonicInstant) -> [Action] {
         guard phase != .over, let due = deadline, now >= due else { return [] }
-        if phase == .lingering {
-            if farewellsSent < Self.farewells.count {
-                farewellsSent += 1
-                deadline = lingerDeadline
+        if phase == .dallying {
+            if repeatedAcknowledgements < Self.dallyRepeats.count {
+                repeatedAcknowledgements += 1
+                deadline = dallyDeadline
                 return [.sendAcknowledgement(UInt16(truncatingIfNeeded: received))]
             }
             phase = .over
             deadline = nil
             return [.close]
         }
-        let giveUp = lastHeard + Sender.patience
-        if now >= giveUp { return end(with: .silence(Sender.patience)) }
+        let giveUp = lastHeard + Sender.timeout
+        if now >= giveUp { return end(with: .silence(Sender.timeout)) }
         if received == 0, repeats >= Sender.unansweredRepeats {
             deadline = giveUp
             return []

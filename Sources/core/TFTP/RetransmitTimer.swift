@@ -4,15 +4,15 @@
 /// loses 5 s with every lost packet. Source of the estimate: RFC 6298.
 struct RetransmitTimer {
     /// Before anything was measured.
-    static let initial = Interval.milliseconds(100)
+    static let initial = Duration.milliseconds(100)
     /// Below this, a busy host's own scheduling would look like a loss.
-    static let shortest = Interval.milliseconds(20)
-    static let longest = Interval.seconds(1)
+    static let shortest = Duration.milliseconds(20)
+    static let longest = Duration.seconds(1)
 
-    private var smoothed: Int64?
-    private var variation: Int64 = 0
+    private var smoothed: Duration?
+    private var variation = Duration.zero
     /// The fastest answer so far.
-    private var fastest: Int64?
+    private var fastest: Duration?
     /// How often something was repeated since the last answer.
     private(set) var repeats = 0
     /// Doublings of the wait. They stay after an answer that may be to the first packet or to its repeat, or a client
@@ -20,11 +20,11 @@ struct RetransmitTimer {
     private var doublings = 0
 
     /// Takes the time from a packet to its answer.
-    mutating func measured(_ interval: Interval) {
-        let sample = max(0, interval.nanoseconds)
+    mutating func measured(_ time: Duration) {
+        let sample = max(.zero, time)
         fastest = min(fastest ?? sample, sample)
         if let old = smoothed {
-            variation += (abs(sample - old) - variation) / 4
+            variation += (max(sample - old, old - sample) - variation) / 4
             smoothed = old + (sample - old) / 8
         } else {
             smoothed = sample
@@ -34,21 +34,21 @@ struct RetransmitTimer {
     }
 
     /// Takes the time from a window to the client's sign that something of it is missing.
-    mutating func heardGap(after interval: Interval) { fastest = min(fastest ?? .max, max(0, interval.nanoseconds)) }
+    mutating func heardGap(after time: Duration) { fastest = min(fastest ?? time, max(.zero, time)) }
 
     /// Whether an answer comes so soon that it cannot be about what was sent this long ago.
-    func isTooEarly(_ interval: Interval) -> Bool { fastest.map { interval.nanoseconds < $0 / 2 } ?? false }
+    func isTooEarly(_ time: Duration) -> Bool { fastest.map { time < $0 / 2 } ?? false }
 
     /// The next wait.
-    var wait: Interval {
-        let base = smoothed.map { Interval(nanoseconds: $0 + max(4 * variation, 1_000_000)) } ?? Self.initial
+    var wait: Duration {
+        let base = smoothed.map { $0 + max(variation * 4, .milliseconds(1)) } ?? Self.initial
         let bounded = min(max(base, Self.shortest), Self.longest)
-        return min(bounded * (Int64(1) << doublings), Self.longest)
+        return min(bounded * (1 << doublings), Self.longest)
     }
 
     /// The measured round trip, 3 to 500 ms: how long packets that are under way need to arrive.
-    var roundTrip: Interval {
-        let estimate = smoothed.map { Interval(nanoseconds: $0 + 2 * variation) } ?? Self.shortest
+    var roundTrip: Duration {
+        let estimate = smoothed.map { $0 + variation * 2 } ?? Self.shortest
         return min(max(estimate, .milliseconds(3)), .milliseconds(500))
     }
 

@@ -1,7 +1,7 @@
 /// How a transfer ended without success.
 public enum TransferFailure: Error, Hashable, Sendable {
     /// The peer was silent for too long.
-    case silence(Interval)
+    case silence(Duration)
     /// Nobody listens there any more.
     case gone
     /// The client asked for something else from the same port.
@@ -22,7 +22,7 @@ extension TransferFailure: CustomStringConvertible {
     /// One sentence for a person.
     public var description: String {
         switch self {
-        case .silence(let interval): "no answer for \(interval.nanoseconds / 1_000_000_000) s"
+        case .silence(let time): "no answer for \(time.components.seconds) s"
         case .gone: "the client has gone"
         case .abandoned: "the client asked for something else"
         case .restarted: "the client gave up and asked again"
@@ -69,10 +69,10 @@ public struct Sender: Sendable {
     }
 
     /// How long a peer may be silent.
-    public static let patience = Interval.seconds(30)
+    public static let timeout = Duration.seconds(30)
     /// How long to wait for the answer to an OACK before sending it again. atftp's client aborts the transfer at a second
     /// OACK, so a client that is merely slow must not get one; a client that missed the first repeats its request.
-    static let offerWait = Interval.seconds(1)
+    static let offerWait = Duration.seconds(1)
     /// How often an address that never answered is sent the same again: what it asked in another's name must not
     /// become a flood.
     public static let unansweredRepeats = 3
@@ -88,7 +88,7 @@ public struct Sender: Sendable {
     /// DATA packets sent so far, and how many of them were repeats.
     public private(set) var counters = Counters()
     /// When ``expire(at:)`` has to be called next; nil when the transfer is over.
-    public private(set) var deadline: Moment?
+    public private(set) var deadline: MonotonicInstant?
 
     /// Counts of packets.
     public struct Counters: Hashable, Sendable {
@@ -112,18 +112,18 @@ public struct Sender: Sendable {
     /// The block behind which the window was started again last; the client says it only once, and so do we.
     private var wentBackBehind: UInt64?
     private var hasAnswered = false
-    private var lastHeard = Moment(nanoseconds: 0)
+    private var lastHeard = MonotonicInstant(nanoseconds: 0)
     /// How often the sender went back since the last ACK of a window's end, and how often before it lets the wire drain.
     private var rounds = 0
     private var roundLimit = 4
     /// Set while the wire drains and until the client has said where it is: what was acknowledged before.
     private var drainingBehind: UInt64?
     /// When the present window was sent as a whole.
-    private var windowSent: Moment?
+    private var windowSent: MonotonicInstant?
     /// Something of it, or of the OACK, was repeated because no answer came.
     private var isRepeated = false
     /// How long the last window's answer took, while another answer to it may follow.
-    private var answerToRepeat: Interval?
+    private var answerToRepeat: Duration?
     /// Packets that were sent again without a sign that they were missing, since the last ACK of a window's end.
     private var surplus = 0
     /// How many ACKs like the last one of a window's end those packets may still bring.
@@ -149,26 +149,26 @@ public struct Sender: Sendable {
     }
 
     /// How long nothing was heard of the client.
-    public func silence(at now: Moment) -> Interval { now - lastHeard }
+    public func silence(at now: MonotonicInstant) -> Duration { now - lastHeard }
 
     /// Bytes that the client has.
     public var acknowledgedBytes: UInt64 { min(size, acknowledged * UInt64(options.blockSize)) }
 
     /// Starts the transfer.
-    public mutating func start(at now: Moment) -> [Action] {
+    public mutating func start(at now: MonotonicInstant) -> [Action] {
         lastHeard = now
         windowSent = now
         return offer(at: now)
     }
 
     /// The client sent its request again.
-    public mutating func requestRepeated(at now: Moment) -> [Action] {
+    public mutating func requestRepeated(at now: MonotonicInstant) -> [Action] {
         guard phase != .over, !hasAnswered else { return [] }
         isRepeated = true
         return offer(at: now)
     }
 
-    private mutating func offer(at now: Moment) -> [Action] {
+    private mutating func offer(at now: MonotonicInstant) -> [Action] {
         if let answer = options.acknowledgement {
             deadline = now + Self.offerWait
             return [.sendOptions(answer)]
@@ -192,7 +192,7 @@ public struct Sender: Sendable {
     /// Takes an ACK.
     ///
     /// - Parameter number: the packet's 16-bit block number.
-    public mutating func receive(acknowledgement number: UInt16, at now: Moment) -> [Action] {
+    public mutating func receive(acknowledgement number: UInt16, at now: MonotonicInstant) -> [Action] {
         switch phase {
         case .over: return []
         case .offering:
@@ -226,7 +226,7 @@ public struct Sender: Sendable {
     }
 
     /// The ACK that was there before, once more: the window's first block is missing, or the network doubled it.
-    private mutating func repeatedAcknowledgement(at now: Moment) -> [Action] {
+    private mutating func repeatedAcknowledgement(at now: MonotonicInstant) -> [Action] {
         // In lock step a repeated ACK must never repeat data (RFC 1123, 4.2.3.1); the timer does.
         guard options.windowSize > 1, wentBackBehind != acknowledged, drainingBehind == nil else { return [] }
         if expectedDuplicates > 0 {
@@ -249,7 +249,7 @@ public struct Sender: Sendable {
         return goBack(at: now)
     }
 
-    private mutating func heardWindowEnd(at now: Moment) {
+    private mutating func heardWindowEnd(at now: MonotonicInstant) {
         heard()
         lastHeard = now
         timer.answered(isClear: !isRepeated)
@@ -273,7 +273,7 @@ public struct Sender: Sendable {
         if UInt16(truncatingIfNeeded: acknowledged) < 0x8000 { fruitlessProbes = 0 }
     }
 
-    private mutating func heardGap(at now: Moment) {
+    private mutating func heardGap(at now: MonotonicInstant) {
         heard()
         lastHeard = now
         timer.answered(isClear: true)
@@ -286,7 +286,7 @@ public struct Sender: Sendable {
 
     private func end(ofWindowBehind block: UInt64) -> UInt64 { min(block + UInt64(options.windowSize), lastBlock) }
 
-    private mutating func startWindow(at now: Moment) -> [Action] {
+    private mutating func startWindow(at now: MonotonicInstant) -> [Action] {
         windowEnd = end(ofWindowBehind: acknowledged)
         wentBackBehind = nil
         mayHaveSaidSo = false
@@ -297,7 +297,7 @@ public struct Sender: Sendable {
         return [send(acknowledged + 1...windowEnd)]
     }
 
-    private mutating func goBack(at now: Moment) -> [Action] {
+    private mutating func goBack(at now: MonotonicInstant) -> [Action] {
         windowEnd = end(ofWindowBehind: acknowledged)
         wentBackBehind = acknowledged
         // Its end is only measured where nothing sent before can bring the same ACK.
@@ -331,10 +331,10 @@ public struct Sender: Sendable {
     }
 
     /// Called when ``deadline`` has come.
-    public mutating func expire(at now: Moment) -> [Action] {
+    public mutating func expire(at now: MonotonicInstant) -> [Action] {
         guard phase != .over, let due = deadline, now >= due else { return [] }
-        let giveUp = lastHeard + Self.patience
-        if now >= giveUp { return end(with: .silence(Self.patience)) }
+        let giveUp = lastHeard + Self.timeout
+        if now >= giveUp { return end(with: .silence(Self.timeout)) }
         isRepeated = true
         if !hasAnswered, timer.repeats >= Self.unansweredRepeats {
             deadline = giveUp

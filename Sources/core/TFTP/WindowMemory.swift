@@ -25,7 +25,7 @@ public struct WindowMemory: Hashable, Sendable {
     /// Files of so many bytes are tried on first: more than ``fewest`` packets of Ethernet's size, and not much more.
     static let trialBytes: ClosedRange<UInt64> = 128 << 10...1 << 20
     /// Where no such file comes, this many times the pause is long enough.
-    static let patience = 4
+    static let pausesWithoutTrial = 4
 
     /// Begins with the largest window.
     public init(limits: ClosedRange<Int> = 4...64) {
@@ -38,7 +38,7 @@ public struct WindowMemory: Hashable, Sendable {
     /// - Parameter bytes: the file's length.
     public func window(forBytes bytes: UInt64) -> Int {
         guard tooLarge != nil, cleanFiles >= pause else { return window }
-        guard Self.trialBytes.contains(bytes) || cleanFiles >= pause * Self.patience else { return window }
+        guard Self.trialBytes.contains(bytes) || cleanFiles >= pause * Self.pausesWithoutTrial else { return window }
         return min(limits.upperBound, window * 2)
     }
 
@@ -120,7 +120,7 @@ extension WindowMemory: Codable {
             throw DecodingError.dataCorruptedError(
                 forKey: .window, in: fields, debugDescription: "is \(window), although no larger one was too large")
         }
-        cleanFiles = try number(.cleanFiles, in: 0...Self.longestPause * Self.patience * 2)
+        cleanFiles = try number(.cleanFiles, in: 0...Self.longestPause * Self.pausesWithoutTrial * 2)
         pause = try number(.pause, in: Self.firstPause...Self.longestPause)
     }
 
@@ -131,7 +131,7 @@ extension WindowMemory: Codable {
         try fields.encode(window, forKey: .window)
         try fields.encodeIfPresent(tooLarge, forKey: .tooLarge)
         // More of them than anything waits for make no difference.
-        try fields.encode(min(cleanFiles, Self.longestPause * Self.patience), forKey: .cleanFiles)
+        try fields.encode(min(cleanFiles, Self.longestPause * Self.pausesWithoutTrial), forKey: .cleanFiles)
         try fields.encode(pause, forKey: .pause)
     }
 }

@@ -8,14 +8,15 @@ import Glibc
 /// reach them than through this type.
 @safe struct Device: ~Copyable {
     private let context: ContextReference
+    /// What errors call it.
     private let path: String
 
-    /// Opens `path`. C: `fdisk_assign_device`.
-    init(path: String, readOnly: Bool) throws(FDiskError) {
+    /// Opens `file`. C: `fdisk_assign_device`.
+    init(path file: String, named path: String, readOnly: Bool) throws(FDiskError) {
         let context = try ContextReference(path: path)
         let data = unsafe Unmanaged.passUnretained(context.messages).toOpaque()
         try Self.check(.setAsk, unsafe fdisk_set_ask(context.raw, Messages.callback, data), path, context.messages)
-        let code = unsafe fdisk_assign_device(context.raw, path, readOnly ? 1 : 0)
+        let code = unsafe fdisk_assign_device(context.raw, file, readOnly ? 1 : 0)
         switch -code {
         case ENOENT, EACCES, EPERM, EISDIR, ENOTDIR, EROFS, ENXIO, ENODEV, ELOOP, ENAMETOOLONG, EBUSY, ETXTBSY:
             throw .cannotOpen(path: path, errno: -code)

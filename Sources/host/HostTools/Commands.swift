@@ -98,7 +98,7 @@ extension ToolRunner {
                 let value = try await run(.fdtget, ["-t", "s", "-d", "", tree.string, node, name])
                 properties[name] = value.split(whereSeparator: \.isNewline).first.map(String.init) ?? ""
             } catch HostToolError.failed {
-                // Its value is no text.
+                // Its value is not text.
                 continue
             }
         }

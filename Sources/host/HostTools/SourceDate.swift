@@ -13,7 +13,7 @@ public struct SourceDate: Hashable, Sendable {
 
     /// The time that `SOURCE_DATE_EPOCH` gives, moved into the range; ``standard`` where it is not set or empty.
     ///
-    /// - Throws: ``SourceDateError`` where it is no whole number.
+    /// - Throws: ``SourceDateError`` where it is not a whole number.
     public init(environmentValue: String?) throws(SourceDateError) {
         guard let text = environmentValue, !text.isEmpty else {
             self = .standard
@@ -26,7 +26,7 @@ public struct SourceDate: Hashable, Sendable {
     }
 }
 
-/// SOURCE_DATE_EPOCH is no number of seconds.
+/// SOURCE_DATE_EPOCH is not a number of seconds.
 public struct SourceDateError: Error, Hashable, Sendable, CustomStringConvertible {
     /// What it is.
     public let text: String

@@ -13,7 +13,7 @@ public struct TCPPort: Hashable, Sendable {
         self.port = port
     }
 
-    /// Whether a connection is accepted there within a time; it is closed at once. A refusal is no answer: the host may
+    /// Whether a connection is accepted there within a time; it is closed at once. A refusal is not an answer: the host may
     /// be up, but what is waited for is not.
     public func answers(within limit: Duration) async throws -> Bool {
         guard var remote = socketAddress(address, port: port) else { return false }

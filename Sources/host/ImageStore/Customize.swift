@@ -32,14 +32,14 @@ extension ImageStore {
         let lock = try await StoreLock.wait(locks.appending(key + ".lock"), store: path, seconds: 600) { holder = $0 }
         guard let lock else { throw ImageStoreError.busy(image: base.folder, holder: holder, seconds: 600) }
         let folder = work.appending(key)
-        try Files.removeTree(folder)
-        try Files.makeFolder(folder, isPrivate: true)
+        try StoreFiles.removeTree(folder)
+        try StoreFiles.makeFolder(folder, isPrivate: true)
         do {
             let customized = try await Customizer(store: self, base: base, folder: folder, tools: tools).run(edit, name)
             _ = consume lock
             return customized
         } catch {
-            try? Files.removeTree(folder)
+            try? StoreFiles.removeTree(folder)
             throw failure(error, about: FilePath(base.manifest.name), in: folder)
         }
     }
@@ -92,7 +92,7 @@ private struct Customizer {
             chunks.append(result.placed(at: place))
             await Task.yield()
         }
-        try Files.removeTree(reader.path)
+        try StoreFiles.removeTree(reader.path)
         // The rootfs as it is, before the boot partition's first sector, which stays the last chunk.
         chunks.insert(contentsOf: try takeRootfs(), at: chunks.count - 1)
         return try await publish(chunks, usage, name)
@@ -152,7 +152,7 @@ private struct Customizer {
     private func decoded(_ chunk: Manifest.Chunk) throws(ImageStoreError) -> [UInt8] {
         let path = base.file(of: chunk)
         guard chunk.bytes <= Preparation.longestChunk.byteCount.bytes,
-            let encoded = Files.bytes(of: path, at: 0, count: Int(chunk.encodedBytes))
+            let encoded = StoreFiles.bytes(of: path, at: 0, count: Int(chunk.encodedBytes))
         else { throw .unknown(id: base.manifest.id, store: store.path) }
         if chunk.encoding == .raw { return encoded }
         guard let decompressor = unsafe libdeflate_alloc_decompressor() else { throw .outOfMemory }
@@ -214,10 +214,10 @@ private struct Customizer {
             let count = Int(PieceTable.size(of: SectorCount(chunk.count)).bytes)
             let there = folder.appending(chunk.file)
             // Chunks with the same content have the same file.
-            let isThere = Files.size(of: there) == chunk.encodedBytes
-            guard let pieces = Files.bytes(of: base.pieces, at: chunk.pieces, count: count),
+            let isThere = StoreFiles.size(of: there) == chunk.encodedBytes
+            guard let pieces = StoreFiles.bytes(of: base.pieces, at: chunk.pieces, count: count),
                 try isThere
-                    || Files.linkOrCopy(base.file(of: chunk), to: there, isForEveryone: false, store: store.path)
+                    || StoreFiles.linkOrCopy(base.file(of: chunk), to: there, isForEveryone: false, store: store.path)
             else { throw ImageStoreError.unknown(id: base.manifest.id, store: store.path) }
             return (chunk, pieces)
         }

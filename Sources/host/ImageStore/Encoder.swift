@@ -93,7 +93,7 @@ struct EncodedChunk {
             for other in known {
                 guard let size = Self.usable(other.appending(name), encoding, content.count, crc) else { continue }
                 // Gone meanwhile, or linked by the other worker: made here, then.
-                guard (try? Files.link(other.appending(name), to: path, store: store)) == true else { break }
+                guard (try? StoreFiles.link(other.appending(name), to: path, store: store)) == true else { break }
                 return EncodedChunk(sha256: sha256, encoding: encoding, encodedBytes: size, pieces: pieces)
             }
         }
@@ -105,8 +105,8 @@ struct EncodedChunk {
         let encoded = unsafe count > 0 ? UnsafeRawBufferPointer(rebasing: output[..<count]) : content
         let name = Manifest.fileName(sha256, encoding)
         let unfinished = folder.appending("\(unique).part")
-        try unsafe Files.write(encoded, to: unfinished, store: store)
-        try Files.rename(unfinished, to: folder.appending(name), store: store)
+        try unsafe StoreFiles.write(encoded, to: unfinished, store: store)
+        try StoreFiles.rename(unfinished, to: folder.appending(name), store: store)
         return EncodedChunk(
             sha256: sha256, encoding: encoding, encodedBytes: UInt64(encoded.count), pieces: pieces)
     }
@@ -117,13 +117,13 @@ struct EncodedChunk {
     private static func usable(
         _ path: FilePath, _ encoding: ChunkEncoding, _ bytes: Int, _ crc: UInt32
     ) -> UInt64? {
-        guard let size = Files.size(of: path) else { return nil }
+        guard let size = StoreFiles.size(of: path) else { return nil }
         guard encoding == .gzip else { return size == UInt64(bytes) ? size : nil }
         guard size > 18, size <= UInt64(room(bytes)) else { return nil }
         let expected = (0..<8).map {
             UInt8(truncatingIfNeeded: ($0 < 4 ? UInt64(crc) : UInt64(bytes)) >> UInt64($0 % 4 * 8))
         }
-        return Files.bytes(of: path, at: size - 8, count: 8) == expected ? size : nil
+        return StoreFiles.bytes(of: path, at: size - 8, count: 8) == expected ? size : nil
     }
 
     /// C: `libdeflate_crc32`; the same as U-Boot's `crc32` prints.

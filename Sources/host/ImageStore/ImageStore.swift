@@ -49,26 +49,25 @@ public struct ImageStore: Sendable {
     /// The file is not read.
     ///
     /// - Returns: nil where it must be prepared.
-    public func preparedImage(of image: FilePath, relocation: RelocationRequest? = nil) -> PreparedImage? {
-        let resolved = Self.absolute(image)
+    public func preparedImage(of image: ImageReader, relocation: RelocationRequest? = nil) -> PreparedImage? {
+        let resolved = Self.absolute(image.path)
         let name = Self.key(of: resolved, relocation) + ".json"
-        guard let fingerprint = FileFingerprint(of: resolved),
-            let record = Files.json(SourceRecord.self, at: sources.appending(name)),
+        guard let record = StoreFiles.json(SourceRecord.self, at: sources.appending(name)),
             record.version == SourceRecord.currentVersion, record.path == resolved.string,
-            record.fingerprint == fingerprint, !record.isFresh
+            record.fingerprint == image.fingerprint, !record.isFresh
         else { return nil }
-        return load(record.id)?.named(image.fileName, imageBytes: record.imageBytes)
+        return load(record.id)?.named(image.path.fileName, imageBytes: record.imageBytes)
     }
 
     /// A prepared image with all its files; nil where there is none or something is missing.
     func load(_ id: String) -> PreparedImage? {
         guard Self.isID(id),
-            let manifest = Files.json(Manifest.self, at: images.appending(id).appending("manifest.json")),
+            let manifest = StoreFiles.json(Manifest.self, at: images.appending(id).appending("manifest.json")),
             manifest.id == id, manifest.isSound
         else { return nil }
         let prepared = PreparedImage(store: path, folder: images.appending(id), manifest: manifest)
-        guard Files.size(of: prepared.pieces) == manifest.piecesBytes,
-            manifest.chunks.allSatisfy({ Files.size(of: prepared.file(of: $0)) == $0.encodedBytes })
+        guard StoreFiles.size(of: prepared.pieces) == manifest.piecesBytes,
+            manifest.chunks.allSatisfy({ StoreFiles.size(of: prepared.file(of: $0)) == $0.encodedBytes })
         else { return nil }
         return prepared
     }
@@ -100,14 +99,14 @@ public struct ImageStore: Sendable {
     /// - Throws: ``ImageStoreError``.
     public func list() throws(ImageStoreError) -> [StoredImage] {
         var records: [String: [SourceRecord]] = [:]
-        for name in try Files.names(in: sources) {
-            guard let record = Files.json(SourceRecord.self, at: sources.appending(name)) else { continue }
+        for name in try StoreFiles.names(in: sources) {
+            guard let record = StoreFiles.json(SourceRecord.self, at: sources.appending(name)) else { continue }
             records[record.id, default: []].append(record)
         }
         var stored: [StoredImage] = []
-        for id in try Files.names(in: images) where Self.isID(id) {
+        for id in try StoreFiles.names(in: images) where Self.isID(id) {
             var inodes: [UInt64: UInt64] = [:]
-            try Files.diskUse(of: images.appending(id), into: &inodes)
+            try StoreFiles.diskUse(of: images.appending(id), into: &inodes)
             let size = ByteCount(inodes.values.reduce(0, +))
             let sources = (records[id] ?? []).sorted { $0.path < $1.path }
             var manifest = load(id)?.manifest
@@ -126,7 +125,7 @@ public struct ImageStore: Sendable {
     /// - Throws: ``ImageStoreError``.
     public func size() throws(ImageStoreError) -> ByteCount {
         var inodes: [UInt64: UInt64] = [:]
-        try Files.diskUse(of: path, into: &inodes)
+        try StoreFiles.diskUse(of: path, into: &inodes)
         return ByteCount(inodes.values.reduce(0, +))
     }
 
@@ -135,25 +134,25 @@ public struct ImageStore: Sendable {
     /// - Parameter id: as ``list()`` gives it.
     /// - Throws: ``ImageStoreError``: ``ImageStoreError/unknown(id:store:)``.
     public func remove(_ id: String) async throws {
-        guard Self.isID(id), try Files.names(in: images).contains(id) else {
+        guard Self.isID(id), try StoreFiles.names(in: images).contains(id) else {
             throw ImageStoreError.unknown(id: id, store: path)
         }
         let lock = try await storeLock()
-        for name in try Files.names(in: sources) {
+        for name in try StoreFiles.names(in: sources) {
             let record = sources.appending(name)
-            if Files.json(SourceRecord.self, at: record)?.id == id { try Files.removeTree(record) }
+            if StoreFiles.json(SourceRecord.self, at: record)?.id == id { try StoreFiles.removeTree(record) }
         }
         let aside = try setAside(id)
         _ = consume lock
-        try Files.removeTree(aside)
+        try StoreFiles.removeTree(aside)
     }
 
     /// Takes an image out of sight with one rename. A killed removal is finished by the next preparation.
     func setAside(_ id: String) throws(ImageStoreError) -> FilePath {
-        try Files.makeFolder(work)
+        try StoreFiles.makeFolder(work)
         let aside = work.appending("removed-\(id)-\(getpid())")
-        try Files.removeTree(aside)
-        try Files.rename(images.appending(id), to: aside, store: path)
+        try StoreFiles.removeTree(aside)
+        try StoreFiles.rename(images.appending(id), to: aside, store: path)
         return aside
     }
 
@@ -180,16 +179,13 @@ public struct ImageStore: Sendable {
     ///   - progress: called from any task, in order.
     /// - Throws: ``ImageStoreError``, `CancellationError`; the store is then as it was.
     public func prepare(
-        _ image: FilePath, relocation: RelocationRequest? = nil, workers: Int = 2, lockSeconds: Int = 3600,
+        _ image: ImageReader, relocation: RelocationRequest? = nil, workers: Int = 2, lockSeconds: Int = 3600,
         progress: @escaping @Sendable (PreparationProgress) -> Void = { _ in }
     ) async throws -> PreparedImage {
         if let prepared = preparedImage(of: image, relocation: relocation) { return prepared }
-        let resolved = Self.absolute(image)
+        let resolved = Self.absolute(image.path)
         let key = Self.key(of: resolved, relocation)
-        // Errors about the image come before anything is made.
-        let reader: ImageReader
-        do { reader = try ImageReader(image) } catch { throw ImageStoreError.image(error) }
-        for folder in [path, images, sources, locks, work] { try Files.makeFolder(folder) }
+        for folder in [path, images, sources, locks, work] { try StoreFiles.makeFolder(folder) }
 
         var holder: LockHolder?
         let lock = try await StoreLock.wait(
@@ -197,19 +193,19 @@ public struct ImageStore: Sendable {
         ) {
             holder = $0; progress(.waiting($0))
         }
-        guard let lock else { throw ImageStoreError.busy(image: image, holder: holder, seconds: lockSeconds) }
+        guard let lock else { throw ImageStoreError.busy(image: image.path, holder: holder, seconds: lockSeconds) }
         // The other one may just have finished it.
         if let prepared = preparedImage(of: image, relocation: relocation) { return prepared }
         try removeLeftovers(mine: key)
 
         let preparation = Preparation(
-            store: self, image: image, resolved: resolved, source: reader, folder: work.appending(key),
-            isFresh: isFresh(reader.fingerprint), relocation: relocation)
+            store: self, resolved: resolved, source: image, folder: work.appending(key),
+            isFresh: isFresh(image.fingerprint), relocation: relocation)
         let prepared: PreparedImage
         do {
             prepared = try await preparation.run(workers: max(1, workers), progress: progress)
         } catch {
-            try? Files.removeTree(work.appending(key))
+            try? StoreFiles.removeTree(work.appending(key))
             throw error
         }
         _ = consume lock
@@ -226,12 +222,12 @@ public struct ImageStore: Sendable {
 
     /// Removes what killed preparations left: those that nobody holds the lock of.
     private func removeLeftovers(mine: String) throws(ImageStoreError) {
-        for name in try Files.names(in: work) {
+        for name in try StoreFiles.names(in: work) {
             let folder = work.appending(name)
             if name == mine || name.hasPrefix("removed-") {
-                try Files.removeTree(folder)
+                try StoreFiles.removeTree(folder)
             } else if case .locked(let lock) = try StoreLock.attempt(locks.appending(name + ".lock"), store: path) {
-                try Files.removeTree(folder)
+                try StoreFiles.removeTree(folder)
                 _ = consume lock
             }
         }
@@ -324,7 +320,7 @@ public struct PreparedImage: Hashable, Sendable {
     ///   the image was removed.
     public func link(_ name: String, to path: FilePath, isForEveryone: Bool = false) throws(ImageStoreError) {
         let file = folder.appending(name)
-        guard try Files.linkOrCopy(file, to: path, isForEveryone: isForEveryone, store: store) else {
+        guard try StoreFiles.linkOrCopy(file, to: path, isForEveryone: isForEveryone, store: store) else {
             throw .unknown(id: manifest.id, store: store)
         }
     }

@@ -7,11 +7,11 @@ import SystemPackage
 /// One image on its way into the store.
 struct Preparation: Sendable {
     let store: ImageStore
-    /// Its path as it was given: for messages, and its name.
-    let image: FilePath
-    /// The same without links: what it is known by.
+    /// Its path without links: what it is known by.
     let resolved: FilePath
     let source: ImageReader
+    /// As it was given: for messages, and its name.
+    private var image: FilePath { source.path }
     /// Ours alone while we hold the lock.
     let folder: FilePath
     let isFresh: Bool
@@ -27,7 +27,7 @@ struct Preparation: Sendable {
     func run(
         workers: Int, progress: @escaping @Sendable (PreparationProgress) -> Void
     ) async throws -> PreparedImage {
-        try Files.makeFolder(folder)
+        try StoreFiles.makeFolder(folder)
         let unpacked = try await rawImage(progress)
         progress(.examining)
         let layout = try inspect(unpacked)
@@ -49,10 +49,10 @@ struct Preparation: Sendable {
         try checkSpace(for: chunks, of: raw)
 
         // Not those with settings: what they alone have must not be linked to from an image that all may read.
-        let known = try Files.names(in: store.images).filter(ImageStore.isID).map { store.images.appending($0) }
-            .filter { !Files.isPrivate($0) }
+        let known = try StoreFiles.names(in: store.images).filter(ImageStore.isID).map { store.images.appending($0) }
+            .filter { !StoreFiles.isPrivate($0) }
         let total = ByteCount(chunks.reduce(0) { $0 + UInt64($1.count) })
-        let queue = Queue(chunks: chunks)
+        let queue = ChunkQueue(chunks: chunks)
         progress(.preparing(done: ByteCount(0), total: total))
         try await withThrowingTaskGroup(of: Void.self) { group in
             for _ in 0..<min(workers, max(1, chunks.count)) {
@@ -71,7 +71,7 @@ struct Preparation: Sendable {
         }
         do { try source.checkUnchanged() } catch { throw ImageStoreError.image(error) }
         progress(.finishing)
-        if unpacked.path != source.path { try Files.removeTree(unpacked.path) }
+        if unpacked.path != source.path { try StoreFiles.removeTree(unpacked.path) }
         let manifest = try finish(layout, usages, places, queue.results(), relocationRecord)
         let record = SourceRecord(
             path: resolved.string, imageBytes: manifest.imageBytes, fingerprint: source.fingerprint, id: manifest.id,
@@ -83,10 +83,10 @@ struct Preparation: Sendable {
     /// The image itself, or what it unpacks to.
     private func rawImage(_ progress: (PreparationProgress) -> Void) async throws -> ImageReader {
         do {
-            guard try Compression(of: image) != nil else { return source }
+            guard try Compression(of: source) != nil else { return source }
             let path = folder.appending(Self.unpackedName)
             // What it is made of must fit as well.
-            let limit = Files.free(at: store.path).map { ByteCount(min(Self.largestImage.bytes, $0 << 10)) }
+            let limit = StoreFiles.free(at: store.path).map { ByteCount(min(Self.largestImage.bytes, $0 << 10)) }
             try await unpackOSImage(source, to: path, limit: limit ?? Self.largestImage) { progress(.unpacking($0)) }
             return try ImageReader(path)
         } catch let error as OSImageError {
@@ -101,9 +101,7 @@ struct Preparation: Sendable {
 
     private func inspect(_ raw: ImageReader) throws(ImageStoreError) -> OSImageLayout {
         do throws(OSImageError) {
-            let layout = try inspectOSImage(at: raw.path)
-            guard FileFingerprint(of: raw.path) == raw.fingerprint else { throw .changed(path: raw.path) }
-            return layout
+            return try inspectOSImage(raw)
         } catch {
             throw failure(error)
         }
@@ -148,7 +146,7 @@ struct Preparation: Sendable {
     /// Refuses what a tenth of the data would not fit: what is hardly ever compressed further. A disk that fills up later
     /// ends the preparation then.
     private func checkSpace(for chunks: [Range<UInt64>], of raw: ImageReader) throws(ImageStoreError) {
-        guard let free = Files.free(at: store.path) else { return }
+        guard let free = StoreFiles.free(at: store.path) else { return }
         var data: UInt64 = 0
         for chunk in chunks {
             do { data += try raw.dataBytes(in: chunk).bytes } catch { throw failure(error) }
@@ -160,7 +158,7 @@ struct Preparation: Sendable {
     }
 
     private func encode(
-        _ number: Int, _ chunk: Range<UInt64>, of raw: ImageReader, with encoder: ChunkEncoder, into queue: Queue,
+        _ number: Int, _ chunk: Range<UInt64>, of raw: ImageReader, with encoder: ChunkEncoder, into queue: ChunkQueue,
         known: [FilePath]
     ) throws(ImageStoreError) {
         let hole: Bool
@@ -195,10 +193,10 @@ struct Preparation: Sendable {
 extension ImageStore {
     /// Writes `pieces` and `manifest.json`, and brings all of a folder to the disk.
     func write(_ manifest: Manifest, _ pieces: [UInt8], to folder: FilePath) throws(ImageStoreError) {
-        try Files.write(pieces, to: folder.appending("pieces"), store: path)
-        try Files.writeJSON(manifest, to: folder.appending("manifest.json"), store: path)
-        for name in try Files.names(in: folder) { try Files.sync(folder.appending(name), store: path) }
-        try Files.sync(folder, store: path)
+        try StoreFiles.write(pieces, to: folder.appending("pieces"), store: path)
+        try StoreFiles.writeJSON(manifest, to: folder.appending("manifest.json"), store: path)
+        for name in try StoreFiles.names(in: folder) { try StoreFiles.sync(folder.appending(name), store: path) }
+        try StoreFiles.sync(folder, store: path)
     }
 
     /// Makes a folder with all files of an image appear, unless the image is there.
@@ -211,25 +209,25 @@ extension ImageStore {
     ) async throws -> PreparedImage {
         let lock = try await storeLock()
         var damaged: FilePath?
-        let isTooOpen = manifest.relocation?.customized != nil && !Files.isPrivate(images.appending(manifest.id))
+        let isTooOpen = manifest.relocation?.customized != nil && !StoreFiles.isPrivate(images.appending(manifest.id))
         if load(manifest.id) == nil || isTooOpen {
             // Damaged, with settings that all users can read (from a version before 0.2), or none.
-            if try Files.names(in: images).contains(manifest.id) { damaged = try setAside(manifest.id) }
-            try Files.rename(folder, to: images.appending(manifest.id), store: path)
-            try Files.sync(images, store: path)
+            if try StoreFiles.names(in: images).contains(manifest.id) { damaged = try setAside(manifest.id) }
+            try StoreFiles.rename(folder, to: images.appending(manifest.id), store: path)
+            try StoreFiles.sync(images, store: path)
         }
         if let source {
-            try Files.makeFolder(folder)
+            try StoreFiles.makeFolder(folder)
             let unfinished = folder.appending("source.json")
-            try Files.writeJSON(source.record, to: unfinished, store: path)
-            try Files.sync(unfinished, store: path)
-            try Files.rename(unfinished, to: sources.appending(source.name + ".json"), store: path)
-            try Files.sync(sources, store: path)
+            try StoreFiles.writeJSON(source.record, to: unfinished, store: path)
+            try StoreFiles.sync(unfinished, store: path)
+            try StoreFiles.rename(unfinished, to: sources.appending(source.name + ".json"), store: path)
+            try StoreFiles.sync(sources, store: path)
         }
         _ = consume lock
-        if let damaged { try Files.removeTree(damaged) }
+        if let damaged { try StoreFiles.removeTree(damaged) }
         // Still there where the content was known.
-        try Files.removeTree(folder)
+        try StoreFiles.removeTree(folder)
         guard let prepared = load(manifest.id) else { throw ImageStoreError.unknown(id: manifest.id, store: path) }
         // The content may be known by another file's name and size.
         return prepared.named(manifest.name, imageBytes: manifest.imageBytes)
@@ -237,7 +235,7 @@ extension ImageStore {
 }
 
 /// The chunks that are left, and what became of the others.
-private final class Queue: Sendable {
+private final class ChunkQueue: Sendable {
     private struct State {
         var next = 0
         var done: UInt64 = 0

@@ -1,5 +1,5 @@
 import DiskLayout
-public import SystemPackage
+package import SystemPackage
 
 /// The ways in which OS images are compressed for download.
 public enum Compression: String, Hashable, Sendable, CaseIterable {
@@ -40,14 +40,14 @@ public enum Compression: String, Hashable, Sendable, CaseIterable {
         }
     }
 
-    /// How the file is compressed, nil where it is not.
+    /// How an image is compressed, nil where it is not.
     ///
     /// - Throws: ``OSImageError``: ``OSImageError/otherFormat(path:_:)`` where its first bytes are those of an archive or a
     ///   disk image of a kind that is not taken.
-    public init?(of path: FilePath) throws(OSImageError) {
-        let file = try FileStart(of: path)
-        if let format = OtherFormat(file.bytes) { throw .otherFormat(path: path, format) }
-        guard let found = try file.compression() else { return nil }
+    public init?(of image: ImageReader) throws(OSImageError) {
+        let start = try FileStart(of: image)
+        if let format = OtherFormat(start.bytes) { throw .otherFormat(path: image.path, format) }
+        guard let found = try start.compression() else { return nil }
         self = found
     }
 }
@@ -57,31 +57,18 @@ struct FileStart {
     /// How many there are, where the file is not shorter: up to the end of a partition table, and of tar's first header.
     static let length = 1024
     let bytes: [UInt8]
-    private let path: FilePath
+    private let image: ImageReader
 
     /// - Throws: ``OSImageError/unreadable(path:errno:)``.
-    init(of path: FilePath) throws(OSImageError) {
-        self.path = path
-        bytes = try Self.read(path, at: 0, count: Self.length)
+    init(of image: ImageReader) throws(OSImageError) {
+        self.image = image
+        bytes = try Self.read(image, at: 0, count: Self.length)
     }
 
-    private static func read(_ path: FilePath, at offset: UInt64, count: Int) throws(OSImageError) -> [UInt8] {
-        do {
-            let file = try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
-            return try file.closeAfter {
-                try unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, done in
-                    while done < count {
-                        let rest = unsafe UnsafeMutableRawBufferPointer(
-                            rebasing: UnsafeMutableRawBufferPointer(buffer)[done...])
-                        let read = try unsafe file.read(fromAbsoluteOffset: Int64(offset) + Int64(done), into: rest)
-                        if read == 0 { break }
-                        done += read
-                    }
-                }
-            }
-        } catch {
-            throw .unreadable(path: path, errno: error as? Errno ?? .ioError)
-        }
+    /// As many bytes as there are.
+    private static func read(_ image: ImageReader, at offset: UInt64, count: Int) throws(OSImageError) -> [UInt8] {
+        let size = image.size.bytes
+        return try image.bytes(at: min(offset, size), count: Int(min(UInt64(count), size - min(offset, size))))
     }
 
     /// How the file is compressed; nil where it is not.
@@ -98,7 +85,7 @@ struct FileStart {
         for _ in 0..<64 {
             guard header.count == 8, header[0] & 0xf0 == 0x50, header[1...3] == [0x2a, 0x4d, 0x18] else { break }
             place += 8 + header.u32(4)
-            header = try Self.read(path, at: place, count: 8)
+            header = try Self.read(image, at: place, count: 8)
         }
         return place > 0 && header.starts(with: Compression.zstd.magic)
     }

@@ -132,7 +132,7 @@ import Glibc
         return names.list.filter { $0 != "." && $0 != ".." }.sorted()
     }
 
-    /// Removes an entry of a folder that is no folder itself; what it was the last name of goes with it.
+    /// Removes an entry of a folder that is not a folder itself; what it was the last name of goes with it.
     mutating func remove(_ name: String, in folder: String) throws(ExtError) {
         let path = "\(folder)/\(name)"
         guard let directory = try inode(of: folder) else { throw ExtError("has no folder \(folder)") }

@@ -86,6 +86,9 @@ public final class ImageReader: Sendable {
     /// Length in bytes, at least 1.
     public var size: ByteCount { ByteCount(fingerprint.size) }
 
+    /// The open file; reads have their own offsets.
+    public var descriptor: FileDescriptor { FileDescriptor(rawValue: file.raw) }
+
     /// A path that leads to this very file for as long as the reader lives, whatever happens to its name.
     var descriptorPath: String { "/proc/self/fd/\(file.raw)" }
 

@@ -7,18 +7,22 @@ public import SystemPackage
 /// Devices are refused as well as directories: a card in a reader has no length that a plain read tells, and what is
 /// mounted from it could change while it is flashed.
 ///
-/// - Parameter path: the image file, raw (not compressed).
+/// - Parameter image: raw (not compressed).
 /// - Returns: its two partitions and its length in bytes, which need not be a multiple of 512.
 /// - Throws: ``OSImageError``.
-public func inspectOSImage(at path: FilePath) throws(OSImageError) -> OSImageLayout {
-    let size = try imageSize(of: path)
-    if let compression = try Compression(of: path) { throw .compressed(path: path, by: compression) }
-    let table = try partitionTable(of: path)
+public func inspectOSImage(_ image: ImageReader) throws(OSImageError) -> OSImageLayout {
+    if let compression = try Compression(of: image) { throw .compressed(path: image.path, by: compression) }
+    let table = try partitionTable(of: image)
     do {
-        return try OSImageLayout(table: table, size: size)
+        return try OSImageLayout(table: table, size: image.size)
     } catch {
-        throw .layout(path: path, error)
+        throw .layout(path: image.path, error)
     }
+}
+
+/// Opens an OS image and looks at it, as ``inspectOSImage(_:)`` does.
+public func inspectOSImage(at path: FilePath) throws(OSImageError) -> OSImageLayout {
+    try inspectOSImage(try ImageReader(path))
 }
 
 /// Looks at the start of an OS image, of which the rest is not there: what its partition table says. Whether the image is
@@ -28,8 +32,7 @@ public func inspectOSImage(at path: FilePath) throws(OSImageError) -> OSImageLay
 /// - Returns: its two partitions; as its length, where the last one ends.
 /// - Throws: ``OSImageError``.
 package func inspectStartOfOSImage(at path: FilePath) throws(OSImageError) -> OSImageLayout {
-    _ = try imageSize(of: path)
-    let table = try partitionTable(of: path)
+    let table = try partitionTable(of: try ImageReader(path))
     let end = table.partitions.map { ($0.start + $0.size).byteOffset }.max() ?? ByteCount(0)
     do {
         return try OSImageLayout(table: table, size: end)
@@ -38,25 +41,15 @@ package func inspectStartOfOSImage(at path: FilePath) throws(OSImageError) -> OS
     }
 }
 
-private func libfdiskTable(of path: FilePath) throws(FDiskError) -> PartitionTable {
-    // It takes text: a path that is not UTF-8 goes by an open descriptor.
-    guard FilePath(path.string) != path, let file = try? OwnedDescriptor(opening: path) else {
-        return try readPartitionTable(of: path.string)
-    }
-    let table = try readPartitionTable(of: "/proc/self/fd/\(file.raw)")
-    _ = consume file
-    return table
-}
-
-private func partitionTable(of path: FilePath) throws(OSImageError) -> PartitionTable {
+private func partitionTable(of image: ImageReader) throws(OSImageError) -> PartitionTable {
     do {
-        return try libfdiskTable(of: path)
+        return try readPartitionTable(of: image.descriptorPath, named: image.path.string)
     } catch .gpt {
-        throw .gpt(path: path)
+        throw .gpt(path: image.path)
     } catch .noLabel {
-        throw .noPartitionTable(path: path)
+        throw .noPartitionTable(path: image.path)
     } catch {
-        throw .unreadableTable(path: path, reason: "\(error)")
+        throw .unreadableTable(path: image.path, reason: "\(error)")
     }
 }
 

@@ -98,7 +98,7 @@ public enum OtherFormat: String, Hashable, Sendable, CaseIterable {
     }
 }
 
-/// What a compressed file has in it where that is no raw image.
+/// What a compressed file has in it where that is not a raw image.
 public enum PackedContent: Hashable, Sendable {
     /// A file that is compressed once more.
     case compressed(Compression)

@@ -34,7 +34,7 @@ public func unpackOSImage(
     _ source: ImageReader, to target: FilePath, limit: ByteCount, start: ByteCount? = nil,
     progress: (UnpackProgress) -> Void
 ) async throws {
-    guard let compression = try Compression(of: source.path) else {
+    guard let compression = try Compression(of: source) else {
         throw OSImageError.cannotUnpack(path: source.path, by: nil, reason: "is not compressed")
     }
     let blocks: any UnpackedBlocks
@@ -64,15 +64,18 @@ public func unpackOSImage(
     progress(.init(read: source.size, total: source.size, unpacked: ByteCount(file.length)))
 }
 
-/// Refuses what is compressed once more, or an archive: there is no image in it that could be flashed.
+/// Refuses what is compressed once more, or an archive: there is not an image in it that could be flashed.
 private func checkContent(
     of unpacked: FilePath, from path: FilePath, by compression: Compression
 ) throws(OSImageError) {
     let inner: PackedContent?
     do throws(OSImageError) {
-        inner = try Compression(of: unpacked).map { .compressed($0) }
+        inner = try Compression(of: try ImageReader(unpacked)).map { .compressed($0) }
     } catch .otherFormat(_, let format) {
         inner = .other(format)
+    } catch .empty {
+        // Nothing but holes so far.
+        inner = nil
     }
     if let inner { throw .packedTwice(path: path, by: compression, inner) }
 }

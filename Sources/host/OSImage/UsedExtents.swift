@@ -173,7 +173,7 @@ private func whole(
             next = data.upperBound
         }
     }
-    let taken = holes == .zeros ? "all of it is taken" : "all of it that is no hole is taken"
+    let taken = holes == .zeros ? "all of it is taken" : "all of it that is not a hole is taken"
     return .init(
         filesystem: filesystem, extents: collector.extents, used: .init(collector.used), note: "\(reason); \(taken)")
 }

@@ -1,3 +1,4 @@
+import Configuration
 import Dispatch
 package import FlashEvents
 import Synchronization

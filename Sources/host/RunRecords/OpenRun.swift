@@ -4,7 +4,7 @@ import LinuxHost
 import Synchronization
 public import SystemPackage
 
-/// The record of a run that goes on. What cannot be written is no reason to stop a flash: the first error is kept.
+/// The record of a run in progress. What cannot be written is no reason to stop a flash: the first error is kept.
 public final class OpenRun: Sendable {
     /// The most bytes that are kept of the console; and of the events.
     public static let longestConsole = 4 << 20

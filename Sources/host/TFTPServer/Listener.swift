@@ -27,7 +27,7 @@ final class ListenHandler: ChannelInboundHandler {
     private let registry: Registry
     private let group: any EventLoopGroup
     private let limits: TransferOptions.Limits
-    private let farewells: Farewells
+    private let dallying: DallyingUploads
     /// By the client's address and port.
     private var sessions: [SocketAddress: Session] = [:]
     private var lastNumber: UInt64 = 0
@@ -43,11 +43,11 @@ final class ListenHandler: ChannelInboundHandler {
     static let endedLimit = 256
 
     init(
-        root: Root, registry: Registry, farewells: Farewells, group: any EventLoopGroup, limits: TransferOptions.Limits
+        root: Root, registry: Registry, dallying: DallyingUploads, group: any EventLoopGroup, limits: TransferOptions.Limits
     ) {
         self.root = root
         self.registry = registry
-        self.farewells = farewells
+        self.dallying = dallying
         self.group = group
         self.limits = limits
     }
@@ -231,15 +231,15 @@ final class ListenHandler: ChannelInboundHandler {
         _ request: Packet.Request, folder: String, name: String, host: String, _ client: SocketAddress,
         _ context: ChannelHandlerContext
     ) -> Opening? {
-        if let size = TransferOptions.announcedSize(request.options), size > UInt64(Job.longestUpload) {
+        if let size = TransferOptions.announcedSize(request.options), size > UInt64(ServedFolder.longestUpload) {
             registry.refused(path: request.path, address: host, reason: "an upload of \(size) bytes")
-            refuse(.diskFull, "at most \(Job.longestUpload) bytes are taken", client, context)
+            refuse(.diskFull, "at most \(ServedFolder.longestUpload) bytes are taken", client, context)
             return nil
         }
         let options = TransferOptions(answering: request.options, size: nil, limits: limits)
         let path = request.path
-        return Opening(longestPacket: options.blockSize + Packet.dataHeaderSize) { [registry, farewells] in
-            WriteHandler(options: options, farewells: farewells) {
+        return Opening(longestPacket: options.blockSize + Packet.dataHeaderSize) { [registry, dallying] in
+            WriteHandler(options: options, dallying: dallying) {
                 registry.take(upload: $0, name: name, folder: folder)
             } failed: {
                 registry.refused(path: path, address: host, reason: "the upload failed: \($0)")

@@ -4,13 +4,13 @@ import TFTP
 /// The jobs of a server, who may do what for them, and what came in.
 final class Registry: Sendable {
     private struct Entry {
-        var job: Job
+        var job: ServedFolder
         var events: AsyncStream<TimedTransferEvent>.Continuation
         var uploads: [String: [UInt8]] = [:]
         var refusals: Set<String> = []
         var windows: WindowMemory
 
-        init(_ job: Job, events: AsyncStream<TimedTransferEvent>.Continuation) {
+        init(_ job: ServedFolder, events: AsyncStream<TimedTransferEvent>.Continuation) {
             (self.job, self.events, windows) = (job, events, job.windows)
         }
     }
@@ -18,7 +18,7 @@ final class Registry: Sendable {
     private let entries = Mutex<[String: Entry]>([:])
 
     /// Adds a job and returns its events.
-    func add(_ job: Job) -> AsyncStream<TimedTransferEvent> {
+    func add(_ job: ServedFolder) -> AsyncStream<TimedTransferEvent> {
         let (stream, continuation) = AsyncStream.makeStream(of: TimedTransferEvent.self)
         let old = entries.withLock { $0.updateValue(Entry(job, events: continuation), forKey: job.folder) }
         old?.events.finish()
@@ -26,7 +26,7 @@ final class Registry: Sendable {
     }
 
     /// Adds a job and returns its events; nil where its folder has one.
-    func addNew(_ job: Job) -> AsyncStream<TimedTransferEvent>? {
+    func addNew(_ job: ServedFolder) -> AsyncStream<TimedTransferEvent>? {
         let (stream, continuation) = AsyncStream.makeStream(of: TimedTransferEvent.self)
         let isNew = entries.withLock { entries in
             guard entries[job.folder] == nil else { return false }
@@ -93,10 +93,10 @@ final class Registry: Sendable {
         }
         let name = String(parts[1])
         let grant = writing ? nil : Grant(name: name, job: job)
-        guard writing ? Job.uploads.contains(name) : grant != nil else {
+        guard writing ? ServedFolder.uploads.contains(name) : grant != nil else {
             return .refused(writing ? "only OK, FAILED and REPORT are taken" : "not part of the job")
         }
-        guard job.address == address || Neighbours.mac(of: address) == job.folder else {
+        guard job.address == address || ARPTable.mac(of: address) == job.folder else {
             return .refused("not the job's target")
         }
         guard let grant else { return .write(folder: job.folder, name: name) }
@@ -156,12 +156,12 @@ struct Grant: Hashable, Sendable {
     let name: String
     /// The file's name without a part.
     let file: String
-    let source: Job.Source
+    let source: ServedFolder.Source
     /// What is asked of the file.
     let part: Part
 
     /// What `name` means in a job; nil where the job does not have it, or its part is malformed or empty.
-    init?(name: String, job: Job) {
+    init?(name: String, job: ServedFolder) {
         folder = job.folder
         self.name = name
         if let source = job.files[name] {
@@ -182,7 +182,7 @@ struct Grant: Hashable, Sendable {
     /// Reads `<start>-<mask>`.
     private static func pieces(_ text: Substring) -> Part? {
         let halves = text.split(separator: "-", omittingEmptySubsequences: false)
-        guard halves.count == 2, halves[1].utf8.count * 4 <= Job.mostPieces, let start = number(halves[0]) else {
+        guard halves.count == 2, halves[1].utf8.count * 4 <= ServedFolder.mostPieces, let start = number(halves[0]) else {
             return nil
         }
         var runs: [Range<UInt64>] = []
@@ -190,7 +190,7 @@ struct Grant: Hashable, Sendable {
         for digit in halves[1].utf8 {
             guard let bits = Character(UnicodeScalar(digit)).hexDigitValue else { return nil }
             for bit in [8, 4, 2, 1] {
-                let (end, overflow) = piece.addingReportingOverflow(Job.pieceSectors)
+                let (end, overflow) = piece.addingReportingOverflow(ServedFolder.pieceSectors)
                 guard !overflow else { return nil }
                 if bits & bit != 0 {
                     if let last = runs.last, last.upperBound == piece {

@@ -114,7 +114,7 @@ final class Root: Sendable {
             return ServedFile(descriptor: file, ranges: [Self.bytes(range)])
         case .pieces(let runs):
             let last = runs.last?.upperBound ?? 0
-            guard last < sectors + Job.pieceSectors else {
+            guard last < sectors + ServedFolder.pieceSectors else {
                 close(file)
                 throw Unavailable(reason: "a piece lies behind the file's \(sectors) sectors")
             }
@@ -150,7 +150,7 @@ func systemMessage(_ code: Int32) -> String {
 }
 
 /// MAC addresses of hosts on the same network, as the kernel knows them.
-enum Neighbours {
+enum ARPTable {
     /// The MAC address of a host, lower case with colons; nil where the kernel knows none. Source: `/proc/net/arp`.
     static func mac(of address: String) -> String? {
         let file = unsafe open("/proc/net/arp", O_RDONLY | O_CLOEXEC)

@@ -9,13 +9,13 @@ public struct ServerProbe: Sendable {
     /// Its UDP port.
     public let port: Int
     /// How long a silent server is waited for, in seconds; the request is sent again each second.
-    public let patience: Int
+    public let attempts: Int
 
     /// A probe of the server at this address.
-    public init(host: String, port: Int, patience: Int = 3) {
+    public init(host: String, port: Int, attempts: Int = 3) {
         self.host = host
         self.port = port
-        self.patience = patience
+        self.attempts = attempts
     }
 
     /// What the server said.
@@ -45,13 +45,13 @@ public struct ServerProbe: Sendable {
         guard let server = try? SocketAddress(ipAddress: host, port: port) else { return .silence }
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         let promise = loop.makePromise(of: Answer.self)
-        let patience = patience
+        let attempts = attempts
         let bound = DatagramBootstrap(group: loop)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandler(
                         ProbeHandler(
-                            server: server, request: request, content: content, patience: patience, answer: promise))
+                            server: server, request: request, content: content, attempts: attempts, answer: promise))
                 }
             }
             .bind(host: "0.0.0.0", port: 0)
@@ -75,7 +75,7 @@ private final class ProbeHandler: ChannelInboundHandler {
     private var isOver = false
 
     init(
-        server: SocketAddress, request: Packet, content: [UInt8]?, patience: Int,
+        server: SocketAddress, request: Packet, content: [UInt8]?, attempts: Int,
         answer: EventLoopPromise<ServerProbe.Answer>
     ) {
         self.server = server
@@ -83,7 +83,7 @@ private final class ProbeHandler: ChannelInboundHandler {
         self.answer = answer
         packet = request
         peer = server
-        attempts = patience
+        self.attempts = attempts
     }
 
     func channelActive(context: ChannelHandlerContext) { attempt(context) }

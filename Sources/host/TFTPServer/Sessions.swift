@@ -3,16 +3,12 @@ import NIOCore
 import Synchronization
 import TFTP
 
-extension Moment {
-    static var now: Moment { Moment(nanoseconds: Int64(NIODeadline.now().uptimeNanoseconds)) }
-}
-
 /// Uploads that are complete, but whose clients may have missed the last ACK and repeat themselves: when each was heard
 /// last.
-final class Farewells: Sendable {
-    private let heard = Mutex<[ObjectIdentifier: Moment]>([:])
+final class DallyingUploads: Sendable {
+    private let heard = Mutex<[ObjectIdentifier: MonotonicInstant]>([:])
 
-    fileprivate func note(_ handler: WriteHandler, at now: Moment) {
+    fileprivate func note(_ handler: WriteHandler, at now: MonotonicInstant) {
         heard.withLock { $0[ObjectIdentifier(handler)] = now }
     }
     fileprivate func forget(_ handler: WriteHandler) {
@@ -20,7 +16,7 @@ final class Farewells: Sendable {
     }
 
     /// When the last of them was heard; nil where there is none.
-    var latest: Moment? { heard.withLock { $0.values.max() } }
+    var latest: MonotonicInstant? { heard.withLock { $0.values.max() } }
 }
 
 /// A transfer on its own socket, which is connected to the client: the kernel drops what others send there.
@@ -29,7 +25,7 @@ class SessionHandler: ChannelInboundHandler {
     typealias OutboundOut = ByteBuffer
 
     fileprivate var context: ChannelHandlerContext?
-    private var scheduled: (moment: Moment, task: Scheduled<Void>)?
+    private var scheduled: (instant: MonotonicInstant, task: Scheduled<Void>)?
     private var closing: Scheduled<Void>?
     /// Called when the transfer is over, before its socket closes.
     var onEnd: () -> Void = {}
@@ -87,7 +83,7 @@ class SessionHandler: ChannelInboundHandler {
         guard let context, let deadline else { return }
         if let scheduled {
             // A timer that fires early finds nothing due and is armed again: cheaper than one for every packet.
-            if scheduled.moment <= deadline { return }
+            if scheduled.instant <= deadline { return }
             scheduled.task.cancel()
         }
         let task = context.eventLoop.assumeIsolated().scheduleTask(
@@ -101,7 +97,7 @@ class SessionHandler: ChannelInboundHandler {
     }
 
     // What the two kinds of transfer do; a class hierarchy because a channel handler is one.
-    fileprivate var deadline: Moment? { nil }
+    fileprivate var deadline: MonotonicInstant? { nil }
     func begin() {}
     /// The client sent its request again. Where the transfer is over, or as soon as it is, the request is a new one:
     /// `again` is called.
@@ -109,9 +105,9 @@ class SessionHandler: ChannelInboundHandler {
     /// The client asked for something else.
     func abandon() {}
     /// The client asked for something from another port.
-    func restarted(at now: Moment) {}
-    fileprivate func receive(_ packet: Packet, at now: Moment) {}
-    fileprivate func expire(at now: Moment) {}
+    func restarted(at now: MonotonicInstant) {}
+    fileprivate func receive(_ packet: Packet, at now: MonotonicInstant) {}
+    fileprivate func expire(at now: MonotonicInstant) {}
     fileprivate func gone() {}
 }
 
@@ -123,7 +119,7 @@ final class ReadHandler: SessionHandler {
     private let report: (TransferEvent) -> Void
     private let learn: (Sender.Counters, Int, Bool) -> Void
     private let address: String
-    private var lastProgress = Moment(nanoseconds: 0)
+    private var lastProgress = MonotonicInstant(nanoseconds: 0)
     private var isOver = false
     private var isAllSent = false
     /// Called when the client has the whole file: it has asked for it once more.
@@ -132,7 +128,7 @@ final class ReadHandler: SessionHandler {
     private var isSegmented = false
 
     /// How often progress is reported at most.
-    private static let progressInterval = Interval.milliseconds(200)
+    private static let progressInterval = Duration.milliseconds(200)
 
     init(
         file: ServedFile, name: String, address: String, options: TransferOptions,
@@ -147,7 +143,7 @@ final class ReadHandler: SessionHandler {
         sender = Sender(size: file.size, options: options)
     }
 
-    fileprivate override var deadline: Moment? { sender.deadline }
+    fileprivate override var deadline: MonotonicInstant? { sender.deadline }
 
     override func begin() {
         segment()
@@ -168,16 +164,16 @@ final class ReadHandler: SessionHandler {
 
     /// Silence behind which a transfer counts as given up when its client begins another. Less than U-Boot's shortest
     /// timeout of a second, and far more than a client is silent that has several transfers at a time.
-    private static let givenUp = Interval.milliseconds(500)
+    private static let givenUp = Duration.milliseconds(500)
 
-    override func restarted(at now: Moment) {
+    override func restarted(at now: MonotonicInstant) {
         // Else its window would be sent again for half a minute, and take the room of the new transfer's packets.
         if sender.silence(at: now) >= Self.givenUp { finish(.restarted) }
     }
 
-    fileprivate override func expire(at now: Moment) { perform(sender.expire(at: now)) }
+    fileprivate override func expire(at now: MonotonicInstant) { perform(sender.expire(at: now)) }
 
-    fileprivate override func receive(_ packet: Packet, at now: Moment) {
+    fileprivate override func receive(_ packet: Packet, at now: MonotonicInstant) {
         switch packet {
         case .acknowledgement(let block):
             perform(sender.receive(acknowledgement: block, at: now))
@@ -317,21 +313,21 @@ final class WriteHandler: SessionHandler {
     private var receiver: Receiver
     private let take: ([UInt8]) -> Bool
     private let failed: (TransferFailure) -> Void
-    private let farewells: Farewells
+    private let dallying: DallyingUploads
     private var isOver = false
     private var isTaken = false
 
     init(
-        options: TransferOptions, farewells: Farewells, take: @escaping ([UInt8]) -> Bool,
+        options: TransferOptions, dallying: DallyingUploads, take: @escaping ([UInt8]) -> Bool,
         failed: @escaping (TransferFailure) -> Void
     ) {
-        self.farewells = farewells
-        receiver = Receiver(limit: Job.longestUpload, options: options)
+        self.dallying = dallying
+        receiver = Receiver(limit: ServedFolder.longestUpload, options: options)
         self.take = take
         self.failed = failed
     }
 
-    fileprivate override var deadline: Moment? { receiver.deadline }
+    fileprivate override var deadline: MonotonicInstant? { receiver.deadline }
 
     override func begin() {
         perform(receiver.start(at: .now))
@@ -349,10 +345,10 @@ final class WriteHandler: SessionHandler {
         if !isTaken { close() }
     }
 
-    fileprivate override func expire(at now: Moment) { perform(receiver.expire(at: now)) }
+    fileprivate override func expire(at now: MonotonicInstant) { perform(receiver.expire(at: now)) }
 
-    fileprivate override func receive(_ packet: Packet, at now: Moment) {
-        if isTaken, !isOver { farewells.note(self, at: now) }
+    fileprivate override func receive(_ packet: Packet, at now: MonotonicInstant) {
+        if isTaken, !isOver { dallying.note(self, at: now) }
         switch packet {
         case .data(let block, let payload): perform(receiver.receive(block: block, payload: payload, at: now))
         case .error(let code, let message): perform(receiver.receive(error: code, message: message))
@@ -362,7 +358,7 @@ final class WriteHandler: SessionHandler {
 
     fileprivate override func gone() {
         isOver = true
-        farewells.forget(self)
+        dallying.forget(self)
     }
 
     private func perform(_ actions: [Receiver.Action]) {
@@ -374,7 +370,7 @@ final class WriteHandler: SessionHandler {
             case .finish:
                 if take(receiver.content) {
                     isTaken = true
-                    farewells.note(self, at: .now)
+                    dallying.note(self, at: .now)
                     onEnd()
                 } else {
                     send(.error(.fileExists, message: "another content came before"))
@@ -390,7 +386,7 @@ final class WriteHandler: SessionHandler {
 
     private func close() {
         isOver = true
-        farewells.forget(self)
+        dallying.forget(self)
         dally()
     }
 }

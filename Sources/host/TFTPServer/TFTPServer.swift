@@ -10,14 +10,14 @@ import TFTP
 public final class TFTPServer: Sendable {
     private let channel: any Channel
     private let registry: Registry
-    private let farewells: Farewells
+    private let dallying: DallyingUploads
     /// The UDP port that requests are taken on.
     public let port: Int
 
-    private init(channel: any Channel, registry: Registry, farewells: Farewells) {
+    private init(channel: any Channel, registry: Registry, dallying: DallyingUploads) {
         self.channel = channel
         self.registry = registry
-        self.farewells = farewells
+        self.dallying = dallying
         port = channel.localAddress?.port ?? 0
     }
 
@@ -47,7 +47,7 @@ public final class TFTPServer: Sendable {
     ) async throws(TFTPServerError) -> TFTPServer {
         let folder = try Root(root)
         let registry = Registry()
-        let farewells = Farewells()
+        let dallying = DallyingUploads()
         // The process's own loops, one a core: they outlive every server, so a late close has where to run.
         let group = MultiThreadedEventLoopGroup.singleton
         do {
@@ -57,12 +57,12 @@ public final class TFTPServer: Sendable {
                     channel.eventLoop.makeCompletedFuture {
                         try channel.pipeline.syncOperations.addHandler(
                             ListenHandler(
-                                root: folder, registry: registry, farewells: farewells, group: group,
+                                root: folder, registry: registry, dallying: dallying, group: group,
                                 limits: TransferOptions.Limits()))
                     }
                 }
             let channel = try await bind(bootstrap).get()
-            return TFTPServer(channel: channel, registry: registry, farewells: farewells)
+            return TFTPServer(channel: channel, registry: registry, dallying: dallying)
         } catch {
             throw serverError(error, address: address)
         }
@@ -81,27 +81,27 @@ public final class TFTPServer: Sendable {
     /// Serves a job from now on.
     ///
     /// - Returns: what happens; ends when the job is removed or the server stops.
-    public func add(_ job: Job) -> AsyncStream<TimedTransferEvent> { registry.add(job) }
+    public func add(_ job: ServedFolder) -> AsyncStream<TimedTransferEvent> { registry.add(job) }
 
     /// Serves a job from now on, unless its folder has one.
     ///
     /// - Returns: what happens, as ``add(_:)``; nil where another job has the folder.
-    public func register(_ job: Job) -> AsyncStream<TimedTransferEvent>? { registry.addNew(job) }
+    public func register(_ job: ServedFolder) -> AsyncStream<TimedTransferEvent>? { registry.addNew(job) }
 
     /// Serves a job no longer. Transfers that are under way end by themselves.
     public func remove(folder: String) { registry.remove(folder: folder) }
 
     /// How long a client whose upload is complete must have been silent before ``stop()`` takes it for satisfied, and how
     /// long it is waited for at most.
-    private static let (quiet, longestFarewell) = (Interval.seconds(1), Interval.seconds(3))
+    private static let (quiet, longestDally) = (Duration.seconds(1), Duration.seconds(3))
 
     /// Ends all transfers and frees the port: at once, or where an upload was completed just now, when its client has
     /// been quiet for a second. It may have missed the last ACK and repeat itself, and would take a closed port for a
     /// failure. A cancelled task does not wait.
     public func stop() async {
         registry.removeAll()
-        let limit = Moment.now + Self.longestFarewell
-        while let heard = farewells.latest {
+        let limit = MonotonicInstant.now + Self.longestDally
+        while let heard = dallying.latest {
             // In short steps: the client may be found to be gone.
             guard .now < min(heard + Self.quiet, limit), (try? await Task.sleep(for: .milliseconds(25))) != nil else {
                 break

@@ -325,7 +325,7 @@ public final class Service: Sendable {
             .failure(Refusal(reason: reason))
         }
         if let problem = registration.problem(hasFile: file != nil) { return refuse(problem) }
-        var files: [String: Job.Source] = [:]
+        var files: [String: ServedFolder.Source] = [:]
         for name in registration.files { files[name] = .folder }
         if let name = registration.open, let file {
             guard let shared = SharedFile(duplicating: file.descriptor) else {
@@ -334,7 +334,7 @@ public final class Service: Sendable {
             files[name] = .open(shared)
         }
         guard let outbox = Outbox(limit: limits.messages) else { return refuse("this service has too many files open") }
-        let job = Job(
+        let job = ServedFolder(
             folder: registration.folder, files: files, ranged: registration.open.map { [$0] } ?? [],
             entry: registration.entry, address: registration.address,
             windows: registration.windows?.memory ?? WindowMemory())

@@ -15,10 +15,10 @@ public enum ImageStatus: Sendable {
 
 /// What a dry run needs of the world. Nothing here resets, prepares, serves a job or writes a file.
 public struct DryRunPorts: Sendable {
-    /// As ``FlashPorts/inspectImage``.
-    public var inspectImage: @Sendable (FilePath) throws -> OSImageLayout
+    /// As ``FlashPorts/openImage``.
+    public var openImage: @Sendable (FilePath) async throws -> any OpenImage
     /// Finds out what there is to know of an image. Its errors are ``FlashError``, those of a flash.
-    public var lookAtImage: @Sendable (FilePath) async throws -> ImageStatus
+    public var imageStatus: @Sendable (FilePath) async throws -> ImageStatus
     /// As ``FlashPorts/renderPlan``.
     public var renderPlan: @Sendable (ChunkPlan) throws -> [UInt8]
     /// Checks that flash plans can be rendered.
@@ -30,15 +30,15 @@ public struct DryRunPorts: Sendable {
 
     /// The ports as given.
     public init(
-        inspectImage: @escaping @Sendable (FilePath) throws -> OSImageLayout,
-        lookAtImage: @escaping @Sendable (FilePath) async throws -> ImageStatus,
+        openImage: @escaping @Sendable (FilePath) async throws -> any OpenImage,
+        imageStatus: @escaping @Sendable (FilePath) async throws -> ImageStatus,
         renderPlan: @escaping @Sendable (ChunkPlan) throws -> [UInt8],
         checkTemplates: @escaping @Sendable () throws -> Void,
         checkReset: @escaping @Sendable (Target) throws -> Void,
         claimServer: @escaping @Sendable (FilePath, Target) async throws -> ClaimedServer
     ) {
-        self.inspectImage = inspectImage
-        self.lookAtImage = lookAtImage
+        self.openImage = openImage
+        self.imageStatus = imageStatus
         self.renderPlan = renderPlan
         self.checkTemplates = checkTemplates
         self.checkReset = checkReset
@@ -48,7 +48,7 @@ public struct DryRunPorts: Sendable {
     /// For the checks that a flash has as well. What would change the world is not there.
     fileprivate var forChecks: FlashPorts {
         FlashPorts(
-            inspectImage: inspectImage, prepareImage: { _, _ in throw NotInADryRun() }, renderPlan: renderPlan,
+            openImage: openImage, prepareImage: { _, _ in throw NotInADryRun() }, renderPlan: renderPlan,
             checkReset: checkReset, reset: { _, _ in throw NotInADryRun() }, claimServer: claimServer,
             answers: { _, _ in throw NotInADryRun() })
     }
@@ -109,12 +109,12 @@ public struct DryRun: Sendable {
         for (flasher, request) in zip(flashers, requests) {
             contents.append(try await content(request, flasher, copies: max(1, min(jobs, requests.count))))
         }
-        var forecasts: [DryRunReport] = []
+        var reports: [DryRunReport] = []
         for ((flasher, request), content) in zip(zip(flashers, requests), contents) {
             try Task.checkCancellation()
-            forecasts.append(try await forecast(request, flasher, content))
+            reports.append(try await report(request, flasher, content))
         }
-        return forecasts
+        return reports
     }
 
     private struct Content {
@@ -137,9 +137,9 @@ public struct DryRun: Sendable {
         }
         try flasher.checkServer(request)
         let ports = ports(request.target)
-        let outlook = try await ports.lookAtImage(request.image)
+        let status = try await ports.imageStatus(request.image)
         let layout =
-            switch outlook {
+            switch status {
             case .prepared(let image): image.layout
             case .unprepared(let layout, _): layout
             }
@@ -148,7 +148,7 @@ public struct DryRun: Sendable {
         } catch {
             throw FlashError.image("\(request.image): \(error)")
         }
-        switch outlook {
+        switch status {
         case .prepared(let image):
             let written = image.chunks.reduce(UInt64(0)) { $0 + $1.place.size.byteCount.bytes }
             let sent = image.chunks.reduce(UInt64(0)) { $0 + $1.encodedSize.bytes }
@@ -167,10 +167,10 @@ public struct DryRun: Sendable {
         }
     }
 
-    private func forecast(
+    private func report(
         _ request: FlashRequest, _ flasher: Flasher<ContinuousClock>, _ content: Content
     ) async throws -> DryRunReport {
-        let folder = try TargetFolder.look(root: request.root, target: request.target)
+        let folder = try TargetFolder.inspect(root: request.root, target: request.target)
         let name = request.target.mac.description
         let (address, isOwn): (String, Bool)
         switch try await flasher.claim(request) {

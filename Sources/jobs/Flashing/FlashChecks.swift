@@ -8,7 +8,7 @@ import SystemPackage
 /// What is checked before the target is touched.
 extension Flasher {
     /// Checks that the target's folder can be served and takes what it uploads, and leaves nothing of that.
-    func rehearse(_ ready: PreparedFlash) async throws {
+    func dryRun(_ ready: PreparedFlash) async throws {
         var folder = try makeFolder(ready.request)
         defer {
             folder.remove()
@@ -26,17 +26,19 @@ extension Flasher {
     /// - Parameter copies: how many targets' parts are in the TFTP root at the same time.
     func staging(for request: FlashRequest, copies: Int = 1) async throws -> PreparedFlash.Content {
         switch request.delivery {
-        case .parts(let partSize): .parts(try partsStaging(request, partSize, copies))
+        case .parts(let partSize): .parts(try await partsStaging(request, partSize, copies))
         case .plan(let mode): .plan(try await chunkStaging(request, mode))
         }
     }
 
-    private func partsStaging(_ request: FlashRequest, _ partSize: ByteCount, _ copies: Int) throws -> PartsStager {
-        let layout: OSImageLayout
+    private func partsStaging(
+        _ request: FlashRequest, _ partSize: ByteCount, _ copies: Int
+    ) async throws -> PartsStager {
         let plan: PartsPlan
-        let before = ImageFile.state(of: request.image)
+        let (image, layout): (any OpenImage, OSImageLayout)
         do {
-            layout = try ports.inspectImage(request.image)
+            image = try await ports.openImage(request.image)
+            layout = try image.layout()
         } catch {
             throw FlashError.image("\(error)")
         }
@@ -45,8 +47,6 @@ extension Flasher {
         } catch {
             throw FlashError.image("\(request.image): \(error)")
         }
-        // From here on it is this file, with this content, whatever the path leads to later.
-        let image = try ImageFile(request.image, in: before)
         do throws(PartsPlanError) {
             plan = try PartsPlan(image: layout, partSize: partSize)
         } catch {

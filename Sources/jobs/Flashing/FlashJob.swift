@@ -11,7 +11,7 @@ protocol FlashJob: Sendable {
     /// Bytes of all steps' files together.
     var totalBytes: UInt64 { get }
     /// How long a target may be silent while it works.
-    var patience: Duration { get }
+    var timeout: Duration { get }
 
     /// The step that a file is for, 0 for the first; nil where it is for none.
     func step(of file: String) -> UInt64?
@@ -56,7 +56,7 @@ extension PartsPlan: FlashJob {
     var steps: UInt64 { partCount }
     var totalBytes: UInt64 { totalSectors.byteCount.bytes }
     /// A second for each MiB of a part: a slow card writes and reads it in that.
-    var patience: Duration { .seconds(120) + .seconds(Int64(min(partSectors, totalSectors).byteCount.bytes >> 20)) }
+    var timeout: Duration { .seconds(120) + .seconds(Int64(min(partSectors, totalSectors).byteCount.bytes >> 20)) }
 
     func step(of file: String) -> UInt64? {
         guard file.hasPrefix(Self.partNamePrefix), let number = UInt64(file.dropFirst(Self.partNamePrefix.count)),
@@ -105,7 +105,7 @@ extension ChunkPlan: FlashJob {
     var totalBytes: UInt64 { encodedSize.bytes }
     /// While it finds chunks that are there already a target asks for nothing: 5 s for each, which is 16 MiB at the
     /// slowest card's 5 MB/s and the time to hash them.
-    var patience: Duration { .seconds(120) + .seconds(5 * Int64(chunks.count)) }
+    var timeout: Duration { .seconds(120) + .seconds(5 * Int64(chunks.count)) }
 
     func step(of file: String) -> UInt64? {
         if let chunk = chunks.firstIndex(where: { $0.file.name == file }) { return UInt64(chunk) }

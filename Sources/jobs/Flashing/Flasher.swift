@@ -129,7 +129,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         let early = take(events).filter { if case .uploaded = $0.event { false } else { true } }
         var follower = Follower(
             plan: plan, target: target.displayName, requestTimeout: request.requestTimeout,
-            silenceTimeout: request.outcomeTimeout ?? plan.patience,
+            silenceTimeout: request.outcomeTimeout ?? plan.timeout,
             consoleTimeout: request.outcomeTimeout ?? Follower<PartsPlan>.usualConsoleTimeout, start: resetAt)
         for (event, at) in early { follow(event, &follower, at: at, since: resetAt) }
         let proof: FlashProof

@@ -125,7 +125,7 @@ public struct FleetRun<C: Clock>: Sendable where C.Duration == Duration {
         // One alone is flashed at once: its flash finds the same, and nobody else is touched before it.
         for (flasher, ready) in zip(flashers, ready) where requests.count > 1 {
             try Task.checkCancellation()
-            if let ready { try await flasher.rehearse(ready) }
+            if let ready { try await flasher.dryRun(ready) }
         }
         return ready
     }

@@ -33,7 +33,7 @@ struct FolderLock: ~Copyable {
         .server("target \(target.displayName) is being flashed by \(holder); wait for it")
     }
 
-    /// Checks that no job has the target, and makes nothing: without a lock file there is no job.
+    /// Checks that no job has the target, and makes nothing: without a lock file there is not a job.
     static func checkFree(root: FilePath, target: Target) throws(FlashError) {
         let path = path(root: root, target: target)
         let holder: LockHolder?

@@ -9,7 +9,7 @@ import TFTP
 /// reset, when its count is exactly the expected one, and when no FAILED came.
 struct Follower<Plan: FlashJob> {
     /// How long FAILED may come after OK and still win.
-    static var settling: Duration { .seconds(1) }
+    static var gracePeriod: Duration { .seconds(1) }
     /// How often a target may start from the beginning: a power cut is forgiven, a loop is not.
     static var restartLimit: Int { 5 }
     /// A target whose console is heard says something for every few MiB: a longer silence is its end.
@@ -100,7 +100,7 @@ struct Follower<Plan: FlashJob> {
         let now = max(instant, lastEvent)
         lastEvent = now
         switch event {
-        // A target asks for a plan first; that there is none is no news.
+        // A target asks for a plan first; that there is none is not news.
         case .refused(let path, _, _) where path.hasSuffix("/\(ChunkPlan.scriptName)"): break
         case .refused(let path, let address, let reason):
             return .note("refused \(address) the file \(path): \(reason)")
@@ -145,7 +145,7 @@ struct Follower<Plan: FlashJob> {
             settleLoaded(next: plan.steps, at: now)
             guard let kind = Outcome.Kind(rawValue: name), said.outcomes[kind] == nil else { return nil }
             said.outcomes[kind] = content
-            if settledAt == nil { settledAt = now + Self.settling }
+            if settledAt == nil { settledAt = now + Self.gracePeriod }
             return nil
         case .activity, .refused, .lost: return nil
         }
@@ -157,7 +157,7 @@ struct Follower<Plan: FlashJob> {
         // A report from before the target began belongs to another try.
         said.report = nil
         guard said.hasAsked else { return .asked }
-        // The same question again, after a lost answer, is no new start.
+        // The same question again, after a lost answer, is not a new start.
         guard openedSinceEntry else { return nil }
         restarts += 1
         said.fetched = []
@@ -178,10 +178,10 @@ struct Follower<Plan: FlashJob> {
             throw .noOutcome(
                 "target \(said.target) started over \(restarts) times without an outcome; its console says why")
         }
-        let patience = hasHeardConsole ? min(silenceTimeout, consoleTimeout) : silenceTimeout
-        if hasAsked, now - lastActivity >= patience {
+        let timeout = hasHeardConsole ? min(silenceTimeout, consoleTimeout) : silenceTimeout
+        if hasAsked, now - lastActivity >= timeout {
             throw .noOutcome(
-                "target \(said.target) asked for its image, but sent no outcome and no sign of life for \(patience.text)"
+                "target \(said.target) asked for its image, but sent no outcome and no sign of life for \(timeout.text)"
             )
         }
         return nil

@@ -23,22 +23,22 @@ public protocol TransferEvents: Sendable {
 }
 
 /// What a server hands out for a job.
-public struct JobFiles: Hashable, Sendable {
+public struct JobFiles: Sendable {
     /// The target's folder in the TFTP root.
     public var folder: String
     /// Names of the files in it.
     public var names: Set<String>
     /// The one of them that a target asks for first: what it uploaded before that belongs to another try.
     public var entry: String
-    /// A file elsewhere of which ranges may be read; nil where there is none.
+    /// An open image of which ranges may be read; nil where there is none.
     public var ranged: RangedFile?
 
-    /// A file that is no file of the folder.
-    public struct RangedFile: Hashable, Sendable {
+    /// A file that is not in the folder.
+    public struct RangedFile: Sendable {
         /// Its name for the target.
         public var name: String
-        /// Where it is.
-        public var path: FilePath
+        /// What is read.
+        public var image: any OpenImage
     }
 
     /// Files as given.
@@ -89,7 +89,7 @@ public struct ChunkedImage: Sendable {
     /// The table of pieces, by the name that ``link`` takes, and its length.
     public var table: (file: String, size: ByteCount)
     /// The raw image, of which ranges can be served; nil where it is compressed.
-    public var raw: FilePath?
+    public var raw: (any OpenImage)?
     /// What a user should know of the image, one sentence; nil where there is nothing.
     public var remark: String?
     /// Whether other users of this host may not read what it alone has.
@@ -100,7 +100,8 @@ public struct ChunkedImage: Sendable {
 
     /// An image as given.
     public init(
-        id: String, layout: OSImageLayout, chunks: [Chunk], table: (file: String, size: ByteCount), raw: FilePath?,
+        id: String, layout: OSImageLayout, chunks: [Chunk], table: (file: String, size: ByteCount),
+        raw: (any OpenImage)?,
         remark: String? = nil, isPrivate: Bool = false,
         link: @escaping @Sendable (_ file: String, _ path: FilePath, _ isForEveryone: Bool) throws -> Void
     ) {
@@ -180,8 +181,8 @@ public enum ClaimedServer: Sendable {
 
 /// What a flash needs of the world.
 public struct FlashPorts: Sendable {
-    /// Reads and checks the image's partition table; its errors name the image.
-    public var inspectImage: @Sendable (FilePath) throws -> OSImageLayout
+    /// Opens the image, or gives the one that the run has open; its errors name the image.
+    public var openImage: @Sendable (FilePath) async throws -> any OpenImage
     /// Prepares an image for flash plans, or finds it prepared. Its errors are ``FlashError``.
     public var prepareImage:
         @Sendable (FilePath, @escaping @Sendable (FlashProgress) -> Void) async throws -> ChunkedImage
@@ -201,7 +202,7 @@ public struct FlashPorts: Sendable {
 
     /// The ports as given.
     public init(
-        inspectImage: @escaping @Sendable (FilePath) throws -> OSImageLayout,
+        openImage: @escaping @Sendable (FilePath) async throws -> any OpenImage,
         prepareImage:
             @escaping @Sendable (FilePath, @escaping @Sendable (FlashProgress) -> Void) async throws -> ChunkedImage,
         renderPlan: @escaping @Sendable (ChunkPlan) throws -> [UInt8],
@@ -211,7 +212,7 @@ public struct FlashPorts: Sendable {
         answers: @escaping @Sendable (Target, UInt16) async throws -> Bool,
         heardConsole: @escaping @Sendable () -> Bool = { false }
     ) {
-        self.inspectImage = inspectImage
+        self.openImage = openImage
         self.prepareImage = prepareImage
         self.renderPlan = renderPlan
         self.checkReset = checkReset

@@ -21,7 +21,7 @@ protocol Stager: Sendable {
 
 /// An image in parts: copies of it, behind the filler, which is a hole.
 struct PartsStager: Stager {
-    let image: ImageFile
+    let image: any OpenImage
     let plan: PartsPlan
 
     func stage(
@@ -39,7 +39,7 @@ struct PartsStager: Stager {
             }
             files.names.insert(part.name)
         }
-        try image.checkUnchanged()
+        try ofImage { try image.checkUnchanged() }
         try folder.publish(Array(plan.manifest.utf8), as: PartsPlan.manifestName)
         return (plan, files)
     }
@@ -109,7 +109,7 @@ struct ChunkStager: Stager {
         if byOwnServer, mode == .normal, let raw = image.raw {
             links.append((image.table.file, TargetFolder.piecesName))
             files.names.insert(TargetFolder.piecesName)
-            files.ranged = .init(name: TargetFolder.imageName, path: raw)
+            files.ranged = .init(name: TargetFolder.imageName, image: raw)
             pieces = ChunkPlan.Pieces(
                 imageName: TargetFolder.imageName, tableName: TargetFolder.piecesName, tableSize: image.table.size)
         }

@@ -61,7 +61,7 @@ struct TargetFolder: ~Copyable {
     /// Looks at a target's folder and makes nothing.
     ///
     /// - Returns: its path, and whether a flash plan of someone else is in it.
-    static func look(root: FilePath, target: Target) throws(FlashError) -> (path: FilePath, hasForeignPlan: Bool) {
+    static func inspect(root: FilePath, target: Target) throws(FlashError) -> (path: FilePath, hasForeignPlan: Bool) {
         let path = root.appending(target.mac.description)
         var status = stat()
         guard unsafe path.withPlatformString({ unsafe lstat($0, &status) }) == 0 else { return (path, false) }
@@ -117,7 +117,7 @@ struct TargetFolder: ~Copyable {
     }
     /// The table of pieces.
     static let piecesName = "pieces"
-    /// The image itself, which is no file here. Short: with a mask behind it U-Boot's longest name is full.
+    /// The image itself, which is not a file here. Short: with a mask behind it U-Boot's longest name is full.
     static let imageName = "img"
 
     private static func isOfPlan(_ name: String) -> Bool {

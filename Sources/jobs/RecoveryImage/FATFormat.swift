@@ -55,7 +55,7 @@ struct FATUsage {
 
         var ranges = [0..<dataStart]
         let entryBytes = bits / 8
-        var index: UInt64 = 2  // the first two entries are no clusters
+        var index: UInt64 = 2  // the first two entries are not clusters
         while index < clusterCount + 2 {
             let entries = min(clusterCount + 2 - index, 65536 / UInt64(entryBytes))
             let bytes = try read(fatStart + index * UInt64(entryBytes), Int(entries) * entryBytes)

@@ -137,7 +137,7 @@ func absolute(_ path: FilePath) -> FilePath {
     return FilePath(String(cString: current)).pushing(path)
 }
 
-/// Removes a file; that it is not there is no error.
+/// Removes a file; that it is not there is not an error.
 func removeFile(_ path: FilePath) throws(RecoveryImageError) {
     guard unlink(path.string) == 0 || errno == ENOENT else {
         throw .unwritable(path: path, errno: Errno(rawValue: errno))

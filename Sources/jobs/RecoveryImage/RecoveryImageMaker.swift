@@ -65,10 +65,10 @@ public struct RecoveryImageMaker: Sendable {
     /// - Parameter scratch: where that folder is, as /tmp.
     /// - Returns: what would be made, without what only the finished files tell.
     /// - Throws: as making it does.
-    public func rehearse(
+    public func dryRun(
         card: CardLayout, contents: [CardFile], board: BoardProfile, output: FilePath, compress: Bool,
         scratch: FilePath
-    ) async throws -> Forecast {
+    ) async throws -> DryRunReport {
         for path in [output.blockMap, output.compressed] { try OutputFolder.check(path) }
         try OutputFolder.checkWritable(output)
         let folder = try OutputFolder(for: scratch.appending("rpiflash-dry-run"))
@@ -79,14 +79,14 @@ public struct RecoveryImageMaker: Sendable {
             let files = try await stage(contents, board: board, in: folder)
             try await makeFAT(card.uboot, label: "U-BOOT", diskID: card.diskID, in: folder)
             try checkRoom(for: files, in: card.uboot, of: folder)
-            return Forecast(
+            return DryRunReport(
                 image: output, size: size, blockMap: output.blockMap, compressed: compress ? output.compressed : nil,
                 files: files.map { $0.lastComponent?.string ?? "" })
         }
     }
 
     /// What would be made.
-    public struct Forecast: Hashable, Sendable {
+    public struct DryRunReport: Hashable, Sendable {
         /// The image.
         public let image: FilePath
         /// Its length in bytes.
@@ -285,7 +285,7 @@ public struct RecoveryImageMaker: Sendable {
     /// - Parameter scratch: where a folder is made that goes again, as /tmp.
     /// - Returns: its length in bytes.
     /// - Throws: as making it does.
-    public func rehearseBootScript(
+    public func dryRunBootScript(
         _ script: String, board: BoardProfile, output: FilePath, asText: Bool, scratch: FilePath
     ) async throws -> ByteCount {
         try OutputFolder.checkWritable(output)

@@ -2,7 +2,7 @@ package import FlashEvents
 import Configuration
 import Synchronization
 
-/// Shows how a flash goes on.
+/// Shows the progress of a flash.
 package final class FlashLog: Sendable {
     private struct State {
         var lastShown: ContinuousClock.Instant?

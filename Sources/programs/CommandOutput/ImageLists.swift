@@ -20,14 +20,6 @@ package struct ImageList: Encodable {
         let diskBytes: UInt64
         let sources: [String]
         let damaged: Bool
-
-        enum CodingKeys: String, CodingKey {
-            case id, name, sources, damaged
-            case imageBytes = "image_bytes"
-            case usedBytes = "used_bytes"
-            case chunkCount = "chunk_count"
-            case diskBytes = "disk_bytes"
-        }
     }
 
     /// Grows when a field changes its meaning or goes.

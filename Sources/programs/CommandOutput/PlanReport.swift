@@ -29,6 +29,8 @@ package struct PlanReport: Encodable {
         let notes: [String]
         let obstacles: [String]
         let grows: Bool
+        /// Why a board cannot start it, by the board's name; empty where all can.
+        let unstartable: [String: String]
     }
 
     package struct Card: Encodable {
@@ -81,7 +83,8 @@ package struct PlanReport: Encodable {
         self.rate = rate
         loadSeconds = (Double(loadBytes) / Double(rate) * 10).rounded(.up) / 10
         relocation = manifest.relocation.map {
-            Relocation(changed: $0.changed, notes: $0.notes, obstacles: $0.obstacles, grows: $0.grows)
+            Relocation(changed: $0.changed, notes: $0.notes, obstacles: $0.obstacles, grows: $0.grows,
+                unstartable: $0.unstartable ?? [:])
         }
         chunks =
             !withChunks
@@ -126,8 +129,7 @@ package struct PlanReport: Encodable {
         if let card {
             rows.append(["card", (card.fits ? "fits " : "does not fit ") + sanitized(card.path)])
         }
-        let width = (rows.map { $0[0].count }.max() ?? 0) + 2
-        var text = rows.map { $0[0] + String(repeating: " ", count: width - $0[0].count) + $0[1] + "\n" }.joined()
+        var text = textTable(rows, empty: "")
         if let chunks {
             let header = ["CHUNK", "CARD PARTITION", "OFFSET", "SECTORS", "BYTES SENT", "ENCODING", "SHA-256"]
             let lines = chunks.map { chunk in
@@ -139,29 +141,5 @@ package struct PlanReport: Encodable {
             text += "\n" + textTable([header] + lines)
         }
         return text
-    }
-
-    enum CodingKeys: String, CodingKey {
-        case version, image, id, partitions, chunks, ratio, rate, relocation, card
-        case imageBytes = "image_bytes"
-        case chunkCount = "chunk_count"
-        case writeBytes = "write_bytes"
-        case loadBytes = "load_bytes"
-        case loadSeconds = "load_seconds"
-    }
-}
-
-extension PlanReport.Partition {
-    enum CodingKeys: String, CodingKey {
-        case number, filesystem, bytes, note
-        case usedBytes = "used_bytes"
-    }
-}
-
-extension PlanReport.Chunk {
-    enum CodingKeys: String, CodingKey {
-        case number, offset, sectors, sha256, encoding
-        case cardPartition = "card_partition"
-        case encodedBytes = "encoded_bytes"
     }
 }

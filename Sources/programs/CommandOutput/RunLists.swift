@@ -39,14 +39,6 @@ package struct CardList: Encodable {
         let retries: UInt64
         let lastRun: String?
         let trend: String
-
-        enum CodingKeys: String, CodingKey {
-            case mac, name, partuuid, model, retries, trend
-            case runCount = "run_count"
-            case writeRate = "write_rate"
-            case usualRate = "usual_rate"
-            case lastRun = "last_run"
-        }
     }
 
     /// Grows when a field changes its meaning or goes.

@@ -7,7 +7,7 @@ package import Inventory
 import RunRecords
 import Synchronization
 
-/// Shows how a run goes on and ends: the log on standard error, and on standard output a result for people or events for
+/// Shows how a run progresses and ends: the log on standard error, and on standard output a result for people or events for
 /// programs. A run of one target has no names in front of its lines and no table; everything else is the same.
 package final class RunReporter: Sendable {
     /// How a proven target is told of, where it is the only one.

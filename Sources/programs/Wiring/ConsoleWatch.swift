@@ -23,7 +23,7 @@ package struct ConsoleWatch {
         self.store = store
     }
 
-    package mutating func look() throws {
+    package mutating func check() throws {
         if followed == nil {
             let run: StoredRun?
             do throws(RunStoreError) {

@@ -1,6 +1,5 @@
 import CommandOutput
 package import Doctor
-import FlashEvents
 import Flashing
 import GPIO
 import HostTools

@@ -26,8 +26,9 @@ extension FlashPorts {
     ) -> FlashPorts {
         let windows = KnownWindows(before: earlier.windows, learned: learned)
         return FlashPorts(
-            inspectImage: { try inspectOSImage(at: $0) },
-            prepareImage: { image, report in
+            openImage: { try await share.open($0) },
+            prepareImage: { path, report in
+                let image = try await share.open(path)
                 let store = ImageStore(at: store)
                 var prepared: PreparedImage
                 if let known = await share.image {
@@ -38,13 +39,13 @@ extension FlashPorts {
                     Log.shared.line("the image's chunks are in \(prepared.folder)", .detail)
                 }
                 let record = prepared.manifest.relocation
-                try checkObstacles(of: prepared, from: image, board: earlier.board)
+                try checkObstacles(of: prepared, from: path, board: earlier.board)
                 if let settings {
                     prepared = try await settings.applied(to: prepared, in: store)
                     Log.shared.line("with settings they are in \(prepared.folder)", .detail)
                 }
                 return try prepared.forFlashing(
-                    raw: try isCompressed(image) ? nil : image, remark: record?.summary(of: image))
+                    raw: try image.isRaw ? image : nil, remark: record?.summary(of: path))
             },
             renderPlan: { try $0.scriptImage(templates: try planTemplates(in: templates), time: 0) },
             checkReset: { _ = try checkResetLine(of: $0) },
@@ -66,16 +67,16 @@ extension DryRunPorts {
         settings: FirstBootSettings?, templates: FilePath, share: FlashShare, board: String?
     ) -> DryRunPorts {
         DryRunPorts(
-            inspectImage: { try inspectOSImage(at: $0) },
-            lookAtImage: { image in
+            openImage: { try await share.open($0) },
+            imageStatus: { path in
                 do {
-                    switch try await store.look(at: image, relocation: relocation) {
+                    let image = try await share.open(path)
+                    switch try await store.status(of: image, relocation: relocation) {
                     case .unprepared(let layout, let size): return .unprepared(layout, size: size)
                     case .prepared(let prepared):
-                        try checkObstacles(of: prepared, from: image, board: board)
+                        try checkObstacles(of: prepared, from: path, board: board)
                         try await settings?.tryOut(on: prepared, in: store)
-                        return .prepared(
-                            try prepared.forFlashing(raw: try isCompressed(image) ? nil : image, remark: nil))
+                        return .prepared(try prepared.forFlashing(raw: try image.isRaw ? image : nil, remark: nil))
                     }
                 } catch let error as ImageStoreError {
                     throw FlashError(error)

@@ -1,11 +1,11 @@
 import CommandOutput
 import Configuration
-import DiskLayout
+public import DiskLayout
 package import FlashEvents
 import FlashPlan
-import Flashing
+public import Flashing
 package import ImageStore
-import OSImage
+public import OSImage
 package import SystemPackage
 
 /// Refuses a prepared image that cannot work on a card, or not on the target's.
@@ -20,7 +20,7 @@ package func checkObstacles(of prepared: PreparedImage, from image: FilePath, bo
 
 /// Has the store prepare an image, or finds it there, and says it in the flash's terms.
 package func prepare(
-    _ image: FilePath, _ relocation: RelocationRequest?, in store: ImageStore,
+    _ image: ImageReader, _ relocation: RelocationRequest?, in store: ImageStore,
     report: @escaping @Sendable (FlashProgress) -> Void
 ) async throws -> PreparedImage {
     do {
@@ -42,12 +42,28 @@ extension FlashError {
     package init(_ error: ImageStoreError) { self = error.isAboutImage ? .image("\(error)") : .server("\(error)") }
 }
 
-/// Whether an image is no raw one.
-package func isCompressed(_ image: FilePath) throws(FlashError) -> Bool {
+/// Opens an image.
+package func openImage(_ image: FilePath) throws(FlashError) -> ImageReader {
     do throws(OSImageError) {
-        return try Compression(of: image) != nil
+        return try ImageReader(image)
     } catch {
         throw .image("\(error)")
+    }
+}
+
+extension ImageReader: OpenImage {
+    /// As ``inspectOSImage(_:)``.
+    public func layout() throws -> OSImageLayout { try inspectOSImage(self) }
+
+    /// Whether it is a raw image.
+    package var isRaw: Bool {
+        get throws(FlashError) {
+            do throws(OSImageError) {
+                return try Compression(of: self) == nil
+            } catch {
+                throw .image("\(error)")
+            }
+        }
     }
 }
 
@@ -64,7 +80,7 @@ extension Manifest.RelocationRecord {
 
 extension PreparedImage {
     /// - Parameter raw: the image itself where it is not compressed.
-    func forFlashing(raw: FilePath?, remark: String?) throws -> ChunkedImage {
+    func forFlashing(raw: ImageReader?, remark: String?) throws -> ChunkedImage {
         let chunks = try manifest.chunks.map { chunk in
             guard let partition = CardPartition(rawValue: UInt64(chunk.partition)),
                 let digest = SHA256Digest(hexadecimal: chunk.sha256)

@@ -5,6 +5,7 @@ import Flashing
 import HostTools
 import ImageStore
 package import Inventory
+import OSImage
 import Synchronization
 import SystemPackage
 import TFTP
@@ -53,28 +54,35 @@ extension ServerChoice {
     }
 }
 
-private func job(_ files: JobFiles, _ target: Target, _ windows: KnownWindows) throws -> Job {
-    var sources = Dictionary(uniqueKeysWithValues: files.names.map { ($0, Job.Source.folder) })
+private func servedFolder(_ files: JobFiles, _ target: Target, _ windows: KnownWindows) -> ServedFolder {
+    var sources = Dictionary(uniqueKeysWithValues: files.names.map { ($0, ServedFolder.Source.folder) })
     if let ranged = files.ranged {
-        let image = try FileDescriptor.open(ranged.path, .readOnly, options: .closeOnExec)
-        defer { try? image.close() }
-        sources[ranged.name] = SharedFile(duplicating: image.rawValue).map { .open($0) }
+        sources[ranged.name] = SharedFile(duplicating: ranged.image.descriptor.rawValue).map { .open($0) }
     }
-    return Job(
+    return ServedFolder(
         folder: files.folder, files: sources, ranged: files.ranged.map { [$0.name] } ?? [], entry: files.entry,
         address: target.ip.description, windows: windows.before ?? WindowMemory())
 }
 
-/// What the flashes of a run have in common: the image, prepared once, and our own server, bound once.
+/// What the flashes of a run have in common: the image, opened and prepared once, and our own server, bound once.
 package actor FlashShare {
     private let folders: Set<String>
     /// The prepared image, without the settings of a target.
     private(set) var image: PreparedImage?
+    private var opened: ImageReader?
     private let shared = SharedServer<TFTPServer>()
 
     package init(_ targets: [Target]) { folders = Set(targets.map(\.mac.description)) }
 
     func keep(_ image: PreparedImage) { self.image = image }
+
+    /// The run's image.
+    func open(_ path: FilePath) throws(FlashError) -> ImageReader {
+        if let opened, opened.path == path { return opened }
+        let image = try openImage(path)
+        opened = image
+        return image
+    }
 
     /// The folders of the other targets.
     nonisolated func others(than target: Target) -> Set<String> { folders.subtracting([target.mac.description]) }
@@ -101,7 +109,7 @@ private struct SharedServing: OwnServer {
     var address: String { "\(host):\(server.port)" }
 
     func serve(_ files: JobFiles, to target: Target) throws -> any TransferEvents {
-        EventQueue(server.add(try job(files, target, windows)), others: others, windows: windows)
+        EventQueue(server.add(servedFolder(files, target, windows)), others: others, windows: windows)
     }
 
     func stop() async { server.remove(folder: folder) }
@@ -118,10 +126,9 @@ private struct ServiceServing: OwnServer {
     var reader: StagedFileReader { .group }
 
     func serve(_ files: JobFiles, to target: Target) throws -> any TransferEvents {
-        let image = try files.ranged.map { try FileDescriptor.open($0.path, .readOnly, options: .closeOnExec) }
-        defer { try? image?.close() }
         let events = try client.register(
-            folder: files.folder, files: files.names, entry: files.entry, image: files.ranged?.name, imageFile: image,
+            folder: files.folder, files: files.names, entry: files.entry, image: files.ranged?.name,
+            imageFile: files.ranged?.image.descriptor,
             address: target.ip.description, windows: windows.before)
         return EventQueue(
             events, lost: "the rpiflash service ended; see its log", others: others, windows: windows)

@@ -46,7 +46,7 @@ struct BootScriptCommand: AsyncParsableCommand {
         if output == "-" {
             print(script, terminator: "")
         } else if dryRun.isOn {
-            let size = try await RecoveryImageMaker.onThisHost().rehearseBootScript(
+            let size = try await RecoveryImageMaker.onThisHost().dryRunBootScript(
                 script, board: profile, output: output, asText: text, scratch: DryRunOptions.scratch)
             print("would write \(output): \(size.bytes) bytes")
         } else {

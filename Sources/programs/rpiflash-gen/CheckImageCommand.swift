@@ -52,7 +52,7 @@ struct CheckImageCommand: AsyncParsableCommand {
             let raw = try await unpacked(source, in: folder)
             let image: OSImageLayout
             do throws(OSImageError) {
-                image = try inspectOSImage(at: raw.path)
+                image = try inspectOSImage(raw)
             } catch {
                 throw error.about(source.path)
             }
@@ -83,7 +83,7 @@ struct CheckImageCommand: AsyncParsableCommand {
     }
 
     private func unpacked(_ source: ImageReader, in folder: FilePath) async throws -> ImageReader {
-        guard try Compression(of: source.path) != nil else { return source }
+        guard try Compression(of: source) != nil else { return source }
         let path = folder.appending("unpacked.img")
         try await unpackOSImage(source, to: path, limit: ByteCount(2 << 40)) { _ in }
         return try ImageReader(path)
@@ -94,7 +94,7 @@ struct CheckImageCommand: AsyncParsableCommand {
         for change in relocation.changes {
             let name = "partition \(change.partition)/\(change.path)"
             if let after = change.after {
-                // Device trees are no texts.
+                // Device trees are not text.
                 text +=
                     after.contains(0)
                     ? "changed: \(name), \(change.before.count) bytes to \(after.count) bytes\n"

@@ -44,7 +44,7 @@ struct LayoutCommand: ParsableCommand {
         case .sfdisk: print(layout.sfdiskDump(device: device), terminator: "")
         case .svg:
             let image = try card.fromImage.map { try inspectOSImage(at: $0) }
-            print(layout.picture(of: image, named: card.fromImage?.lastComponent?.string ?? ""), terminator: "")
+            print(layout.svg(of: image, named: card.fromImage?.lastComponent?.string ?? ""), terminator: "")
         }
         RPiFlashGen.use(card.source)
     }

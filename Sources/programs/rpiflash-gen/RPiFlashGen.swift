@@ -94,7 +94,7 @@ struct RPiFlashGen: AsyncParsableCommand {
     /// Names what is made of which files: a working folder has no part in it, and options may name others.
     static func use(_ places: String) { log("using \(places)") }
 
-    /// What is good to know, and is no error.
+    /// What is good to know, and is not an error.
     static func note(_ message: String) { log("note: \(sanitizedLines(message))") }
 
     private static func log(_ text: String) {

@@ -94,7 +94,7 @@ struct RecoveryImageCommand: AsyncParsableCommand {
         let maker = try RecoveryImageMaker.onThisHost()
         let output = output ?? DefaultPaths.build.appending("recovery-\(profile.name).img")
         guard !dryRun.isOn else {
-            let forecast = try await maker.rehearse(
+            let forecast = try await maker.dryRun(
                 card: layout, contents: contents, board: profile, output: output, compress: xz,
                 scratch: DryRunOptions.scratch)
             print(

@@ -41,7 +41,7 @@ struct RPiFlash: AsyncParsableCommand {
           1    flashed and proven, but the target did not come up in time
           2    the target reported FAILED
           3    the target asked for the image, but no outcome came in time
-          4    the target's count differs from what was to be written, or is no proof
+          4    the target's count differs from what was to be written, or is not proof
           5    the target did not ask for the image after any reset
           6    the inventory is missing or invalid
           7    the image is missing or unfit

@@ -38,14 +38,14 @@ public final class FATFiles {
     /// - Parameters:
     ///   - image: takes changes where files are written.
     ///   - partition: one of its partitions.
-    /// - Throws: ``FATError`` where there is no FAT filesystem that can be read.
+    /// - Throws: ``FATError`` where there is not a FAT filesystem that can be read.
     public convenience init(_ image: ImageReader, _ partition: Partition) throws(FATError) {
         let (area, start) = try imageFailure { () throws(OSImageError) in
             let area = try PartitionArea(partition, image)
             return (area, try area.head())
         }
         switch FATGeometry.probe(start, sectors: area.sectors) {
-        case .absent: throw .damaged("there is no FAT filesystem in it")
+        case .absent: throw .damaged("there is not a FAT filesystem in it")
         case .doubtful(_, let reason): throw .damaged(reason)
         case .found(let geometry): self.init(area, geometry)
         }

@@ -122,7 +122,7 @@ struct FATGeometry: FilesystemRecords {
                     throw .image(error)
                 }
             }
-            // Entry 0 repeats the media byte: what does not start so is no FAT.
+            // Entry 0 repeats the media byte: what does not start so is not a FAT.
             guard done > 0 || copies.allSatisfy({ $0[0] == media }) else {
                 throw .doubtful("FAT starts with another byte than the filesystem's media byte \(media); is damaged")
             }

@@ -148,7 +148,7 @@ extension FATFiles {
         for (index, start) in stride(from: 0, to: records.count, by: 32).enumerated() {
             try area.put(Array(records[start..<start + 32]), at: offset(ofSlot: first + index, clusters))
         }
-        // What was behind the end is no entry.
+        // What was behind the end is not an entry.
         if endsThere, first + needed < slots, folder.bytes[(first + needed) * 32] != 0 {
             try area.put([0], at: offset(ofSlot: first + needed, clusters))
         }

@@ -25,13 +25,14 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
             """,
         discussion: """
             Checks everything, prepares the image (once, for all targets), stages it under the TFTP root, resets the \
-            target, serves, takes its report, compares, waits until the target answers, and cleans up. The image is only \
-            read: /etc/fstab and cmdline.txt are changed for the card in what is sent (rpiflash plan says what). Only what is in use and differs from the card is sent and written. The rpiflash service serves if it \
-            runs, else another TFTP server that has the port (tftpd-hpa, atftpd), else rpiflash itself.
+            target, serves, takes its report, compares, waits until the target answers, and cleans up. The image file is \
+            only read; /etc/fstab and cmdline.txt are changed for the card in what is sent (rpiflash plan says how). Only \
+            what is in use and differs from the card is sent and written. The rpiflash service serves if it runs, else \
+            another TFTP server that has the port (tftpd-hpa, atftpd), else rpiflash itself.
 
-            Several targets are all checked before the first is reset: what is wrong with one refuses them all. From there on \
-            each ends by itself. --jobs, --canary and --stagger say how they are flashed; a table has how each ended, and \
-            the exit status is the worst, which is the highest number.
+            All targets are checked before the first is reset, and a problem with one of them refuses them all. After that \
+            each flash is independent of the others: --jobs, --canary and --stagger control their order, a table shows how \
+            each ended, and the exit status is the worst of them, which is the highest number.
 
             EXAMPLES
               rpiflash flash raspios.img.xz pi-left

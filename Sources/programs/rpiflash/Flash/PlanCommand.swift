@@ -62,13 +62,13 @@ struct PlanCommand: AsyncParsableCommand {
             card.map { FilePath($0) }
             ?? (exists(Installation.hostCard) ? Installation.hostCard : nil)
         let layout = try cardPath.map { try loadCard($0) }
-        let prepared = try await prepare(path, relocation.request, in: ImageStore(at: store.path)) {
+        let source = try openImage(path)
+        let prepared = try await prepare(source, relocation.request, in: ImageStore(at: store.path)) {
             reporter.report($0)
         }
         Log.shared.finish()
         let record = prepared.manifest.relocation
-        let isRaw = try !isCompressed(path)
-        var report = PlanReport(prepared, image: image, isRaw: isRaw, rate: rate.bytes, withChunks: chunks)
+        var report = PlanReport(prepared, image: image, isRaw: try source.isRaw, rate: rate.bytes, withChunks: chunks)
         var misfit: FlashError?
         if let cardPath, let layout {
             report.card = .init(path: cardPath.string)

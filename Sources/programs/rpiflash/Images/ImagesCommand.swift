@@ -15,7 +15,7 @@ struct ImagesCommand: AsyncParsableCommand {
         abstract: "List, measure or remove prepared images.",
         discussion: """
             A flash by plan and rpiflash plan prepare an image once and keep the result, for all targets. Removing one \
-            is always safe: a flash that uses it goes on, and the next one prepares the image anew.
+            is always safe: a flash that uses it continues, and the next one prepares the image again.
 
             EXAMPLES
               rpiflash images

@@ -186,7 +186,7 @@ struct RunsCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "prune", abstract: "Remove old ones.",
             discussion: """
-                A run that goes on is left alone.
+                A run in progress is left alone.
 
                 EXAMPLES
                   rpiflash runs prune --older-than 90d

@@ -46,7 +46,7 @@ struct ServeCommand: AsyncParsableCommand {
 
     func run() async throws {
         log.apply()
-        guard !dryRun.isOn else { return try await rehearse() }
+        guard !dryRun.isOn else { return try await reportDryRun() }
         let root = FilePath(root)
         // Before anything listens: a reload that comes early must not end a job.
         let clients = ClientCount()
@@ -110,7 +110,7 @@ struct ServeCommand: AsyncParsableCommand {
     }
 
     /// `--dry-run`: binds the port for a moment, looks at the root and at the socket's place, and makes nothing.
-    private func rehearse() async throws {
+    private func reportDryRun() async throws {
         do throws(TFTPServerError) {
             let server = try await TFTPServer.start(root: root, host: listen.host, port: listen.port)
             await server.stop()

@@ -1,4 +1,3 @@
-import FlashEvents
 import ArgumentParser
 import CommandOutput
 import Configuration
@@ -53,7 +52,7 @@ struct ConsoleCommand: AsyncParsableCommand {
         do {
             // Nobody reads what would come.
             while end.map({ clock.now < $0 }) ?? true, !StandardOutput.hasFailed {
-                try watch.look()
+                try watch.check()
                 try await clock.sleep(for: Self.interval)
             }
         } catch is CancellationError {

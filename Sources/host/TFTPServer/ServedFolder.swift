@@ -2,7 +2,7 @@ import Glibc
 public import TFTP
 
 /// What a server hands out, and takes, for one target.
-public struct Job: Hashable, Sendable {
+public struct ServedFolder: Hashable, Sendable {
     /// Where a file that is handed out lies.
     public enum Source: Hashable, Sendable {
         /// In the job's folder, under the name that is asked for; no link is followed.
@@ -77,40 +77,13 @@ public final class SharedFile: Hashable, Sendable {
     public func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(self)) }
 }
 
-/// An instant of CLOCK_MONOTONIC, which all processes of a host share. Source: clock_gettime(2).
-public struct MonotonicInstant: InstantProtocol, Sendable {
-    /// Nanoseconds since some point in the past, the same for all processes until the host is started again.
-    public let nanoseconds: Int64
-
-    /// - Parameter nanoseconds: as the clock has them.
-    public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
-
+extension MonotonicInstant {
     /// The present one.
     public static var now: MonotonicInstant {
         var time = timespec()
         unsafe clock_gettime(CLOCK_MONOTONIC, &time)
         return MonotonicInstant(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
     }
-
-    /// This one and `duration`, to the nanosecond; at the end of the range the last one.
-    public func advanced(by duration: Duration) -> MonotonicInstant {
-        let (seconds, attoseconds) = duration.components
-        let (whole, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-        let limit: Int64 = seconds < 0 ? .min : .max
-        if overflow { return MonotonicInstant(nanoseconds: limit) }
-        let (sum, isPast) = nanoseconds.addingReportingOverflow(whole)
-        if isPast { return MonotonicInstant(nanoseconds: limit) }
-        let (result, isBehind) = sum.addingReportingOverflow(attoseconds / 1_000_000_000)
-        return MonotonicInstant(nanoseconds: isBehind ? limit : result)
-    }
-
-    /// How long it is from this one to `other`; negative where that is earlier.
-    public func duration(to other: MonotonicInstant) -> Duration {
-        .nanoseconds(other.nanoseconds) - .nanoseconds(nanoseconds)
-    }
-
-    /// By time.
-    public static func < (a: MonotonicInstant, b: MonotonicInstant) -> Bool { a.nanoseconds < b.nanoseconds }
 }
 
 /// What happened on a server, and when.

@@ -7,7 +7,7 @@ extension CardLayout {
     /// - Parameters:
     ///   - image: an OS image that is drawn above the card, with where its parts go; it must fit.
     ///   - name: what the image is called in the picture; any text.
-    public func picture(of image: OSImageLayout? = nil, named name: String = "") -> String {
+    public func svg(of image: OSImageLayout? = nil, named name: String = "") -> String {
         var boxes = [
             Box(title: "table", size: SectorCount(uboot.start.sector), end: uboot.start, kind: .gap),
             Box(partition: uboot, name: "u-boot", kind: .uboot), Box(partition: boot, name: "boot", kind: .boot),

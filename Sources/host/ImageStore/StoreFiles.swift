@@ -4,7 +4,7 @@ import LinuxHost
 import SystemPackage
 
 /// The few calls on files that the store needs, each with the path in its error.
-enum Files {
+enum StoreFiles {
     private static func error(_ path: FilePath, _ store: FilePath, _ code: Int32) -> ImageStoreError {
         code == ENOSPC || code == EDQUOT ? .full(store: store) : .io(path: path, errno: Errno(rawValue: code))
     }

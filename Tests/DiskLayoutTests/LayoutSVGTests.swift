@@ -62,11 +62,11 @@ private final class Reader: NSObject, XMLParserDelegate {
     }
 }
 
-@Suite struct PictureTests {
+@Suite struct LayoutSVGTests {
     @Test(arguments: UInt64(0)..<20)
     func `shows every partition with its exact sectors and bytes`(seed: UInt64) throws {
         let card = try CardLayout.random(seed: seed)
-        let reader = try Reader(card.picture())
+        let reader = try Reader(card.svg())
         let texts = reader.texts()
         for partition in card.table.partitions {
             for text in [
@@ -85,7 +85,7 @@ private final class Reader: NSObject, XMLParserDelegate {
     @Test(arguments: UInt64(0)..<20)
     func `draws the partitions side by side, each wide enough to be read, within the picture`(seed: UInt64) throws {
         let card = try CardLayout.random(seed: seed)
-        let reader = try Reader(card.picture())
+        let reader = try Reader(card.svg())
         var left = 60
         for kind in ["uboot", "boot", "rootfs"] {
             let boxes = reader.boxes(kind)
@@ -102,7 +102,7 @@ private final class Reader: NSObject, XMLParserDelegate {
     }
 
     @Test func `a larger partition is drawn no narrower`() throws {
-        let reader = try Reader(try standard().picture())
+        let reader = try Reader(try standard().svg())
         let widths = try ["uboot", "boot", "rootfs"].map { try #require(reader.boxes($0).first?.number("width")) }
         #expect(widths == widths.sorted())
     }
@@ -115,7 +115,7 @@ private final class Reader: NSObject, XMLParserDelegate {
             start: start, boot: card.boot.size.sectors / 2, span: card.boot.size.sectors,
             rootfs: card.rootfs.size.sectors / 4,
             behind: 100)
-        let reader = try Reader(card.picture(of: half, named: "raspios.img"))
+        let reader = try Reader(card.svg(of: half, named: "raspios.img"))
         #expect(reader.texts().contains { $0.hasPrefix("Image raspios.img, ") })
         #expect(reader.texts().count { $0 == "not written" } == 2)
         #expect(reader.texts().contains("LBA \(start)") && reader.texts().contains("byte \(start * 512)"))
@@ -137,7 +137,7 @@ private final class Reader: NSObject, XMLParserDelegate {
     ])
     func `any name of an image is text and nothing else`(name: String) throws {
         let card = try standard()
-        let picture = card.picture(
+        let picture = card.svg(
             of: try image(boot: 8192, span: card.boot.size.sectors, rootfs: 8192), named: name)
         let reader = try Reader(picture)
         #expect(
@@ -158,7 +158,7 @@ private final class Reader: NSObject, XMLParserDelegate {
         let path = folder.path("card.svg")
         let card = try standard()
         let drawn = try name.map { _ in try image(boot: 8192, span: card.boot.size.sectors, rootfs: 8192) }
-        try card.picture(of: drawn, named: name ?? "").write(toFile: path, atomically: true, encoding: .utf8)
+        try card.svg(of: drawn, named: name ?? "").write(toFile: path, atomically: true, encoding: .utf8)
         let tool = try #require(Self.xmllint)
         let process = Process()
         process.executableURL = URL(fileURLWithPath: tool)

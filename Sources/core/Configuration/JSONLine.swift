@@ -1,9 +1,10 @@
 import FoundationEssentials
 
-/// One line of JSON: ASCII only, so that nothing in it means anything to a terminal (law 7).
+/// One line of JSON, its keys in snake case: ASCII only, so that nothing in it means anything to a terminal (law 7).
 public func jsonLine(_ value: some Encodable) -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    encoder.keyEncodingStrategy = .convertToSnakeCase
     // As in a run's record, docs/runs.md.
     encoder.dateEncodingStrategy = .iso8601
     // Numbers here are finite and texts are valid: what cannot fail, but must not end a flash.

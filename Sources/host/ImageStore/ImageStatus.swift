@@ -1,11 +1,11 @@
 public import DiskLayout
 import Glibc
 import HostTools
-import OSImage
-public import SystemPackage
+public import OSImage
+import SystemPackage
 
 /// What is known of an image without preparing it.
-public enum StoredStatus: Sendable {
+public enum StoredImageStatus: Sendable {
     /// It is prepared.
     case prepared(PreparedImage)
     /// It is not; its partition table, and its length, nil where it is compressed.
@@ -21,22 +21,21 @@ extension ImageStore {
     /// in TMPDIR, and removed.
     ///
     /// - Throws: ``ImageStoreError``, as preparing it would; `CancellationError`.
-    public func look(at image: FilePath, relocation: RelocationRequest? = nil) async throws -> StoredStatus {
+    public func status(of image: ImageReader, relocation: RelocationRequest? = nil) async throws -> StoredImageStatus {
         if let prepared = preparedImage(of: image, relocation: relocation) { return .prepared(prepared) }
         do {
-            let reader = try ImageReader(image)
             try checkWritable()
             guard try Compression(of: image) != nil else {
-                let layout = try inspectOSImage(at: image)
+                let layout = try inspectOSImage(image)
                 return .unprepared(layout, size: layout.size)
             }
-            return try await withTemporaryFolder(prefix: "rpiflash-look-") { folder in
+            return try await withTemporaryFolder(prefix: "rpiflash-status-") { folder in
                 let start = folder.appending("start.img")
-                try await unpackOSImage(reader, to: start, limit: ByteCount(2 << 40), start: Self.tableBytes) { _ in }
+                try await unpackOSImage(image, to: start, limit: ByteCount(2 << 40), start: Self.tableBytes) { _ in }
                 return .unprepared(try inspectStartOfOSImage(at: start), size: nil)
             }
         } catch let error as OSImageError {
-            throw ImageStoreError.image(error.about(image))
+            throw ImageStoreError.image(error.about(image.path))
         }
     }
 

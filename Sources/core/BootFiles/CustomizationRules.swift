@@ -2,7 +2,7 @@ import Configuration
 
 /// What values of a customization must look like. Each returns what is wrong with a value, nil where nothing is; values
 /// that are secret are not in it.
-enum Rules {
+enum CustomizationRules {
     static func hostname(_ value: String) -> String? {
         let bytes = Array(value.utf8)
         let good =

@@ -5,14 +5,14 @@ import Testing
 
 /// The end of a transfer: U-Boot takes an ICMP 'port unreachable' for a late or doubled packet for a failure of a load
 /// that it has already.
-@Suite(.timeLimit(.minutes(60))) struct FarewellTests {
+@Suite(.timeLimit(.minutes(60))) struct DallyTests {
     private static let mac = TemporaryRoot.mac
 
     private func serve(_ root: borrowing TemporaryRoot, _ files: Set<String>) async throws
         -> (TFTPServer, AsyncStream<TimedTransferEvent>)
     {
         let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
-        return (server, server.add(Job(folder: Self.mac, files: files, address: "127.0.0.1")))
+        return (server, server.add(ServedFolder(folder: Self.mac, files: files, address: "127.0.0.1")))
     }
 
     /// Uploads one block; the client has the last ACK.
