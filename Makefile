@@ -60,7 +60,7 @@ deps-%:
 build: deps-build ## the two programs, for development, into .build/debug
 	swift build
 
-uboot: deps-build $(ARM32) ## U-Boot for BOARD, into build/uboot/<board>
+uboot: build $(ARM32) ## U-Boot for BOARD, into build/uboot/<board>
 	@uboot/build $(BOARD)
 
 firmware: deps-build # the Pi's boot firmware, into build/firmware
@@ -194,10 +194,12 @@ upgrade-test: deps-demo build firmware ## partition 1 brought up to date from it
 install: deps-build ## the programs, templates, boards and systemd units, below DESTDIR/PREFIX; they run without Swift
 	$(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --product rpiflash
 	$(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --product rpiflash-gen
-	install -d "$(DESTDIR)$(PREFIX)"/{bin,share/rpiflash/{templates,uboot/boards,recovery_image,schema,scripts,virtual_target}}
+	install -d "$(DESTDIR)$(PREFIX)"/{bin,share/rpiflash/{templates/{boot,plan},uboot/boards,recovery_image,schema,scripts,virtual_target}}
 	bin=$$($(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --show-bin-path); \
 	    install -s --strip-program=$(STRIP) "$$bin"/rpiflash "$$bin"/rpiflash-gen "$(DESTDIR)$(PREFIX)/bin/"
-	install -m 644 templates/* "$(DESTDIR)$(PREFIX)/share/rpiflash/templates/"
+	for folder in templates templates/boot templates/plan; do \
+	    install -m 644 "$$folder"/*.* "$(DESTDIR)$(PREFIX)/share/rpiflash/$$folder/"; \
+	done
 	install -m 644 uboot/boards/*.yaml "$(DESTDIR)$(PREFIX)/share/rpiflash/uboot/boards/"
 	install -m 644 recovery_image/* "$(DESTDIR)$(PREFIX)/share/rpiflash/recovery_image/"
 	install -m 644 docs/schema/*.json "$(DESTDIR)$(PREFIX)/share/rpiflash/schema/"
@@ -213,13 +215,13 @@ install: deps-build ## the programs, templates, boards and systemd units, below 
 	done
 
 deb: deps-deb $(DEB_ARM32) firmware ## Debian packages of this machine's architecture, into build/deb, judged by lintian
-	@for board in $(DEB_BOARDS); do uboot/build "$$board"; done
 	rm -rf $(BUILD)/deb/stage $(BUILD)/deb/*.deb
 	$(MAKE) --no-print-directory install DESTDIR=$(BUILD)/deb/stage PREFIX=/usr
+	@for board in $(DEB_BOARDS); do RPIFLASH_BIN=$(BUILD)/deb/stage/usr/bin uboot/build "$$board"; done
 	packaging/debian/build $(if $(DEB_VERSION),--version $(DEB_VERSION)) $(DEB_BOARDS)
 	packaging/debian/check
 
-debs: deps-debs $(DEB_ARM32) firmware # not run through yet: Debian packages for DEBS, cross-built, into build/packages, each used in a tree of its release; as root, on amd64
+debs: deps-debs $(DEB_ARM32) build firmware # not run through yet: Debian packages for DEBS, cross-built, into build/packages, each used in a tree of its release; as root, on amd64
 	@for board in $(DEB_BOARDS); do uboot/build "$$board"; done
 	packaging/debian/debs $(if $(DEB_VERSION),--version $(DEB_VERSION)) $(addprefix --for ,$(DEBS)) $(DEB_BOARDS)
 

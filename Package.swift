@@ -153,8 +153,8 @@ let package = Package(
         .executableTarget(
             name: "rpiflash-gen",
             dependencies: [
-                "BootFiles", "BootScript", "CommandOutput", "Configuration", "DiskLayout", "FDisk", "HostTools",
-                "LinuxHost", "OSImage", "RecoveryImage", argumentParser, system,
+                "BootFiles", "BootScript", "CommandOutput", "Configuration", "DiskLayout", "FDisk", "FlashEvents",
+                "HostTools", "LinuxHost", "OSImage", "RecoveryImage", argumentParser, system,
             ],
             path: "Sources/programs/rpiflash-gen", swiftSettings: strict),
         .executableTarget(

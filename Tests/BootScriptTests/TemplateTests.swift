@@ -34,6 +34,43 @@ struct TemplateTests {
         #expect(error?.description == message)
     }
 
+    @Test func `a list of commands goes on behind && and ||, as in other shells`() throws {
+        let text = """
+            # Not this &&
+            setenv l_x '
+            one {{word}} &&
+                two &&
+            # Why three.
+            three'
+            one ||
+            two || three
+            # Kept.
+            four &&
+            """
+        #expect(
+            try Template(text, file: "t.cmd").renderScript(["word": .word("w")]) == """
+                # Not this &&
+                setenv l_x '
+                one w && two && three'
+                one || two || three
+                # Kept.
+                four &&
+                """)
+    }
+
+    @Test func `several files are one template, and a message names the file and its line`() throws {
+        func template(_ second: String) throws -> Template {
+            let files = ["a.cmd": "a {{one}}\n", "b.cmd": second]
+            return try Template(joining: ["a.cmd", "b.cmd"]) { try Template(files[$0] ?? "", file: $0) }
+        }
+        let values: [String: TemplateValue] = ["one": .word("1"), "two": .word("2")]
+        #expect(try template("b {{two}} {{one}}\n").render(values) == "a 1\nb 2 1\n")
+        let unknown = #expect(throws: TemplateError.self) { try template("\nb {{three}}\n").render(values) }
+        #expect(unknown?.description == "b.cmd:2:3: unknown name 'three'; known are one, two")
+        let unused = #expect(throws: TemplateError.self) { try template("b\n").render(values) }
+        #expect(unused?.description == "a.cmd:1:1: value 'two' is not used anywhere in the template")
+    }
+
     @Test(arguments: ["a b", "a;b", "$x", "\"", "'", "a\nb", "`", "#", "&", "|", "ä", "\\", "(", "*"])
     func `refuses a value that a script could take for more than text`(value: String) {
         let error = #expect(throws: TemplateError.self) { try render("x\n {{name}}", ["name": .word(value)]) }

@@ -33,10 +33,10 @@ struct CustomizeTests {
     /// Makes the card's partitions 2 and 3 of what the target fetched, with other programs than ours.
     private static let layDown = """
         for number in 2 3; do truncate -s 48M $D/p$number; done
-        grep -a '^p_n=' $D/got/flash.scr | while read -r line; do
+        grep -a '^p_number=' $D/got/flash.scr | while read -r line; do
             eval "$line"
-            case $p_e in gzip) gunzip <$D/got/$p_f ;; raw) cat $D/got/$p_f ;; esac |
-                dd of=$D/p$p_p bs=512 seek=$((p_o)) conv=notrunc status=none
+            case $p_encoding in gzip) gunzip <$D/got/$p_file ;; raw) cat $D/got/$p_file ;; esac |
+                dd of=$D/p$p_partition bs=512 seek=$((p_offset)) conv=notrunc status=none
         done
 
         """

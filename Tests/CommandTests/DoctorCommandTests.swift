@@ -51,7 +51,7 @@ struct DoctorCommandTests {
         let result = try await place.run(Self.doctor, exits: 0)
         let lines = Self.lines(result)
         let template = try String(
-            contentsOfFile: Programs.repository.appending("templates/boot.cmd").string, encoding: .utf8)
+            contentsOfFile: Programs.repository.appending("templates/boot/settings.cmd").string, encoding: .utf8)
         let number = try #require(template.firstMatch(of: /(?m)^setenv l_script ([0-9]+)$/)).output.1
         #expect(
             lines.contains([
@@ -85,7 +85,7 @@ struct DoctorCommandTests {
                 "D/targets.csv: 1 target, 0 of this host; add a row"
             ),
             ("echo x: 1 >$D/card.yaml", "card", "D/card.yaml:1:1: unknown key"),
-            ("DOCTOR=\"$DOCTOR --templates $D/none\"", "templates", "cannot read the template D/none/plan.cmd"),
+            ("DOCTOR=\"$DOCTOR --templates $D/none\"", "templates", "cannot read the template D/none/plan/start.cmd"),
             ("rmdir $TFTP", "TFTP root", "TFTP root D/tftp: No such file or directory; make it"),
             (
                 "sed -i 's/,cam,.*/,cam,/' $D/targets.csv; sed -i 's/localhost,,/localhost,nochip:3,/' $D/targets.csv",

@@ -42,10 +42,10 @@ private let starts: [UInt64] = [1, 63, 2048, 8192, 16384]
         let place = try await LoopbackFixture(
             """
             plan
-            grep -a '^p_n=' got/flash.scr | while read -r line; do
+            grep -a '^p_number=' got/flash.scr | while read -r line; do
                 eval "$line"
-                get "img@${p_l#0x}+${p_s#0x}"
-                echo "$p_h  got/img@${p_l#0x}+${p_s#0x}" >>digests
+                get "img@${p_lba#0x}+${p_sectors#0x}"
+                echo "$p_sha256  got/img@${p_lba#0x}+${p_sectors#0x}" >>digests
             done
             sha256sum -c digests >checked 2>&1
             report $sectors 0; put OK $((sectors * 512))

@@ -18,7 +18,8 @@ import Testing
             ("$RPIFLASH images remove", "rpiflash images remove <id> ..."), ("$RPIFLASH serve", "rpiflash serve"),
             ("$RPIFLASH images size", "rpiflash images size"),
             ("$GEN", "rpiflash-gen "), ("$GEN layout", "rpiflash-gen layout"),
-            ("$GEN bootscr", "rpiflash-gen bootscr"), ("$GEN recovery-image", "rpiflash-gen recovery-image"),
+            ("$GEN board", "rpiflash-gen board <board>"), ("$GEN bootscr", "rpiflash-gen bootscr"),
+            ("$GEN recovery-image", "rpiflash-gen recovery-image"),
         ])
     func `every command has help on standard output, with examples`(command: String, usage: String) async throws {
         let result = try await runBash("\(command) --help")

@@ -155,8 +155,8 @@ final class LoopbackFixture: Sendable {
             get flash.scr
             job=$(grep -a -o -m 1 'flash plan [0-9a-f]*,' got/flash.scr | grep -o '[0-9a-f]*,' | tr -d ,)
             sectors=$(($(grep -a -o -m 1 'chunks, 0x[0-9a-f]* sectors' got/flash.scr | grep -o '0x[0-9a-f]*')))
-            chunks=$(grep -a -c '^p_n=' got/flash.scr)
-            files=$(grep -a '^p_n=' got/flash.scr | grep -o 'p_f=[^ ]*' | cut -c 3- | cut -d = -f 2 | sort -u)
+            chunks=$(grep -a -c '^p_number=' got/flash.scr)
+            files=$(grep -a '^p_number=' got/flash.scr | grep -o 'p_file=[^ ]*' | cut -d = -f 2 | sort -u)
         }
         # report WRITTEN SAME [LINE…]: sectors of the plan, and more lines; without any, that all went well.
         report() {

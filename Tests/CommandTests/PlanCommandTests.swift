@@ -8,12 +8,12 @@ import Testing
 struct PlanCommandTests {
     /// Checks with other programs than ours that what the target fetched is what the plan's lines say.
     private static let checkChunks = """
-        grep -a '^p_n=' $D/got/flash.scr | while read -r line; do
+        grep -a '^p_number=' $D/got/flash.scr | while read -r line; do
             eval "$line"
-            case $p_e in gzip) gunzip <$D/got/$p_f ;; raw) cat $D/got/$p_f ;; esac >$D/chunk
-            [ $(stat -c %s $D/chunk) = $((p_s * 512)) ]
-            [ "$(sha256sum <$D/chunk)" = "$p_h  -" ]
-            cmp $D/chunk <(tail -c +$((p_l * 512 + 1)) $RAW | head -c $((p_s * 512)))
+            case $p_encoding in gzip) gunzip <$D/got/$p_file ;; raw) cat $D/got/$p_file ;; esac >$D/chunk
+            [ $(stat -c %s $D/chunk) = $((p_sectors * 512)) ]
+            [ "$(sha256sum <$D/chunk)" = "$p_sha256  -" ]
+            cmp $D/chunk <(tail -c +$((p_lba * 512 + 1)) $RAW | head -c $((p_sectors * 512)))
         done
 
         """

@@ -123,6 +123,7 @@ struct SchemaTests {
         let result = try await place.run(
             """
             $GEN layout --card $D/card.yaml --format json >$D/layout
+            $GEN board rpi_arm64 --json >$D/board
             $RPIFLASH doctor --inventory $D/targets.csv --card $D/card.yaml --tftp-root $TFTP --listen 127.0.0.1:$PORT \
                 --store $D/store --service $D/none.sock --runs $D/runs --json >$D/doctor
             $FLASH -q --no-wait --label ci_job=4711 --label place= $IMG cam >/dev/null
@@ -134,7 +135,7 @@ struct SchemaTests {
             $RPIFLASH runs show last --runs $D/runs --events >$D/flash
             """, exits: 0)
         #expect(result.stdout == "", result.all)
-        for name in ["layout", "doctor", "runs-list", "runs-show", "runs-cards", "targets", "flash"] {
+        for name in ["layout", "board", "doctor", "runs-list", "runs-show", "runs-cards", "targets", "flash"] {
             try await checkSchema(name, place.text(name))
         }
     }

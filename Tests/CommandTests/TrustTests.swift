@@ -46,7 +46,7 @@ struct TrustTests {
         // What was used instead is named.
         #expect(
             place.text("gen.log").contains("rpiflash-gen: using ")
-                && place.text("gen.log").contains("\(Programs.repository)/templates/boot.cmd"), result.all)
+                && place.text("gen.log").contains("\(Programs.repository)/templates/boot"), result.all)
     }
 
     @Test func `the log names the card layout and the templates that a flash uses`() async throws {
@@ -74,12 +74,15 @@ struct TrustTests {
             ),
             ("chmod o+w $D/card.yaml", "$FLASH $IMG cam", 9, "card.yaml", "it may be written by everybody"),
             (
-                "chmod o+w $D/t/plan.cmd", "$FLASH --templates $D/t $IMG cam", 9, "t/plan.cmd",
+                "chmod o+w $D/t/plan/start.cmd", "$FLASH --templates $D/t $IMG cam", 9, "t/plan/start.cmd",
                 "it may be written by everybody"
             ),
-            ("chmod 777 $D/t", "$FLASH --templates $D/t $IMG cam", 9, "t/plan.cmd", "D/t may be written by everybody"),
             (
-                "chmod 777 $D/t", "$GEN bootscr --board rpi_arm64 --templates $D/t -o $D/x", 1, "t/boot.cmd",
+                "chmod 777 $D/t", "$FLASH --templates $D/t $IMG cam", 9, "t/plan/start.cmd",
+                "D/t may be written by everybody"
+            ),
+            (
+                "chmod 777 $D/t", "$GEN bootscr --board rpi_arm64 --templates $D/t -o $D/x", 1, "t/boot/settings.cmd",
                 "D/t may be"
             ),
             (

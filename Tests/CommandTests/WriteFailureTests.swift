@@ -22,7 +22,7 @@ struct WriteFailureTests {
     private static let generator = [
         "--help", "help layout", "layout", "layout --format json", "layout --format sfdisk", "layout --format svg",
         "bootscr --board qemu_arm64 --text -o -", "bootscr --board qemu_arm64 -o $D/boot.scr --dry-run",
-        "recovery-image --board qemu_arm64 --help",
+        "recovery-image --board qemu_arm64 --help", "board rpi_arm64", "board rpi_arm64 --json", "board rpi_arm64 name",
     ]
 
     /// Where results go, and why they cannot.

@@ -60,7 +60,7 @@ struct ReportTests {
     }
 
     @Test func `the plan's script sets every code, and the page has them all`() throws {
-        let script = try repositoryText("templates/plan.cmd")
+        let script = try PlanTemplates.files.map { try repositoryText("templates/\($0)") }.joined()
         let set = Set(script.matches(of: /setenv p_code ([a-z_]+)/).map { String($0.output.1) })
         #expect(set == Set(Report.Code.allCases.map(\.rawValue)))
         let page = try repositoryText("docs/plan-protocol.md")

@@ -15,10 +15,9 @@ func repositoryText(_ path: String) throws -> String {
 
 /// The repository's own templates.
 func planTemplates() throws -> PlanTemplates {
-    func template(_ name: String) throws -> Template {
+    try PlanTemplates { name in
         try Template(String(contentsOfFile: templates.appending(name).string, encoding: .utf8), file: name)
     }
-    return PlanTemplates(plan: try template("plan.cmd"), chunk: try template("plan-chunk.cmd"))
 }
 
 /// 32 times the same byte.

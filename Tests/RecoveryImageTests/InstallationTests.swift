@@ -42,7 +42,7 @@ import Testing
 
     @Test func `the working folder's templates and card are not taken`() throws {
         let folder = try workFolder()
-        try folder.write("echo from a stranger\n", to: "templates/boot.cmd")
+        try folder.write("echo from a stranger\n", to: "templates/boot/settings.cmd")
         let script = try run(
             program.path, ["bootscr", "--board", "rpi_arm64", "--text", "-o", "-"], in: folder.url,
             environment: ["RPIFLASH_BUILD": ""])

@@ -9,25 +9,27 @@ extension SystemTests {
     /// The boot script's reader of config.txt and cmdline.txt, on real U-Boot, against the table that the server's reader is
     /// tested with too (BootSettingsTests).
     @Suite(.serialized) struct BootCases {
-        /// Step 5 of the boot script up to where it would start the kernel, as the card of a Pi has it, on the files of a
+        /// The last part of the boot script up to where it would start the kernel, as the card of a Pi has it, on the files of a
         /// folder for each case; what it found is printed.
         private func section() throws -> String {
-            let template = try text(of: "templates/boot.cmd")
+            let template = try Template(joining: BootScriptFiles.all) { name in
+                try Template(text(of: "templates/\(name)"), file: name)
+            }
             let board = try BoardProfile(yaml: text(of: "uboot/boards/rpi_arm64.yaml"), file: "rpi_arm64.yaml")
             let card = try CardLayout(
                 cardSize: ByteCount(8_000_000_000), ubootSize: .mebibytes(64), bootSize: .mebibytes(512),
                 diskID: #require(DiskID(0x5250_4946)))
             let script = try renderBootScript(
-                template: template, file: "boot.cmd", board: board, card: card, serverAddress: nil)
+                template: template, board: board, card: card, serverAddress: nil)
             func place(_ text: String) throws -> String.Index { try #require(script.range(of: text)?.lowerBound) }
             var section = script[
                 try place(
-                    "\n# 5. Boot what")..<place("if test \"${l_state}\" = ok; then\n    echo \"rpiflash: initramfs")]
+                    "\n# Boot what is on")..<place("if test \"${l_state}\" = ok; then\n    echo \"rpiflash: initramfs")]
             let top = "setenv l_top /\n"
             #expect(section.ranges(of: top).count == 1)
             section.replace(top, with: "setenv l_top /${c_case}/\n")
             // RAM, from the script's head.
-            return script[try place("# RAM. Small")..<place("# 1. Settings")] + section + """
+            return script[try place("# RAM. Small")..<place("# Settings from partition 1")] + section + """
 
                 echo "case ${c_case}"
                 env print l_state l_kernel l_initramfs_name l_fdt_name bootargs

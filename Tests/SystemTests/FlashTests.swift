@@ -37,7 +37,7 @@ extension SystemTests {
             #expect(
                 record.stdout.contains(/card +aa QEMU! 256 MiB, PARTUUID 52504946-01, .* written and read back/),
                 record.all)
-            #expect(record.stdout.contains(/board +qemu_arm64, U-Boot 2025.01 .*, boot script 4\n/), record.all)
+            #expect(record.stdout.contains(/board +qemu_arm64, U-Boot 2025.01 .*, boot script 5\n/), record.all)
             #expect(record.stdout.contains(#/\] rpiflash: flash plan [0-9a-f]{16}, normal: /#), record.all)
             #expect(record.stdout.contains("] rpiflash: starting /kernel8.img: "), record.all)
 
@@ -146,7 +146,7 @@ extension SystemTests {
             let result = try await target.exec(
                 """
                 mkdir -p $TFTP/$MAC; chmod 777 $TFTP/$MAC
-                printf 'setenv l_written 12345678\nsetenv l_outcome OK\nrun l_report\n' >$D/plan.cmd
+                printf 'setenv l_written %s\nsetenv l_outcome %s\nrun l_report\n' '' FAILED 12345678 OK >$D/plan.cmd
                 mkimage -A arm -T script -C none -n plan -d $D/plan.cmd $TFTP/$MAC/flash.scr >/dev/null
                 $BUILD/peers/atftpd/usr/sbin/atftpd --daemon --no-fork --user root.root --bind-address 192.168.77.1 $TFTP &
                 server=$!
@@ -154,11 +154,14 @@ extension SystemTests {
                 $VT reset $D
                 $VT wait $D 'rpiflash: cannot boot' --timeout 300 >/dev/null
                 od -An -tx8 --endian=little $TFTP/$MAC/OK
+                [ ! -e $TFTP/$MAC/FAILED ]
                 """)
             #expect(result.status == 0, "\(result.all)\(target.console)")
             // 0x12345678 sectors of 0x200 bytes.
             #expect(result.stdout.trimmingCharacters(in: .whitespacesAndNewlines) == "0000002468acf000", result.all)
             #expect(target.console.contains("rpiflash: running the flash plan"))
+            // A count that is missing is not written to RAM, and nothing is uploaded for it.
+            #expect(target.console.contains("rpiflash: cannot upload FAILED"))
         }
 
         @Test func `without a server the target boots what it has, after a bounded wait`() async throws {

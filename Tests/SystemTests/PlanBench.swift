@@ -80,11 +80,10 @@ struct StagedPlan: Sendable {
                 ? ChunkPlan.Pieces(
                     imageName: "image", tableName: "pieces", tableSize: ByteCount(UInt64(table.bytes.count))) : nil)
         let templates = Bench.repository.appending("templates")
-        func template(_ name: String) throws -> Template {
-            try Template(String(contentsOfFile: templates.appending(name).string, encoding: .utf8), file: name)
-        }
         let script = try plan.script(
-            templates: PlanTemplates(plan: template("plan.cmd"), chunk: template("plan-chunk.cmd")))
+            templates: PlanTemplates { name in
+                try Template(String(contentsOfFile: templates.appending(name).string, encoding: .utf8), file: name)
+            })
         try Data(ScriptImage.encode(script: edit(script), name: "plan", time: 0))
             .write(to: URL(filePath: folder.appending(ChunkPlan.scriptName).string))
     }

@@ -30,7 +30,7 @@ extension BootSettings {
     /// - Parameters:
     ///   - board: names that are usual there.
     ///   - files: paths on the boot partition, without a slash in front, in any case of letters.
-    /// - Returns: names as the boot script writes them. Source: step 5 of templates/boot.cmd.
+    /// - Returns: names as the boot script writes them. Source: templates/boot/boot.cmd.
     public func selection(for board: BootBoard, among files: [String]) -> BootSelection {
         let present = Set(files.map(Self.key))
         let folders = ["/\(osPrefix ?? "")", "/"]
@@ -54,7 +54,7 @@ extension BootSettings {
     static func key(_ path: String) -> String { path.lowercased().split(separator: "/").joined(separator: "/") }
 }
 
-/// config.txt as the boot script reads it. docs/images.md has the rules as a table; step 5 of templates/boot.cmd is the other
+/// config.txt as the boot script reads it. docs/images.md has the rules as a table; templates/boot/boot.cmd is the other
 /// reader, and both are tested with Tests/BootCases.
 struct BootScriptConfiguration: Hashable, Sendable {
     /// Why the boot script starts nothing with this file; nil where it takes it.

@@ -129,7 +129,7 @@ public struct KernelCommandLine: Hashable, Sendable {
     ///
     /// A blank is in front of it. Every `root=` becomes the card's partition 3, in quotes too, and where there is none it
     /// comes first; `console=serial0` and `serial1` get the names that the kernel knows. Source: step 5 of
-    /// templates/boot.cmd; docs/images.md has the rules.
+    /// templates/boot/boot.cmd; docs/images.md has the rules.
     ///
     /// - Parameters:
     ///   - root: what stands behind `root=`.

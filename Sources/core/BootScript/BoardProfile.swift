@@ -37,8 +37,9 @@ public struct BoardProfile: Hashable, Sendable {
     public enum BootCommand: String, Codable, Sendable { case booti, bootz }
 }
 
-extension BoardProfile: Decodable {
-    enum CodingKeys: String, CodingKey, CaseIterable {
+extension BoardProfile: Codable {
+    /// The keys of the file, in its order.
+    public enum CodingKeys: String, CodingKey, CaseIterable, Sendable {
         case name, defconfig
         case architecture = "arch"
         case crossCompile = "cross_compile"
@@ -73,6 +74,58 @@ extension BoardProfile: Decodable {
         ]
         usbEthernet = try values.decode(Bool.self, forKey: .usbEthernet)
         piFirmware = try values.decode(Bool.self, forKey: .piFirmware)
+    }
+
+    /// Encodes the keys of the file.
+    ///
+    /// - Throws: `EncodingError`.
+    public func encode(to encoder: any Encoder) throws {
+        var values = encoder.container(keyedBy: CodingKeys.self)
+        for key in CodingKeys.allCases {
+            switch self[key] {
+            case .text(let text): try values.encode(text, forKey: key)
+            case .list(let words): try values.encode(words, forKey: key)
+            case .flag(let flag): try values.encode(flag, forKey: key)
+            }
+        }
+    }
+
+    /// What a key of the file has.
+    public enum Value: Hashable, Sendable {
+        /// One word.
+        case text(String)
+        /// Words in brackets.
+        case list([String])
+        /// `true` or `false`.
+        case flag(Bool)
+
+        /// As a script reads them, without white space in any.
+        public var words: [String] {
+            switch self {
+            case .text(let text): [text]
+            case .list(let words): words
+            case .flag(let flag): [flag ? "true" : "false"]
+            }
+        }
+    }
+
+    /// The value of a key.
+    public subscript(key: CodingKeys) -> Value {
+        switch key {
+        case .name: .text(name)
+        case .defconfig: .text(defconfig)
+        case .architecture: .text(architecture.rawValue)
+        case .crossCompile: .text(crossCompile)
+        case .fragments: .list(fragments)
+        case .deviceTrees: .list(deviceTrees)
+        case .kernelDeviceTree: .text(kernelDeviceTree.rawValue)
+        case .bootCommand: .text(bootCommand.rawValue)
+        case .kernels: .list(kernels)
+        case .initramfs: .list(initramfs)
+        case .serial0, .serial1: .text(serialConsoles[key.rawValue] ?? "")
+        case .usbEthernet: .flag(usbEthernet)
+        case .piFirmware: .flag(piFirmware)
+        }
     }
 
     /// Reads a profile.

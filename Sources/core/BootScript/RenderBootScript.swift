@@ -1,19 +1,29 @@
 public import DiskLayout
 
-/// Renders `templates/boot.cmd` for one board and card. `templates/README.md` has the table of values.
+/// The boot script's template files, in the order in which they become one script. `templates/README.md` has the table of
+/// values.
+public enum BootScriptFiles {
+    /// Has the script's number, `l_script`.
+    public static let settings = "boot/settings.cmd"
+    /// How the console goes to the network; flash plans begin with it too.
+    public static let netconsole = "netconsole.cmd"
+    /// All of them, paths in the folder of templates.
+    public static let all = [settings, netconsole, "boot/network.cmd", "boot/parts.cmd", "boot/boot.cmd"]
+}
+
+/// Renders the boot script for one board and card.
 ///
 /// - Parameters:
-///   - template: the template's text.
-///   - file: its name, for messages.
+///   - template: ``BootScriptFiles/all``, joined.
 ///   - board: the board profile.
 ///   - card: the card that the script will live on.
 ///   - serverAddress: dotted IPv4 address used where rpiflash.env names none; nil: none.
 /// - Returns: the script's text, as `mkimage -T script` takes it.
 /// - Throws: ``TemplateError``.
 public func renderBootScript(
-    template: String, file: String, board: BoardProfile, card: CardLayout, serverAddress: String?
+    template: Template, board: BoardProfile, card: CardLayout, serverAddress: String?
 ) throws(TemplateError) -> String {
-    try Template(template, file: file).render([
+    try template.renderScript([
         "board": .word(board.name),
         "boot_start": .hexadecimal(card.boot.start.sector),
         "rootfs_start": .hexadecimal(card.rootfs.start.sector),

@@ -9,7 +9,7 @@ public struct Template: Hashable, Sendable {
 
     private enum Piece: Hashable {
         case text(String)
-        case name(String, line: Int, column: Int)
+        case name(String, file: String, line: Int, column: Int)
     }
 
     /// Takes a template apart.
@@ -26,6 +26,20 @@ public struct Template: Hashable, Sendable {
             try Self.parse(Array(line), line: index + 1, file: file, into: &pieces)
         }
         self.pieces = pieces
+    }
+
+    /// One template of several files, one behind the other; each message names the file that it is about.
+    ///
+    /// - Parameters:
+    ///   - files: their names, at least one.
+    ///   - read: reads one.
+    public init<Failure: Error>(
+        joining files: [String], read: (_ name: String) throws(Failure) -> Template
+    ) throws(Failure) {
+        var parts: [Template] = []
+        for name in files { parts.append(try read(name)) }
+        file = parts.first?.file ?? ""
+        pieces = parts.flatMap(\.pieces)
     }
 
     private static func parse(
@@ -55,7 +69,7 @@ public struct Template: Hashable, Sendable {
                     reason: "'\(name)' is not a name; a name has lower-case letters, digits and _ and no spaces")
             }
             pieces.append(.text(plain))
-            pieces.append(.name(name, line: line, column: index + 1))
+            pieces.append(.name(name, file: file, line: line, column: index + 1))
             plain = ""
             index = close + 2
         }
@@ -74,7 +88,7 @@ public struct Template: Hashable, Sendable {
             switch piece {
             case .text(let text):
                 result += text
-            case .name(let name, let line, let column):
+            case .name(let name, let file, let line, let column):
                 guard let value = values[name] else {
                     throw TemplateError(
                         file: file, line: line, column: column,
@@ -95,6 +109,29 @@ public struct Template: Hashable, Sendable {
                 file: file, line: 1, column: 1, reason: "value '\(name)' is not used anywhere in the template")
         }
         return result
+    }
+
+    /// The text with every name replaced, as U-Boot's shell can read it: a line that ends in `&&` or `||` becomes one with the
+    /// next. Other shells do that themselves; U-Boot's ends the list at the end of the line, and runs what follows
+    /// whatever came before (common/cli_hush.c, parse_stream). Comments between such lines go.
+    ///
+    /// - Parameter values: as for ``render(_:)``.
+    /// - Throws: ``TemplateError``, as ``render(_:)``.
+    public func renderScript(_ values: [String: TemplateValue]) throws(TemplateError) -> String {
+        var lines: [Substring] = []
+        var list: String?
+        for line in try render(values).split(separator: "\n", omittingEmptySubsequences: false) {
+            let code = line.drop { $0 == " " }
+            guard !code.hasPrefix("#") else {
+                if list == nil { lines.append(line) }
+                continue
+            }
+            let joined = list.map { "\($0) \(code)" } ?? String(line)
+            list = joined.hasSuffix("&&") || joined.hasSuffix("||") ? joined : nil
+            if list == nil { lines.append(Substring(joined)) }
+        }
+        if let list { lines.append(Substring(list)) }
+        return lines.joined(separator: "\n")
     }
 
     /// The text once for each element, one behind the other, for a value of another template.

@@ -7,7 +7,7 @@ public struct CardLayout: Hashable, Sendable {
     /// Every partition starts at a multiple of this: 8192 sectors (4 MiB), the erase block of common cards.
     public static let alignment = SectorCount(8192)
     /// How much of part 0 a target skips in the parts protocol: 4 MiB, whatever an image has before its boot partition.
-    /// Source: templates/boot.cmd, `l_skip`.
+    /// Source: templates/boot/settings.cmd, `l_skip`.
     public static let partsSkip = ByteCount.mebibytes(4)
     /// The smallest common card: 7,800,000,000 bytes. Cards that are sold as 8 GB have been seen with 7.82e9 bytes.
     public static let smallestCommonCard = ByteCount(7_800_000_000)

@@ -194,15 +194,23 @@ extension OSImageLayout {
     }
 }
 
-/// `templates/plan.cmd` and `templates/plan-chunk.cmd`.
+/// The templates of flash plans.
 public struct PlanTemplates: Hashable, Sendable {
+    /// The files that become one script, in this order; paths in the folder of templates.
+    public static let files = [
+        "plan/start.cmd", BootScriptFiles.netconsole, "plan/checks.cmd", "plan/load.cmd", "plan/pieces.cmd",
+        "plan/chunks.cmd", "plan/report.cmd",
+    ]
+    /// Rendered once for each chunk, for the value `chunks` of the others.
+    public static let chunkFile = "plan/chunk.cmd"
+
     let plan: Template
     let chunk: Template
 
-    /// As given; the second is rendered once for each chunk.
-    public init(plan: Template, chunk: Template) {
-        self.plan = plan
-        self.chunk = chunk
+    /// Reads each file by its path in the folder of templates.
+    public init<Failure: Error>(read: (_ path: String) throws(Failure) -> Template) throws(Failure) {
+        plan = try Template(joining: Self.files, read: read)
+        chunk = try read(Self.chunkFile)
     }
 }
 
@@ -230,7 +238,7 @@ extension ChunkPlan {
                 "image": .hexadecimal(start.sector),
             ])
         }
-        return try templates.plan.render([
+        return try templates.plan.renderScript([
             "job": .word(job.hex),
             "mode": .word(mode.rawValue),
             "netconsole": .flag(sendsConsole),

@@ -10,7 +10,7 @@ public struct Report: Hashable, Sendable {
     /// The most bytes that are looked at.
     public static let longest = 4096
 
-    /// Why a target failed. templates/plan.cmd sets it where it sets the reason.
+    /// Why a target failed. templates/plan sets it where it sets the reason.
     public enum Code: String, Hashable, Sendable, CaseIterable {
         /// The card's boot script has other names than the plan uses.
         case oldBootScript = "old_boot_script"

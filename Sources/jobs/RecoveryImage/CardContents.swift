@@ -12,7 +12,7 @@ public struct CardSources: Hashable, Sendable {
     public var firmwareConfiguration: FilePath
     /// `rpiflash.env`, a template.
     public var environment: FilePath
-    /// Folder of boot.cmd.
+    /// Folder of the script templates.
     public var templates: FilePath
     /// Folder of the board's u-boot.bin and dtb/.
     public var uboot: FilePath
@@ -55,9 +55,11 @@ public enum CardFile: Hashable, Sendable {
 public func makeBootScript(
     board: BoardProfile, card: CardLayout, templates: FilePath, serverAddress: String?
 ) throws -> String {
-    let path = templates.appending("boot.cmd")
-    return try renderBootScript(
-        template: readText(path), file: path.string, board: board, card: card, serverAddress: serverAddress)
+    let template = try Template(joining: BootScriptFiles.all) { name in
+        let path = templates.appending(name)
+        return try Template(readText(path), file: path.string)
+    }
+    return try renderBootScript(template: template, board: board, card: card, serverAddress: serverAddress)
 }
 
 /// Everything that goes onto partition 1, in the order in which it is copied.

@@ -51,11 +51,11 @@ struct BoardOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Folder of the board profiles.", valueName: "folder"))
     var boards = sharedFile("uboot/boards")
 
-    @Option(help: ArgumentHelp("Folder of boot.cmd.", valueName: "folder"))
+    @Option(help: ArgumentHelp("Folder of the boot script's templates.", valueName: "folder"))
     var templates = sharedFile("templates")
 
     /// Where the board's profile and the script's template are from, for the log.
-    var source: String { "\(boards.appending("\(board).yaml")) and \(templates.appending("boot.cmd"))" }
+    var source: String { "\(boards.appending("\(board).yaml")) and \(templates.appending("boot"))" }
 
     /// The board's profile.
     func profile() throws -> BoardProfile { try readBoard(board, in: boards) }

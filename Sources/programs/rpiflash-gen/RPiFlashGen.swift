@@ -23,7 +23,8 @@ struct RPiFlashGen: AsyncParsableCommand {
               0 done; 1 failed or the output could not be written, with one message on standard error; 64 wrong usage; 130 interrupted, nothing left behind.
             """,
         subcommands: [
-            LayoutCommand.self, BootScriptCommand.self, RecoveryImageCommand.self, CheckImageCommand.self,
+            LayoutCommand.self, BoardCommand.self, BootScriptCommand.self, RecoveryImageCommand.self,
+            CheckImageCommand.self,
         ])
 
     /// Parses, runs and maps to an exit status. Ctrl-C and SIGTERM cancel, so that clean-up runs.

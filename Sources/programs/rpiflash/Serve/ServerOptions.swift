@@ -9,7 +9,7 @@ struct ServerOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The folder that TFTP serves.", valueName: "folder"))
     var tftpRoot = "/srv/tftp"
 
-    @Option(help: ArgumentHelp("Folder of plan.cmd.", valueName: "folder"))
+    @Option(help: ArgumentHelp("Folder of the flash plans' templates.", valueName: "folder"))
     var templates = sharedFile("templates").string
 
     @Option(
