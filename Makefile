@@ -23,10 +23,10 @@ RELEASE ?=
 SHORT ?=
 # make debs: for which releases and architectures.
 DEBS ?= bookworm/amd64 bookworm/arm64 trixie/amd64 trixie/arm64
-# make install: what builds for another system, as packaging/debian/debs does.
+# make install: what builds for another system, as packaging/debs does; packages strip the programs themselves.
 SWIFT ?= swift
 SWIFT_FLAGS ?=
-STRIP ?= strip
+INSTALL_PROGRAM ?= install -s
 
 # Programs that run without Swift, and look for libraries nowhere but where the system has them.
 # Hardened as Debian's own are: Swift's linker does neither unasked (lintian: hardening-no-relro).
@@ -196,7 +196,7 @@ install: deps-build ## the programs, templates, boards and systemd units, below 
 	$(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --product rpiflash-gen
 	install -d "$(DESTDIR)$(PREFIX)"/{bin,share/rpiflash/{templates/{boot,plan},uboot/boards,recovery_image,schema,scripts,virtual_target}}
 	bin=$$($(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --show-bin-path); \
-	    install -s --strip-program=$(STRIP) "$$bin"/rpiflash "$$bin"/rpiflash-gen "$(DESTDIR)$(PREFIX)/bin/"
+	    $(INSTALL_PROGRAM) "$$bin"/rpiflash "$$bin"/rpiflash-gen "$(DESTDIR)$(PREFIX)/bin/"
 	for folder in templates templates/boot templates/plan; do \
 	    install -m 644 "$$folder"/*.* "$(DESTDIR)$(PREFIX)/share/rpiflash/$$folder/"; \
 	done
@@ -215,18 +215,19 @@ install: deps-build ## the programs, templates, boards and systemd units, below 
 	done
 
 deb: deps-deb $(DEB_ARM32) firmware ## Debian packages of this machine's architecture, into build/deb, judged by lintian
-	rm -rf $(BUILD)/deb/stage $(BUILD)/deb/*.deb
-	$(MAKE) --no-print-directory install DESTDIR=$(BUILD)/deb/stage PREFIX=/usr
-	@for board in $(DEB_BOARDS); do RPIFLASH_BIN=$(BUILD)/deb/stage/usr/bin uboot/build "$$board"; done
-	packaging/debian/build $(if $(DEB_VERSION),--version $(DEB_VERSION)) $(DEB_BOARDS)
-	packaging/debian/check
+	$(SWIFT) build $(STATIC) --product rpiflash-gen
+	@bin=$$($(SWIFT) build $(STATIC) --show-bin-path); \
+	    for board in $(DEB_BOARDS); do RPIFLASH_BIN="$$bin" uboot/build "$$board"; done
+	rm -f $(BUILD)/deb/*.deb
+	packaging/build $(if $(DEB_VERSION),--version $(DEB_VERSION)) $(DEB_BOARDS)
+	lintian --allow-root --fail-on error,warning $(BUILD)/deb/*.deb
 
 debs: deps-debs $(DEB_ARM32) build firmware # not run through yet: Debian packages for DEBS, cross-built, into build/packages, each used in a tree of its release; as root, on amd64
 	@for board in $(DEB_BOARDS); do uboot/build "$$board"; done
-	packaging/debian/debs $(if $(DEB_VERSION),--version $(DEB_VERSION)) $(addprefix --for ,$(DEBS)) $(DEB_BOARDS)
+	packaging/debs $(if $(DEB_VERSION),--version $(DEB_VERSION)) $(addprefix --for ,$(DEBS)) $(DEB_BOARDS)
 
 deb-test: deps-demo deb demo-image ## the packages installed, used (a new user's whole way), upgraded and purged, on a copy of this system's files
-	packaging/debian/test $(DEB_BOARDS)
+	packaging/test
 
 clean: ## remove all that was made or fetched
 	rm -rf $(BUILD) .build

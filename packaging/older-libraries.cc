@@ -1,5 +1,5 @@
 // What Debian's Swift runtime for arm64 asks of glibc 2.38 and of GCC 13's C++ library, for programs that run on Debian 12,
-// which has glibc 2.36 and GCC 12's. packaging/debian/debs links it into them.
+// which has glibc 2.36 and GCC 12's. packaging/debs links it into them.
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
