@@ -34,8 +34,9 @@ else
         setenv p_was_read yes
         # Where pieces of the last chunk differed, some of this one will: its pieces are compared without asking first.
         if test ${p_differences_likely} = no || run p_never_in_pieces; then
-            hash sha256 ${p_ram} ${p_bytes} p_card_sha256
-            test "${p_card_sha256}" = ${p_sha256} && setenv p_is_there yes
+            hash sha256 ${p_ram} ${p_bytes} p_card_sha256 &&
+                test "${p_card_sha256}" = ${p_sha256} &&
+                setenv p_is_there yes
         fi
     fi
 fi'

@@ -96,7 +96,7 @@ public struct ChunkPlan: Hashable, Sendable {
     public let sendsConsole: Bool
 
     /// The most bytes of a script image, header included: what lies between a target's `scriptaddr` and the next 1 MiB.
-    public static let longestScript = 900 << 10
+    public static let longestScript = 1000 << 10
     /// The most bytes of the table of pieces.
     public static let largestTable = ByteCount.mebibytes(64)
 
