@@ -137,7 +137,7 @@ let package = Package(
         .target(
             name: "CommandOutput",
             dependencies: [
-                "Configuration", "DiskLayout", "Doctor", "FlashEvents", "FlashPlan", "Flashing", "GPIO", "HostTools",
+                "Configuration", "DiskLayout", "Doctor", "FlashEvents", "FlashPlan", "Flashing", "GPIO", "LinuxHost",
                 "ImageStore",
                 "Inventory", "OSImage", "RunRecords", "TFTP", system,
             ],
@@ -181,7 +181,7 @@ let package = Package(
             name: "BootScriptTests", dependencies: ["BootFiles", "BootScript", "DiskLayout"], swiftSettings: strict),
         .testTarget(
             name: "RecoveryImageTests",
-            dependencies: ["RecoveryImage", "FDisk", "HostTools", "OSImage", "TestImages", system],
+            dependencies: ["RecoveryImage", "FDisk", "LinuxHost", "OSImage", "TestImages", system],
             swiftSettings: strict),
         // Images made with mkfs and the like, for the tests of what reads them.
         .target(
@@ -192,12 +192,13 @@ let package = Package(
         // Judges mutations of images in a process that a crash may end.
         .executableTarget(
             name: "image-fuzzer",
-            dependencies: ["BootFiles", "DiskLayout", "HostTools", "OSImage", "TestImages", system],
+            dependencies: ["BootFiles", "DiskLayout", "HostTools", "LinuxHost", "OSImage", "TestImages", system],
             path: "Tests/ImageFuzzer", swiftSettings: strict),
         .testTarget(
             name: "OSImageTests",
             dependencies: [
-                "BootFiles", "DiskLayout", "HostTools", "OSImage", "TestImages", "TestSupport", "image-fuzzer", system,
+                "BootFiles", "DiskLayout", "HostTools", "LinuxHost", "OSImage", "TestImages", "TestSupport",
+                "image-fuzzer", system,
             ],
             swiftSettings: strict),
         .testTarget(

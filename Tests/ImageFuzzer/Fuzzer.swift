@@ -3,6 +3,7 @@ import DiskLayout
 import Foundation
 import Glibc
 import HostTools
+import LinuxHost
 import OSImage
 import SystemPackage
 import TestImages

@@ -1,6 +1,6 @@
 import Foundation
 import Glibc
-import HostTools
+import LinuxHost
 import OSImage
 import SystemPackage
 

@@ -2,6 +2,7 @@ import BootFiles
 import DiskLayout
 import Foundation
 import HostTools
+import LinuxHost
 import OSImage
 import SystemPackage
 import TestImages

@@ -1,6 +1,7 @@
 import DiskLayout
 import Foundation
 import HostTools
+import LinuxHost
 import SystemPackage
 import TestImages
 

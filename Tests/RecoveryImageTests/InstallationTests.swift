@@ -1,5 +1,5 @@
 import Foundation
-import HostTools
+import LinuxHost
 import SystemPackage
 import Testing
 

@@ -1,3 +1,4 @@
+import LinuxHost
 import Configuration
 
 /// A program of the host that the product calls, and the Debian package that brings it.

@@ -1,3 +1,5 @@
+import LinuxHost
+
 /// The time that is written into what is made, in place of the time at which it is made.
 ///
 /// https://reproducible-builds.org/specs/source-date-epoch/

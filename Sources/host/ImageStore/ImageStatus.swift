@@ -1,6 +1,6 @@
 public import DiskLayout
 import Glibc
-import HostTools
+import LinuxHost
 public import OSImage
 import SystemPackage
 

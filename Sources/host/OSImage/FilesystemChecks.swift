@@ -1,5 +1,6 @@
 package import DiskLayout
 package import HostTools
+import LinuxHost
 package import SystemPackage
 
 /// Second opinions on filesystems of an image's view: those of fsck.vfat and e2fsck, on a copy of what they look at, which

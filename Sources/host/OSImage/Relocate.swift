@@ -1,6 +1,7 @@
 public import BootFiles
 public import DiskLayout
 public import HostTools
+import LinuxHost
 public import SystemPackage
 
 /// Whether a rootfs shall become as large as the card's partition 3 on its first boot.

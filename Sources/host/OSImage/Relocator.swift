@@ -1,6 +1,7 @@
 import BootFiles
 import DiskLayout
 import HostTools
+import LinuxHost
 import SystemPackage
 
 /// Changes the view of an image, partition by partition, and keeps what is to be told of it.

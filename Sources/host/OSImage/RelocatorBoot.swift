@@ -1,6 +1,7 @@
 import BootFiles
 import DiskLayout
 import HostTools
+import LinuxHost
 import SystemPackage
 
 /// The boot partition: cmdline.txt, overlays of the device tree, and whether a kernel is started from it.

@@ -1,6 +1,7 @@
 import BootFiles
 import DiskLayout
 import HostTools
+import LinuxHost
 import SystemPackage
 
 /// Systemd units that resize partitions on the first boot as the image has them: of Debian's images for the Pi, which takes

@@ -1,6 +1,6 @@
 import Configuration
 import Glibc
-import HostTools
+import LinuxHost
 import Synchronization
 import SystemPackage
 

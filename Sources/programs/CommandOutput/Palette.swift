@@ -1,5 +1,5 @@
 import Glibc
-import HostTools
+import LinuxHost
 
 /// Colours, where something that shows them reads: a terminal, unless NO_COLOR (https://no-color.org) is set or TERM is
 /// missing or dumb. Nothing else ever gets an escape.

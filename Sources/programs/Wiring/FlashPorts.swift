@@ -5,7 +5,7 @@ import DiskLayout
 import FlashEvents
 import FlashPlan
 package import Flashing
-import HostTools
+import LinuxHost
 package import ImageStore
 import Inventory
 import OSImage

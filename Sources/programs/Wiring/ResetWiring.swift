@@ -2,6 +2,7 @@ import CommandOutput
 package import FlashEvents
 package import GPIO
 import HostTools
+import LinuxHost
 package import Inventory
 
 /// How long a reset_command may take.

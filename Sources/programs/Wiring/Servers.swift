@@ -2,7 +2,7 @@ import CommandOutput
 import Configuration
 import FlashEvents
 import Flashing
-import HostTools
+import LinuxHost
 import ImageStore
 package import Inventory
 import OSImage

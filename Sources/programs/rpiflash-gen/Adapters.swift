@@ -1,6 +1,7 @@
 import DiskLayout
 import FDisk
 import HostTools
+import LinuxHost
 import RecoveryImage
 import SystemPackage
 

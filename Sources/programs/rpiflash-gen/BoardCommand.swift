@@ -1,8 +1,8 @@
 public import ArgumentParser
 public import BootScript
+import Configuration
 import CommandOutput
-import FlashEvents
-import HostTools
+import LinuxHost
 import RecoveryImage
 import SystemPackage
 

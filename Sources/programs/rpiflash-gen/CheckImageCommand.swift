@@ -3,6 +3,7 @@ import BootFiles
 import CommandOutput
 import DiskLayout
 import HostTools
+import LinuxHost
 import OSImage
 import RecoveryImage
 import SystemPackage

@@ -1,7 +1,7 @@
 import ArgumentParser
 import CommandOutput
 import DiskLayout
-import HostTools
+import LinuxHost
 import OSImage
 import RecoveryImage
 import SystemPackage

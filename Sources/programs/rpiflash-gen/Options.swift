@@ -2,7 +2,7 @@ public import ArgumentParser
 import BootScript
 import DiskLayout
 import Glibc
-import HostTools
+import LinuxHost
 import OSImage
 import RecoveryImage
 public import SystemPackage

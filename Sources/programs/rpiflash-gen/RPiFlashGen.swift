@@ -3,7 +3,7 @@ import CommandOutput
 import Configuration
 import Dispatch
 import Glibc
-import HostTools
+import LinuxHost
 import SystemPackage
 
 /// The build side: layouts, boot scripts and recovery card images.

@@ -3,7 +3,7 @@ import BootScript
 import CommandOutput
 import DiskLayout
 import Glibc
-import HostTools
+import LinuxHost
 import RecoveryImage
 import SystemPackage
 

@@ -1,6 +1,6 @@
 import ArgumentParser
 import Glibc
-import HostTools
+import LinuxHost
 
 /// For programs that start rpiflash and may go away.
 struct EndOptions: ParsableArguments {

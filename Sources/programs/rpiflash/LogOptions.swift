@@ -2,7 +2,7 @@ import ArgumentParser
 import CommandOutput
 import Flashing
 import GPIO
-import HostTools
+import LinuxHost
 import Inventory
 
 /// How much of a log there is.

@@ -3,6 +3,7 @@ import Configuration
 import DiskLayout
 import Flashing
 import HostTools
+import LinuxHost
 import ImageStore
 import Inventory
 import OSImage

@@ -3,7 +3,7 @@ import ArgumentParser
 import CommandOutput
 import Flashing
 import Glibc
-import HostTools
+import LinuxHost
 import SystemPackage
 import Wiring
 

@@ -6,7 +6,7 @@ import DiskLayout
 import Flashing
 import FlashPlan
 import FoundationEssentials
-import HostTools
+import LinuxHost
 import Inventory
 import RunRecords
 import SystemPackage

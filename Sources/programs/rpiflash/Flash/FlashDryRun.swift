@@ -6,7 +6,7 @@ import DiskLayout
 import Flashing
 import FlashPlan
 import GPIO
-import HostTools
+import LinuxHost
 import ImageStore
 import Inventory
 import OSImage

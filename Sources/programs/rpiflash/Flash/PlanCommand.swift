@@ -4,7 +4,6 @@ import CommandOutput
 import Configuration
 import DiskLayout
 import Flashing
-import HostTools
 import ImageStore
 import LinuxHost
 import OSImage

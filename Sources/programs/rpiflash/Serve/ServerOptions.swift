@@ -1,5 +1,5 @@
 import ArgumentParser
-import HostTools
+import LinuxHost
 import SystemPackage
 import TFTPService
 import Wiring

@@ -2,7 +2,7 @@ import ArgumentParser
 import CommandOutput
 import Configuration
 import Flashing
-import HostTools
+import LinuxHost
 import Inventory
 import RunRecords
 import Synchronization

@@ -6,7 +6,6 @@ import DiskLayout
 import Doctor
 import Flashing
 import GPIO
-import HostTools
 import ImageStore
 import Inventory
 import LinuxHost

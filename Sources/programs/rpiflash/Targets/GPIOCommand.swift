@@ -4,7 +4,6 @@ import CommandOutput
 import Configuration
 import Flashing
 import GPIO
-import HostTools
 import Inventory
 import LinuxHost
 import SystemPackage

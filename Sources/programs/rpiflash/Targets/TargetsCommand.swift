@@ -3,7 +3,7 @@ import ArgumentParser
 import CommandOutput
 import Configuration
 import Flashing
-import HostTools
+import LinuxHost
 import Inventory
 import SystemPackage
 

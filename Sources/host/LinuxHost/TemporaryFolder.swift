@@ -1,5 +1,4 @@
 import Glibc
-import LinuxHost
 public import SystemPackage
 
 /// The folder for files that do not outlive a command: TMPDIR, else /tmp.

@@ -1,5 +1,4 @@
 import Glibc
-import LinuxHost
 public import SystemPackage
 
 /// Where this program runs from, which decides where the product's own files are: templates, board profiles, what cards
