@@ -82,7 +82,7 @@ if run p_check_api && run p_check_names; then
     fi
 else
     setenv p_code old_boot_script
-    setenv p_state "this plan is for boot scripts with l_api 1, the card has ${l_api}: bring it up to date with rpiflash-upgrade-card"
+    setenv p_state "this plan is for boot scripts with l_api 1, the card has ${l_api}: bring it up to date with rpiflash upgrade"
 fi
 
 # Where the chunk lies. Nothing outside partitions 2 and 3 is ever read or written (law 1).

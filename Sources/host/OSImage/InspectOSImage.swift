@@ -48,7 +48,8 @@ private func libfdiskTable(of path: FilePath) throws(FDiskError) -> PartitionTab
     return table
 }
 
-private func partitionTable(of path: FilePath) throws(OSImageError) -> PartitionTable {
+/// Its partition table, whatever its partitions are.
+package func partitionTable(of path: FilePath) throws(OSImageError) -> PartitionTable {
     do {
         return try libfdiskTable(of: path)
     } catch .gpt {
