@@ -203,8 +203,6 @@ install: deps-build ## the programs, templates, boards and systemd units, below 
 	install -m 644 uboot/boards/*.yaml "$(DESTDIR)$(PREFIX)/share/rpiflash/uboot/boards/"
 	install -m 644 recovery_image/* "$(DESTDIR)$(PREFIX)/share/rpiflash/recovery_image/"
 	install -m 644 docs/schema/*.json "$(DESTDIR)$(PREFIX)/share/rpiflash/schema/"
-	install -m 755 recovery_image/upgrade-card* "$(DESTDIR)$(PREFIX)/share/rpiflash/recovery_image/"
-	ln -sf ../share/rpiflash/recovery_image/upgrade-card "$(DESTDIR)$(PREFIX)/bin/rpiflash-upgrade-card"
 	install -m 755 scripts/lib.bash "$(DESTDIR)$(PREFIX)/share/rpiflash/scripts/"
 	install -m 755 virtual_target/virtual-target "$(DESTDIR)$(PREFIX)/share/rpiflash/virtual_target/"
 	install -m 644 virtual_target/card.yaml "$(DESTDIR)$(PREFIX)/share/rpiflash/virtual_target/"

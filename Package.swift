@@ -133,21 +133,27 @@ let package = Package(
             name: "Doctor", dependencies: ["Configuration", "DiskLayout", "Inventory", "LinuxHost", system],
             path: "Sources/jobs/Doctor", swiftSettings: strict),
 
+        .target(
+            name: "CardUpgrade",
+            dependencies: ["Configuration", "DiskLayout", "FlashEvents", "FlashPlan", "Inventory", crypto],
+            path: "Sources/jobs/CardUpgrade", swiftSettings: strict),
+
         // programs: options, wiring, exit codes; and what both print.
         .target(
             name: "CommandOutput",
             dependencies: [
-                "Configuration", "DiskLayout", "Doctor", "FlashEvents", "FlashPlan", "Flashing", "GPIO", "LinuxHost",
-                "ImageStore",
+                "CardUpgrade", "Configuration", "DiskLayout", "Doctor", "FlashEvents", "FlashPlan", "Flashing", "GPIO",
+                "ImageStore", "LinuxHost",
                 "Inventory", "OSImage", "RunRecords", "TFTP", system,
             ],
             path: "Sources/programs/CommandOutput", swiftSettings: strict),
         .target(
             name: "Wiring",
             dependencies: [
-                "BootFiles", "BootScript", "CommandOutput", "Configuration", "DiskLayout", "Doctor", "FlashEvents",
-                "FlashPlan", "Flashing", "GPIO", "HostTools", "ImageStore", "Inventory", "LinuxHost", "OSImage",
-                "RunRecords", "TFTP", "TFTPServer", "TFTPService", "TargetConsole", system,
+                "BootFiles", "BootScript", "CardUpgrade", "CommandOutput", "Configuration", "DiskLayout", "Doctor",
+                "FDisk",
+                "FlashEvents", "FlashPlan", "Flashing", "GPIO", "HostTools", "ImageStore", "Inventory", "LinuxHost",
+                "OSImage", "RunRecords", "TFTP", "TFTPServer", "TFTPService", "TargetConsole", system,
             ],
             path: "Sources/programs/Wiring", swiftSettings: strict),
         .executableTarget(
@@ -160,8 +166,8 @@ let package = Package(
         .executableTarget(
             name: "rpiflash",
             dependencies: [
-                "BootFiles", "BootScript", "CommandOutput", "Configuration", "DiskLayout", "Doctor", "FlashEvents",
-                "FlashPlan",
+                "BootFiles", "BootScript", "CardUpgrade", "CommandOutput", "Configuration", "DiskLayout", "Doctor",
+                "FlashEvents", "FlashPlan",
                 "Flashing", "GPIO", "HostTools", "ImageStore", "Inventory", "LinuxHost", "OSImage", "RunRecords",
                 "TFTP",
                 "TFTPServer", "TFTPService", "TargetConsole", "Wiring", argumentParser, system,
@@ -179,6 +185,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "BootScriptTests", dependencies: ["BootFiles", "BootScript", "DiskLayout"], swiftSettings: strict),
+        .testTarget(name: "HostToolsTests", dependencies: ["HostTools"], swiftSettings: strict),
         .testTarget(
             name: "RecoveryImageTests",
             dependencies: ["RecoveryImage", "FDisk", "LinuxHost", "OSImage", "TestImages", system],
@@ -228,6 +235,13 @@ let package = Package(
             name: "FlashingTests",
             dependencies: [
                 "DiskLayout", "FlashEvents", "Flashing", "FlashPlan", "Inventory", "LinuxHost", "OSImage", "TFTP", system,
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "CardUpgradeTests",
+            dependencies: [
+                "CardUpgrade", "Configuration", "DiskLayout", "FlashEvents", "Inventory", "TestSupport", subprocess,
+                system,
             ],
             swiftSettings: strict),
         .testTarget(

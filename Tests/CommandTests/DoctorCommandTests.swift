@@ -56,7 +56,7 @@ struct DoctorCommandTests {
         #expect(
             lines.contains([
                 "note", "cards",
-                "target cam has boot script 1, this version's is \(number); its card can be brought up to date from its running Linux: rpiflash-upgrade-card",
+                "target cam has boot script 1, this version's is \(number); its card can be brought up to date from its running Linux: rpiflash upgrade",
             ]), result.all)
         #expect(
             lines.contains(["ok", "cards", "seen in earlier runs: U-Boot 2023.01 with boot script 1 (1)"]), result.all)

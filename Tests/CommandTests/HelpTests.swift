@@ -17,6 +17,7 @@ import Testing
             ("$RPIFLASH images", "rpiflash images "), ("$RPIFLASH images list", "rpiflash images list"),
             ("$RPIFLASH images remove", "rpiflash images remove <id> ..."), ("$RPIFLASH serve", "rpiflash serve"),
             ("$RPIFLASH images size", "rpiflash images size"),
+            ("$RPIFLASH upgrade", "rpiflash upgrade [<options>] <image> <target>"),
             ("$GEN", "rpiflash-gen "), ("$GEN layout", "rpiflash-gen layout"),
             ("$GEN board", "rpiflash-gen board <board>"), ("$GEN bootscr", "rpiflash-gen bootscr"),
             ("$GEN recovery-image", "rpiflash-gen recovery-image"),

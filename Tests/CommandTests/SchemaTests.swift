@@ -13,7 +13,7 @@ func checkSchema(_ name: String, _ text: String, sourceLocation: SourceLocation 
 }
 
 /// docs/schema, docs/json.md and what the programs print. What a flash and the image store print is checked in
-/// ``JSONTests``, GPIO lines in GPIOTests.
+/// ``JSONTests``, an upgrade in ``UpgradeTests``, GPIO lines in GPIOTests.
 @Suite(.serialized, .enabled(if: Programs.canPlayTarget, "run make deps, which installs what these tests need"))
 struct SchemaTests {
     /// A schema, as far as field names go.
@@ -70,11 +70,11 @@ struct SchemaTests {
             for (place, part) in schema.definitions ?? [:] {
                 named[place] = Set((part.properties ?? [:]).keys)
                 // In every event; in which ones the target is, the page says in one sentence.
-                if name == "flash" {
+                if ["flash", "upgrade"].contains(name) {
                     named[place]?.subtract(place == "start" ? ["event", "time"] : ["event", "time", "target"])
                 }
             }
-            if name != "flash" { named["object"] = Set((schema.properties ?? [:]).keys) }
+            if !["flash", "upgrade"].contains(name) { named["object"] = Set((schema.properties ?? [:]).keys) }
             if name == "runs-list" {
                 try Self.checkRecord(named)
                 named = named.filter { ["object", "runs"].contains($0.key) }

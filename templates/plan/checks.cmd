@@ -70,6 +70,6 @@ if run p_check_api && run p_check_names; then
 else
     setenv p_code old_boot_script
     setenv p_state "this plan is for boot scripts with l_api 1, the card has ${l_api}"
-    setenv p_state "${p_state}: bring it up to date with rpiflash-upgrade-card"
+    setenv p_state "${p_state}: bring it up to date with rpiflash upgrade"
 fi
 

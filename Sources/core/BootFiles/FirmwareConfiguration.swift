@@ -254,14 +254,14 @@ extension FirmwareConfiguration {
         if bytes.count > 8192 {
             notes.append(
                 "config.txt has \(bytes.count) bytes; cards whose boot script is older than number 3 may read nothing of "
-                    + "what is over 8192 bytes: bring them up to date with rpiflash-upgrade-card")
+                    + "what is over 8192 bytes: bring them up to date with rpiflash upgrade")
         }
         let counting = lines(of: bytes).map { $0.prefix { $0 != Byte.hash } }
             .filter { $0.first.map { "[koiruc".utf8.contains($0) } ?? false }
         if counting.contains(where: { $0.contains(UInt8(ascii: "'")) }) {
             notes.append(
                 "config.txt has an apostrophe in a line that counts; cards whose boot script is older than number 3 start "
-                    + "nothing with it: bring them up to date with rpiflash-upgrade-card")
+                    + "nothing with it: bring them up to date with rpiflash upgrade")
         }
         return notes
     }

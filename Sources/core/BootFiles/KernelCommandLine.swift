@@ -229,7 +229,7 @@ public struct KernelCommandLine: Hashable, Sendable {
         ] where line.contains(byte) {
             notes.append(
                 "\(name) has \(what); cards whose boot script is older than number 3 \(result): bring them up to date with "
-                    + "rpiflash-upgrade-card")
+                    + "rpiflash upgrade")
         }
         return notes
     }

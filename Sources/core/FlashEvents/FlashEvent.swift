@@ -2,7 +2,8 @@ import Configuration
 import DiskLayout
 import FlashPlan
 
-/// What `rpiflash flash --json` prints: one JSON object a line. docs/json.md has the table of events and fields.
+/// What `rpiflash flash --json` and `rpiflash upgrade --json` print: one JSON object a line. docs/json.md has the tables of
+/// events and fields.
 package struct FlashEvent: Encodable, Sendable {
     /// The version of this format: it grows when an event or a field changes its meaning or goes.
     package static let version = 1
@@ -11,13 +12,17 @@ package struct FlashEvent: Encodable, Sendable {
         case start, target, note, warning, unpacking, preparing, staging, serving, reset, asked, chunk, part, file
         case proven, waiting, result, summary, prepared, wrote, report, recording
         case dryRun = "dry_run"
+        // Of an upgrade only.
+        case compared, differs, copied, renamed
     }
 
     package enum CodingKeys: String, CodingKey, CaseIterable {
         case event, time, version, image, target, name, mac, ip, text, bytes, total, server, attempt, method, number
         case count, rate, packets, repeated, window, written, loaded, retries, port, status, error
         case flashProtocol = "protocol"
-        case mode, targets, methods, run, uboot, script, board, serial, card, seconds, code, labels
+        case mode, targets, methods, run, uboot, script, board, serial, card, seconds, code, labels, device, changed
+        case oldBytes = "old_bytes"
+        case keepsOld = "old_kept"
         case imageID = "image_id"
         case provenCount = "proven_count"
         case failedCount = "failed_count"
@@ -83,6 +88,10 @@ package struct FlashEvent: Encodable, Sendable {
     package var serial: String?
     package var card: String?
     package var seconds: Double?
+    package var device: String?
+    package var changed: UInt64?
+    package var oldBytes: UInt64?
+    package var keepsOld: Bool?
 
     package init(_ event: Kind) { self.event = event }
 }

@@ -32,6 +32,8 @@ public struct HostTool: Hashable, Sendable {
     public static let nft = HostTool(name: "nft", debianPackage: "nftables")
     /// Compresses.
     public static let xz = HostTool(name: "xz", debianPackage: "xz-utils")
+    /// Reaches targets' Linux.
+    package static let ssh = HostTool(name: "ssh", debianPackage: "openssh-client")
     /// Hashes.
     public static let sha256sum = HostTool(name: "sha256sum", debianPackage: "coreutils")
 }

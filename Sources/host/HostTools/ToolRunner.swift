@@ -35,12 +35,12 @@ public struct ToolRunner: Sendable {
         ]
     }
 
-    /// Where `tool` is.
+    /// Where `tool` is; a name with a slash is its path.
     ///
     /// - Throws: ``HostToolError/missing(_:)``.
     public func find(_ tool: HostTool) throws(HostToolError) -> FilePath {
-        for folder in folders {
-            let path = folder.appending(tool.name)
+        let paths = tool.name.contains("/") ? [FilePath(tool.name)] : folders.map { $0.appending(tool.name) }
+        for path in paths {
             guard let status = try? Stat(path), status.type == .regular,
                 !status.permissions.isDisjoint(with: [.ownerExecute, .groupExecute, .otherExecute])
             else { continue }

@@ -41,7 +41,8 @@ package func inspectStartOfOSImage(at path: FilePath) throws(OSImageError) -> OS
     }
 }
 
-private func partitionTable(of image: ImageReader) throws(OSImageError) -> PartitionTable {
+/// Its partition table, whatever its partitions are.
+package func partitionTable(of image: ImageReader) throws(OSImageError) -> PartitionTable {
     do {
         return try readPartitionTable(of: image.descriptorPath, named: image.path.string)
     } catch .gpt {

@@ -267,7 +267,7 @@ public struct Doctor: Sendable {
                     Finding(
                         .note, "cards",
                         "target \(target.displayName) has \(script), this version's is \(current); its card can be brought "
-                            + "up to date from its running Linux: rpiflash-upgrade-card"))
+                            + "up to date from its running Linux: rpiflash upgrade"))
             }
             if let warning = card.warning { findings.append(Finding(.note, "cards", warning)) }
         }

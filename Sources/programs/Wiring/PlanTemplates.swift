@@ -9,7 +9,7 @@ package func checkPlanTemplates(in folder: FilePath) throws(FlashError) {
     for name in PlanTemplates.files + [PlanTemplates.chunkFile] { try checkTrust(of: folder.appending(name)) }
 }
 
-private func checkTrust(of path: FilePath) throws(FlashError) {
+func checkTrust(of path: FilePath) throws(FlashError) {
     do throws(UntrustedFile) {
         try FileTrust.current.check(path)
     } catch {
