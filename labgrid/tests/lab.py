@@ -140,7 +140,7 @@ class Lab:
     def add_bench(self, name: str, rows: str | None = None, namespace: int | None = None, path: str = "") -> Bench:
         """A bench server that ssh reaches by its name, or as lab@name."""
         bench = Bench(name, self.folder / name, rows, namespace)
-        (bench.folder / "bin").mkdir(parents=True)
+        (bench.folder / "bin").mkdir(parents=True, exist_ok=True)
         settings = {
             "PATH": f"{bench.folder}/bin:{path}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
             "FAKE_LOG": str(bench.log),
