@@ -43,7 +43,7 @@ LAYOUTS := pios-2024 pios-trixie debian ubuntu ubuntu-ab buildroot
 SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot recovery_image virtual_target .ci packaging)
 
 .PHONY: help deps build uboot firmware usb-ethernet peers recovery-image demo-image layout-images userland-image debian-image \
-    gpio-bench demo demo-pi3 debian-boot boot-32 boot-older many test check docs recording bench bench-tftp bench-flash pi-test fuzz power-cuts upgrade-test install deb debs deb-test test-release clean
+    gpio-bench demo demo-pi3 debian-boot boot-32 boot-older labgrid-wheel labgrid-check labgrid-protocol labgrid-short labgrid-test many test check docs recording bench bench-tftp bench-flash pi-test fuzz power-cuts upgrade-test install deb debs deb-test test-release clean
 
 help: ## this index
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -178,6 +178,31 @@ boot-older: deps-demo build demo-image layout-images firmware ## today's boot sc
 	RPIFLASH_OLDER_UBOOT='$(abspath $(BUILD))/uboot/$(lastword $(OLDER_UBOOT))/qemu_arm64/u-boot.bin' swift test --skip-build \
 	    --filter 'SystemTests.(BootCases|Plans|Flashing|ImageLayouts)'
 
+# Python's virtual environment with what builds, checks and tests the labgrid package, in versions that are pinned.
+LABGRID := $(BUILD)/labgrid
+$(LABGRID)/venv/.made: labgrid/requirements.txt | deps-labgrid
+	python3 -m venv --clear $(LABGRID)/venv
+	$(LABGRID)/venv/bin/pip install --quiet --disable-pip-version-check --requirement labgrid/requirements.txt
+	@touch $@
+
+labgrid-wheel: $(LABGRID)/venv/.made ## the Python package for labgrid's clients, into build/labgrid/dist
+	@scripts/labgrid-wheel
+
+labgrid-check: $(LABGRID)/venv/.made # format, lint and types of the Python package
+	cd labgrid && ../$(LABGRID)/venv/bin/ruff format --check . && ../$(LABGRID)/venv/bin/ruff check .
+	cd labgrid && MYPYPATH=tests ../$(LABGRID)/venv/bin/mypy rpiflash_client labgrid_rpiflash tests
+
+labgrid-protocol: labgrid-wheel # the labgrid package with a rpiflash that is a fake, in a real labgrid
+	@scripts/labgrid-test --fake
+
+labgrid-short: labgrid-wheel deps-demo build demo-image # the same, and one real flash, as CI does it; as root
+	@uboot/build qemu_arm64
+	@scripts/labgrid-test --short
+
+labgrid-test: labgrid-wheel deps-demo build demo-image ## rpiflash in labgrid: coordinator, exporters, sshd, two benches with virtual targets; as root
+	@uboot/build qemu_arm64
+	@scripts/labgrid-test
+
 many: deps-demo build demo-image ## eight virtual targets flashed at once, one of them loses its power
 	@uboot/build qemu_arm64
 	@virtual_target/scenarios/many
@@ -194,7 +219,7 @@ upgrade-test: deps-demo build firmware ## partition 1 brought up to date from it
 install: deps-build ## the programs, templates, boards and systemd units, below DESTDIR/PREFIX; they run without Swift
 	$(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --product rpiflash
 	$(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --product rpiflash-gen
-	install -d "$(DESTDIR)$(PREFIX)"/{bin,share/rpiflash/{templates/{boot,plan},uboot/boards,recovery_image,schema,scripts,virtual_target}}
+	install -d "$(DESTDIR)$(PREFIX)"/{bin,share/rpiflash/{templates/{boot,plan},uboot/boards,recovery_image,schema,scripts,virtual_target,labgrid/{labgrid_rpiflash,rpiflash_client}}}
 	bin=$$($(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --show-bin-path); \
 	    $(INSTALL_PROGRAM) "$$bin"/rpiflash "$$bin"/rpiflash-gen "$(DESTDIR)$(PREFIX)/bin/"
 	for folder in templates templates/boot templates/plan; do \
@@ -206,6 +231,10 @@ install: deps-build ## the programs, templates, boards and systemd units, below 
 	install -m 755 scripts/lib.bash "$(DESTDIR)$(PREFIX)/share/rpiflash/scripts/"
 	install -m 755 virtual_target/virtual-target "$(DESTDIR)$(PREFIX)/share/rpiflash/virtual_target/"
 	install -m 644 virtual_target/card.yaml "$(DESTDIR)$(PREFIX)/share/rpiflash/virtual_target/"
+	install -m 644 labgrid/{LICENSE,README.md,pyproject.toml} "$(DESTDIR)$(PREFIX)/share/rpiflash/labgrid/"
+	for package in labgrid_rpiflash rpiflash_client; do \
+	    install -m 644 labgrid/$$package/{*.py,py.typed} "$(DESTDIR)$(PREFIX)/share/rpiflash/labgrid/$$package/"; \
+	done
 	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system"
 	for unit in packaging/rpiflash-serve*; do \
 	    sed 's#/usr/bin/rpiflash#$(PREFIX)/bin/rpiflash#' "$$unit" \

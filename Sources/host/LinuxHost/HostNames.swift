@@ -2,23 +2,26 @@ import Glibc
 
 /// This host's own names and addresses: host name, short and full, and the IPv4 addresses of its interfaces.
 public func ownHostNames() -> Set<String> {
-    var names: Set<String> = ["localhost"]
-    var buffer = [CChar](repeating: 0, count: 256)
-    if unsafe gethostname(&buffer, buffer.count - 1) == 0 {
-        let name = unsafe buffer.withUnsafeBufferPointer {
-            unsafe $0.baseAddress.map { unsafe String(cString: $0) } ?? ""
-        }
-        names.insert(name)
-        names.insert(String(name.prefix { $0 != "." }))
-        names.formUnion(fullNames(of: name))
-    }
+    let name = ownHostName()
+    var names: Set<String> = ["localhost", name, String(name.prefix { $0 != "." })]
+    names.formUnion(fullNames(of: name))
     names.formUnion(ownAddresses())
     names.remove("")
     return Set(names.map { $0.lowercased() })
 }
 
+/// This host's name as the kernel has it, gethostname(2); empty where it cannot be had.
+public func ownHostName() -> String {
+    var buffer = [CChar](repeating: 0, count: 256)
+    guard unsafe gethostname(&buffer, buffer.count - 1) == 0 else { return "" }
+    return unsafe buffer.withUnsafeBufferPointer {
+        unsafe $0.baseAddress.map { unsafe String(cString: $0) } ?? ""
+    }
+}
+
 /// What the resolver makes of the host's name: lab1.example.org for lab1.
 private func fullNames(of name: String) -> [String] {
+    guard !name.isEmpty else { return [] }
     var hints = unsafe addrinfo()
     unsafe hints.ai_flags = AI_CANONNAME
     unsafe hints.ai_family = AF_INET
