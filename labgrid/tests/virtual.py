@@ -20,7 +20,7 @@ PROGRAMS = Path(os.environ.get("RPIFLASH_BIN", REPOSITORY / ".build/debug"))
 IMAGE = BUILD / "demo/demo.img"
 VIRTUAL_TARGET = REPOSITORY / "virtual_target/virtual-target"
 CARD = REPOSITORY / "virtual_target/card.yaml"
-FLASH_SECONDS = 420
+FLASH_SECONDS = 900
 """A first flash takes 30 s on two free cores."""
 
 
@@ -70,7 +70,7 @@ def rpiflash(folder: Path) -> str:
         f"command=$1; shift\ncase $command in\n"
         f"flash) more='{inventory} --card {CARD} --tftp-root {folder}/tftp --store {folder}/store --runs {folder}/runs "
         f"--templates {REPOSITORY}/templates --listen 192.168.77.1 --request-timeout 3m --outcome-timeout 3m "
-        f"--wait-timeout 3m' ;;\n"
+        f"--wait-timeout 10m' ;;\n"
         f"runs) more='--runs {folder}/runs' ;;\n"
         f"*) more='{inventory}' ;;\nesac\n"
         f"[ $command = flash ] && echo $$ >{folder}/rpiflash.pid\n"
