@@ -43,7 +43,7 @@ LAYOUTS := pios-2024 pios-trixie debian ubuntu ubuntu-ab buildroot
 SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot recovery_image virtual_target .ci packaging)
 
 .PHONY: help deps build uboot firmware usb-ethernet peers recovery-image demo-image layout-images userland-image debian-image \
-    gpio-bench demo demo-pi3 debian-boot boot-32 boot-older labgrid-wheel labgrid-check labgrid-protocol labgrid-short labgrid-test many test check docs recording bench bench-tftp bench-flash pi-test fuzz power-cuts upgrade-test install deb debs deb-test test-release clean
+    gpio-bench demo demo-pi3 debian-boot boot-32 boot-older labgrid-tools labgrid-wheel labgrid-check labgrid-protocol labgrid-short labgrid-test many test check docs recording bench bench-tftp bench-flash pi-test fuzz power-cuts upgrade-test install deb debs deb-test test-release clean
 
 help: ## this index
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -185,6 +185,8 @@ $(LABGRID)/venv/.made: labgrid/requirements.txt | deps-labgrid
 	$(LABGRID)/venv/bin/pip install --quiet --disable-pip-version-check --requirement labgrid/requirements.txt
 	@touch $@
 
+labgrid-tools: $(LABGRID)/venv/.made # what builds, checks and tests the Python package for labgrid
+
 labgrid-wheel: $(LABGRID)/venv/.made ## the Python package for labgrid's clients, into build/labgrid/dist
 	@scripts/labgrid-wheel
 
@@ -195,7 +197,7 @@ labgrid-check: $(LABGRID)/venv/.made # format, lint and types of the Python pack
 labgrid-protocol: labgrid-wheel # the labgrid package with a rpiflash that is a fake, in a real labgrid
 	@scripts/labgrid-test --fake
 
-labgrid-short: labgrid-wheel deps-demo build demo-image # the same, and one real flash, as CI does it; as root
+labgrid-short: labgrid-wheel deps-demo build demo-image # the same, and one real flash; as root
 	@uboot/build qemu_arm64
 	@scripts/labgrid-test --short
 
