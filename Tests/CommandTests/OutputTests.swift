@@ -92,6 +92,7 @@ struct OutputTests {
             "$RPIFLASH images remove --store $D/store $(ls $D/store/images) 2>&1"
         ), ("rpiflash reset", "$RPIFLASH reset --inventory $D/targets.csv cam --verbose"),
         ("rpiflash targets", "$RPIFLASH targets --inventory $D/targets.csv"),
+        ("rpiflash upgrade", "$RPIFLASH upgrade --inventory $D/targets.csv --ssh false $IMG cam || [ $? = 7 ]"),
         ("rpiflash gpio", "$RPIFLASH gpio --inventory $D/targets.csv --json || [ $? = 9 ]"),
         (
             "rpiflash serve",
@@ -108,6 +109,7 @@ struct OutputTests {
                 + "--store $D/store --service $D/none.sock || [ $? = 9 ]"
         ), ("rpiflash-gen layout", "$GEN layout --card $D/card.yaml"),
         ("rpiflash-gen bootscr", "$GEN bootscr --board rpi_arm64 --boards $REPOSITORY/uboot/boards -o $D/boot.scr"),
+        ("rpiflash-gen board", "$GEN board --boards $REPOSITORY/uboot/boards rpi_arm64"),
         ("rpiflash-gen check-image", "$GEN check-image $IMG || [ $? = 1 ]"),
         ("rpiflash-gen recovery-image", "$GEN recovery-image --board none || [ $? = 1 ]"),
     ]
@@ -133,7 +135,7 @@ struct OutputTests {
             #expect(errors.split(separator: "\n").allSatisfy { $0.hasPrefix("\(program): ") }, all)
             // No line of the log among the results; commands that only act have none.
             #expect(!output.split(separator: "\n").contains { $0.hasPrefix("\(program): ") }, all)
-            if !["serve", "bootscr", "console", "recovery-image", "gpio"].contains(where: entry.command.hasSuffix) {
+            if !["serve", "bootscr", "console", "recovery-image", "gpio", "upgrade"].contains(where: entry.command.hasSuffix) {
                 #expect(!output.isEmpty, all)
             }
         }
