@@ -42,8 +42,8 @@ BOARDS := $(patsubst uboot/boards/%.yaml,%,$(wildcard uboot/boards/*.yaml))
 LAYOUTS := pios-2024 pios-trixie debian ubuntu ubuntu-ab buildroot
 SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot recovery_image virtual_target .ci packaging)
 
-.PHONY: help deps build uboot firmware usb-ethernet peers recovery-image demo-image layout-images userland-image debian-image \
-    gpio-bench demo demo-pi3 debian-boot boot-32 boot-older many test check docs recording bench bench-tftp bench-flash pi-test fuzz power-cuts upgrade-test install deb debs deb-test test-release clean
+.PHONY: help deps build uboot firmware usb-ethernet sandbox peers recovery-image demo-image layout-images userland-image debian-image \
+    gpio-bench demo demo-pi3 demo-sandbox debian-boot boot-32 boot-older many test check docs recording bench bench-tftp bench-flash pi-test fuzz power-cuts upgrade-test install deb debs deb-test test-release clean
 
 help: ## this index
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -71,6 +71,13 @@ usb-ethernet: deps-demo $(BUILD)/usb-ethernet/usb-ethernet # the USB Ethernet of
 $(BUILD)/usb-ethernet/usb-ethernet: $(wildcard virtual_target/usb-ethernet/*.[ch]) Makefile
 	@mkdir -p $(@D)
 	gcc -O2 -std=c11 -Wall -Wextra -Werror -o $@ $(filter %.c,$^) $$(pkg-config --cflags --libs libusbredirparser-0.5)
+
+sandbox: deps-demo $(BUILD)/sandbox/preload.so # the virtual target "sandbox": its U-Boot, what stands between that and this machine
+	@uboot/build sandbox
+
+$(BUILD)/sandbox/preload.so: $(wildcard virtual_target/sandbox/*.[ch]) Makefile
+	@mkdir -p $(@D)
+	gcc -O2 -std=c11 -Wall -Wextra -Werror -shared -fPIC -o $@ $(filter %.c,$^)
 
 peers: deps-test # other TFTP servers, for tests and benchmarks, into build/peers
 	@scripts/peers
@@ -100,6 +107,9 @@ demo: deps-demo build demo-image ## a whole flash without hardware: card, flash 
 demo-pi3: deps-demo build demo-image firmware usb-ethernet ## the same on a Raspberry Pi 3 as QEMU has it: its own U-Boot, drivers, device tree
 	@uboot/build rpi_arm64
 	@virtual_target/scenarios/demo --machine pi3
+
+demo-sandbox: build demo-image sandbox ## the same without QEMU and Linux: U-Boot as a process, a flash in 2 seconds
+	@virtual_target/scenarios/demo --machine sandbox
 
 debian-boot: deps-demo build debian-image firmware ## a real Debian flashed to the virtual target's card, booted by the Pi's U-Boot on raspi3b
 	@uboot/build qemu_arm64
