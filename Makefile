@@ -42,8 +42,10 @@ BOARDS := $(patsubst uboot/boards/%.yaml,%,$(wildcard uboot/boards/*.yaml))
 LAYOUTS := pios-2024 pios-trixie debian ubuntu ubuntu-ab buildroot
 SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot recovery_image virtual_target .ci packaging)
 
-.PHONY: help deps build uboot firmware usb-ethernet peers recovery-image demo-image layout-images userland-image debian-image \
-    gpio-bench demo demo-pi3 debian-boot boot-32 boot-older labgrid-tools labgrid-wheel labgrid-check labgrid-protocol labgrid-short labgrid-test many test check docs recording bench bench-tftp bench-flash pi-test fuzz power-cuts upgrade-test install deb debs deb-test test-release clean
+.PHONY: help deps build uboot firmware usb-ethernet sandbox peers recovery-image demo-image layout-images userland-image \
+    debian-image gpio-bench demo demo-pi3 demo-sandbox debian-boot boot-32 boot-older labgrid-tools labgrid-wheel labgrid-check \
+    labgrid-protocol labgrid-short labgrid-test many test check docs recording bench bench-tftp bench-flash pi-test fuzz \
+    power-cuts power-cuts-qemu many-sandboxes upgrade-test install deb debs deb-test test-release clean
 
 help: ## this index
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -71,6 +73,13 @@ usb-ethernet: deps-demo $(BUILD)/usb-ethernet/usb-ethernet # the USB Ethernet of
 $(BUILD)/usb-ethernet/usb-ethernet: $(wildcard virtual_target/usb-ethernet/*.[ch]) Makefile
 	@mkdir -p $(@D)
 	gcc -O2 -std=c11 -Wall -Wextra -Werror -o $@ $(filter %.c,$^) $$(pkg-config --cflags --libs libusbredirparser-0.5)
+
+sandbox: deps-demo build $(BUILD)/sandbox/preload.so # the virtual target "sandbox": its U-Boot, what stands between that and this machine
+	@uboot/build sandbox
+
+$(BUILD)/sandbox/preload.so: $(wildcard virtual_target/sandbox/*.[ch]) Makefile
+	@mkdir -p $(@D)
+	gcc -O2 -std=c11 -Wall -Wextra -Werror -shared -fPIC -o $@ $(filter %.c,$^)
 
 peers: deps-test # other TFTP servers, for tests and benchmarks, into build/peers
 	@scripts/peers
@@ -101,6 +110,9 @@ demo-pi3: deps-demo build demo-image firmware usb-ethernet ## the same on a Rasp
 	@uboot/build rpi_arm64
 	@virtual_target/scenarios/demo --machine pi3
 
+demo-sandbox: build demo-image sandbox ## the same without QEMU and Linux: U-Boot as a process, a flash in 2 seconds
+	@virtual_target/scenarios/demo --machine sandbox
+
 debian-boot: deps-demo build debian-image firmware ## a real Debian flashed to the virtual target's card, booted by the Pi's U-Boot on raspi3b
 	@uboot/build qemu_arm64
 	@uboot/build rpi_arm64
@@ -110,7 +122,7 @@ debian-boot: deps-demo build debian-image firmware ## a real Debian flashed to t
 gpio-bench: deps-test # machines whose GPIO lines are seen, for tests, into build/gpio-bench
 	@virtual_target/scenarios/gpio-bench prepare
 
-test: deps-test build firmware usb-ethernet peers demo-image layout-images gpio-bench ## all tests; those of the whole system run real U-Boot and Linux in QEMU
+test: deps-test build firmware usb-ethernet sandbox peers demo-image layout-images gpio-bench ## all tests; those of the whole system run real U-Boot and Linux in QEMU
 	@uboot/build qemu_arm64
 	@uboot/build rpi_arm64
 	swift build --build-tests
@@ -209,9 +221,16 @@ many: deps-demo build demo-image ## eight virtual targets flashed at once, one o
 	@uboot/build qemu_arm64
 	@virtual_target/scenarios/many
 
-power-cuts: deps-demo build demo-image firmware ## 20 power cuts in flashes by plan, at random points: nothing boots, all is repaired
+power-cuts: deps-demo build sandbox ## power cuts at every sector that a small plan writes, and 1,000 random ones: nothing boots, all is repaired
+	@virtual_target/scenarios/exact-cuts --exhaustive --random 1000
+
+power-cuts-qemu: deps-demo build demo-image firmware # 20 power cuts in flashes by plan in QEMU, at random points
 	@uboot/build qemu_arm64
 	@virtual_target/scenarios/power-cuts
+
+many-sandboxes: deps-demo build demo-image sandbox ## 64 sandboxes flashed at once, 2 % loss, ten of them lose their power; by the flash itself and by the service
+	@virtual_target/scenarios/many-sandboxes
+	@virtual_target/scenarios/many-sandboxes --service --rounds 10
 
 upgrade-test: deps-demo build firmware ## partition 1 brought up to date from its Linux by ssh, with power cuts (8 of them, 10 minutes)
 	@uboot/build qemu_arm64

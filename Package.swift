@@ -270,11 +270,16 @@ let package = Package(
         .executableTarget(
             name: "rpiflash-test-server", dependencies: ["TFTP", "TFTPServer", system], path: "Tests/TestServer",
             swiftSettings: strict),
+        // Power cuts at exact points, for virtual_target/scenarios/exact-cuts.
+        .executableTarget(
+            name: "rpiflash-power-cuts", dependencies: [argumentParser], path: "Tests/PowerCuts",
+            swiftSettings: strict),
         // The whole system: the built binaries, real U-Boot in QEMU, a real kernel.
         .testTarget(
             name: "SystemTests",
             dependencies: [
-                "BootScript", "DiskLayout", "FlashPlan", "TestSupport", "rpiflash-test-server", system,
+                "BootScript", "DiskLayout", "FlashPlan", "TestSupport", "rpiflash-power-cuts", "rpiflash-test-server",
+                system,
             ],
             swiftSettings: strict),
     ]

@@ -17,6 +17,7 @@ enum Bench {
     static let needed = [
         binaries.appending("rpiflash"), binaries.appending("rpiflash-gen"),
         build.appending("uboot/qemu_arm64/u-boot.bin"), build.appending("uboot/rpi_arm64/u-boot.bin"),
+        build.appending("uboot/sandbox/u-boot.bin"), build.appending("sandbox/preload.so"),
         build.appending("firmware/start4.elf"), build.appending("demo/demo.img"),
         build.appending("usb-ethernet/usb-ethernet"),
         build.appending("peers/atftpd/usr/sbin/atftpd"), build.appending("peers/tftpd-hpa/usr/sbin/in.tftpd"),
@@ -58,18 +59,22 @@ func text(of file: FilePath) -> String {
 
 /// What `virtual-target create --machine` knows.
 enum Machine: String, Sendable {
-    case virt, pi3, pi3plus, pi4, pi2
+    case virt, sandbox, pi3, pi3plus, pi4, pi2
+
+    /// For what needs no arm and no Linux. U-Boot as older cards have it is QEMU's.
+    static let fastest = Bench.olderUBoot == nil ? sandbox : virt
 
     var board: String {
         switch self {
         case .virt: "qemu_arm64"
+        case .sandbox: "sandbox"
         case .pi2: "rpi_3_32b"
         case .pi3, .pi3plus, .pi4: "rpi_arm64"
         }
     }
 
     /// QEMU's Pis have one MAC, whatever is asked for.
-    var mac: String { self == .virt ? "52:54:00:12:34:56" : "52:54:00:12:34:57" }
+    var mac: String { self == .virt || self == .sandbox ? "52:54:00:12:34:56" : "52:54:00:12:34:57" }
 }
 
 /// A virtual target with a fresh recovery card.
@@ -152,6 +157,29 @@ struct VirtualTarget: Sendable {
     /// Whether the card's first 4 MiB and partition 1 are the recovery image's (law 1).
     func keepsPartition1() async throws -> Bool {
         try await compare("cmp -n $((P2 * 512)) $D/recovery.img $D/card.img")
+    }
+
+    /// From the next power-on on the card acknowledges and forgets what is written to that sector: always, or once.
+    func lose(sector: Int, once: Bool = false) async throws {
+        let settings =
+            switch machine {
+            case .sandbox: "echo 'VT_FAULTS=lost=\(sector)\(once ? "*1" : "")' >>$D/env"
+            // QEMU's SD card swallows the host's write errors.
+            default:
+                """
+                printf '[inject-error]\\nevent = "write_aio"\\niotype = "write"\\nsector = "\(sector)"\\nerrno = "5"\\n' >$D/rules
+                printf 'once = "\(once ? "on" : "off")"\\n' >>$D/rules
+                echo "VT_DRIVE_FILE=blkdebug:$D/rules:{card}" >>$D/env
+                """
+            }
+        let made = try await bash(settings, ["D": directory.string])
+        try #require(made.status == 0, made.all)
+    }
+
+    /// The card is a good one again.
+    func loseNothing() async throws {
+        let made = try await bash("sed -i '/VT_DRIVE_FILE/d; /VT_FAULTS/d' $D/env", ["D": directory.string])
+        try #require(made.status == 0, made.all)
     }
 
     private func compare(_ command: String, image: FilePath? = nil) async throws -> Bool {

@@ -57,7 +57,7 @@ extension SystemTests {
     /// One flash after another on the small image.
     @Suite(.serialized) struct Flashing {
         @Test func `law 2 - flashes in more than 10 parts, and the card equals the image`() async throws {
-            let target = try await VirtualTarget("parts", card: OSImageFixture.long.value)
+            let target = try await VirtualTarget("parts", card: OSImageFixture.long.value, machine: .fastest)
             let result = try await target.flash("--protocol parts --no-wait --part-size 5MiB")
             #expect(try await target.holdsImage())
             #expect(try await target.keepsPartition1())
@@ -77,7 +77,7 @@ extension SystemTests {
 
         @Test func `pads the last sector of an image that is not a multiple of 512 bytes`() async throws {
             let small = try await OSImageFixture.small.value
-            let target = try await VirtualTarget("padded", card: small)
+            let target = try await VirtualTarget("padded", card: small, machine: .fastest)
             // Its last 100 bytes are missing: sectors are padded with zeros, never cut.
             let odd = target.directory.appending("odd.img")
             let made = try await bash(
@@ -104,7 +104,7 @@ extension SystemTests {
             ),
         ])
         func `uses a TFTP server that is there already, and says so`(name: String, command: String) async throws {
-            let target = try await VirtualTarget("foreign-\(name)", card: OSImageFixture.small.value)
+            let target = try await VirtualTarget("foreign-\(name)", card: OSImageFixture.small.value, machine: .fastest)
             let result = try await target.exec(
                 """
                 mkdir -p $TFTP
@@ -125,7 +125,7 @@ extension SystemTests {
         }
 
         @Test func `takes its address by DHCP where rpiflash.env names none`() async throws {
-            let target = try await VirtualTarget("dhcp", card: OSImageFixture.small.value)
+            let target = try await VirtualTarget("dhcp", card: OSImageFixture.small.value, machine: .fastest)
             let edited = try await bash(
                 """
                 mcopy -n -i $D/card.img@@4194304 ::rpiflash.env $D/env.txt
@@ -142,7 +142,7 @@ extension SystemTests {
 
         /// The original counted in 32 bits. A plan that claims to have written 156 GB shows what the target would say.
         @Test func `reports a count over 4 GiB exactly, and runs a plan where the server has one`() async throws {
-            let target = try await VirtualTarget("count", card: OSImageFixture.small.value)
+            let target = try await VirtualTarget("count", card: OSImageFixture.small.value, machine: .fastest)
             let result = try await target.exec(
                 """
                 mkdir -p $TFTP/$MAC; chmod 777 $TFTP/$MAC
@@ -165,7 +165,7 @@ extension SystemTests {
         }
 
         @Test func `without a server the target boots what it has, after a bounded wait`() async throws {
-            let target = try await VirtualTarget("alone", card: OSImageFixture.small.value)
+            let target = try await VirtualTarget("alone", card: OSImageFixture.small.value, machine: .fastest)
             try await target.flash()
             let alone = try await target.exec(
                 """
