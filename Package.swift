@@ -234,7 +234,8 @@ let package = Package(
         .testTarget(
             name: "FlashingTests",
             dependencies: [
-                "DiskLayout", "FlashEvents", "Flashing", "FlashPlan", "Inventory", "LinuxHost", "OSImage", "TFTP", system,
+                "DiskLayout", "FlashEvents", "Flashing", "FlashPlan", "Inventory", "LinuxHost", "OSImage", "TFTP",
+                system,
             ],
             swiftSettings: strict),
         .testTarget(

@@ -135,7 +135,9 @@ struct OutputTests {
             #expect(errors.split(separator: "\n").allSatisfy { $0.hasPrefix("\(program): ") }, all)
             // No line of the log among the results; commands that only act have none.
             #expect(!output.split(separator: "\n").contains { $0.hasPrefix("\(program): ") }, all)
-            if !["serve", "bootscr", "console", "recovery-image", "gpio", "upgrade"].contains(where: entry.command.hasSuffix) {
+            if !["serve", "bootscr", "console", "recovery-image", "gpio", "upgrade"].contains(
+                where: entry.command.hasSuffix)
+            {
                 #expect(!output.isEmpty, all)
             }
         }

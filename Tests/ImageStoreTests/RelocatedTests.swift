@@ -79,7 +79,8 @@ import Testing
         let before = try Self.digest(fixture.image.path)
         let base = try await fixture.store.prepare(fixture.path, relocation: Self.automatic)
         let settings = try Customization(
-            yaml: "hostname: '{{name}}'\nboot_files:\n  - path: fixture/note.txt\n    content: '{{ip}}'\n", file: "s.yaml"
+            yaml: "hostname: '{{name}}'\nboot_files:\n  - path: fixture/note.txt\n    content: '{{ip}}'\n",
+            file: "s.yaml"
         )
         var ids: Set<String> = [base.manifest.id]
         let rootfs = base.manifest.chunks.filter { $0.partition == 3 }.map(\.file)

@@ -71,7 +71,8 @@ import Testing
             #expect(ran.status == 1)
             #expect(
                 ran.errors
-                    == "rpiflash-gen: board is '\(name)'; must be one of qemu_arm64, rpi_3_32b, rpi_4_32b, rpi_arm64\n")
+                    == "rpiflash-gen: board is '\(name)'; must be one of qemu_arm64, rpi_3_32b, rpi_4_32b, rpi_arm64, sandbox\n"
+            )
         }
     }
 }

@@ -11,7 +11,8 @@ struct CaptureTests {
         let root = try TemporaryRoot()
         try root.write("file", pattern(100_000))
         let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
-        _ = server.add(ServedFolder(folder: TemporaryRoot.mac, files: ["file": .folder], ranged: ["file"], address: "127.0.0.1"))
+        _ = server.add(
+            ServedFolder(folder: TemporaryRoot.mac, files: ["file": .folder], ranged: ["file"], address: "127.0.0.1"))
 
         let capture = Process()
         capture.executableURL = URL(filePath: "/usr/bin/env")

@@ -180,7 +180,8 @@ import Testing
         #expect(opened == ranges.map { "image@\($0.0)" } + ["image"])
     }
 
-    @Test func `pieces of a file are served as one file, in order, and what is not a mask of it not at all`() async throws
+    @Test func `pieces of a file are served as one file, in order, and what is not a mask of it not at all`()
+        async throws
     {
         let root = try TemporaryRoot()
         // Ten pieces of 32 KiB, half of one, and what is no whole sector.
@@ -237,7 +238,8 @@ import Testing
         known.learn(from: Sender.Counters(sent: 1000, repeated: 700), granted: 32, isComplete: true)
         let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
         let mac = TemporaryRoot.mac
-        let events = server.add(ServedFolder(folder: mac, files: ["file": .folder], address: "127.0.0.1", windows: known))
+        let events = server.add(
+            ServedFolder(folder: mac, files: ["file": .folder], address: "127.0.0.1", windows: known))
         let options = [Packet.Option(name: "blksize", value: "1468"), Packet.Option(name: "windowsize", value: "32")]
         #expect(try UDPClient(port: server.port).fetch("\(mac)/file", options: options) == content)
         var learned: WindowMemory?

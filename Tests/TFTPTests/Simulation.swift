@@ -204,7 +204,8 @@ func simulateRead(
         if next <= now {
             switch queue.removeFirst().event {
             case .requestToServer: perform(sender.requestRepeated(at: MonotonicInstant(nanoseconds: now)))
-            case .toServer(let number): perform(sender.receive(acknowledgement: number, at: MonotonicInstant(nanoseconds: now)))
+            case .toServer(let number):
+                perform(sender.receive(acknowledgement: number, at: MonotonicInstant(nanoseconds: now)))
             case .optionsToClient:
                 hasHeard = true
                 clientFree = max(now, clientFree) + network.perPacket * 1000

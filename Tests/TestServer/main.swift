@@ -13,7 +13,8 @@ guard arguments.count >= 3 else {
 let (root, address, folder) = (arguments[0], arguments[1], arguments[2])
 let directory = URL(filePath: root).appending(path: folder)
 var files: [String: ServedFolder.Source] = [:]
-for name in try FileManager.default.contentsOfDirectory(atPath: directory.path) where !ServedFolder.uploads.contains(name) {
+for name in try FileManager.default.contentsOfDirectory(atPath: directory.path)
+where !ServedFolder.uploads.contains(name) {
     files[name] = .folder
 }
 var ranged: Set<String> = []
@@ -28,7 +29,9 @@ for argument in arguments.dropFirst(3) {
 func say(_ line: String) { FileHandle.standardOutput.write(Data("\(line)\n".utf8)) }
 let server = try await TFTPServer.start(root: root, host: address, port: 69)
 say("serving")
-for await event in server.add(ServedFolder(folder: folder, files: files, ranged: ranged, address: "0.0.0.0")).map(\.event) {
+for await event in server.add(ServedFolder(folder: folder, files: files, ranged: ranged, address: "0.0.0.0")).map(
+    \.event)
+{
     switch event {
     case .completed(let file, let bytes, _, _, _): say("completed \(file) \(bytes ?? 0)")
     case .uploaded(let name, let content):

@@ -64,7 +64,9 @@ public struct Receiver: Sendable {
     private var wait: Duration { min(.milliseconds(250) * (1 << min(repeats, 5)), .seconds(4)) }
 
     private var dallyDeadline: MonotonicInstant {
-        finished + (repeatedAcknowledgements < Self.dallyRepeats.count ? Self.dallyRepeats[repeatedAcknowledgements] : Self.dally)
+        finished
+            + (repeatedAcknowledgements < Self.dallyRepeats.count
+                ? Self.dallyRepeats[repeatedAcknowledgements] : Self.dally)
     }
 
     private mutating func repeatAnswer(at now: MonotonicInstant) -> [Action] {

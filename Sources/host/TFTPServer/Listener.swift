@@ -43,7 +43,8 @@ final class ListenHandler: ChannelInboundHandler {
     static let endedLimit = 256
 
     init(
-        root: Root, registry: Registry, dallying: DallyingUploads, group: any EventLoopGroup, limits: TransferOptions.Limits
+        root: Root, registry: Registry, dallying: DallyingUploads, group: any EventLoopGroup,
+        limits: TransferOptions.Limits
     ) {
         self.root = root
         self.registry = registry

@@ -182,7 +182,8 @@ struct Grant: Hashable, Sendable {
     /// Reads `<start>-<mask>`.
     private static func pieces(_ text: Substring) -> Part? {
         let halves = text.split(separator: "-", omittingEmptySubsequences: false)
-        guard halves.count == 2, halves[1].utf8.count * 4 <= ServedFolder.mostPieces, let start = number(halves[0]) else {
+        guard halves.count == 2, halves[1].utf8.count * 4 <= ServedFolder.mostPieces, let start = number(halves[0])
+        else {
             return nil
         }
         var runs: [Range<UInt64>] = []

@@ -83,7 +83,8 @@ package struct PlanReport: Encodable {
         self.rate = rate
         loadSeconds = (Double(loadBytes) / Double(rate) * 10).rounded(.up) / 10
         relocation = manifest.relocation.map {
-            Relocation(changed: $0.changed, notes: $0.notes, obstacles: $0.obstacles, grows: $0.grows,
+            Relocation(
+                changed: $0.changed, notes: $0.notes, obstacles: $0.obstacles, grows: $0.grows,
                 unstartable: $0.unstartable ?? [:])
         }
         chunks =
