@@ -1,18 +1,18 @@
 /// A board as its boot script knows it: what `uboot/boards/<name>.yaml` says of starting a kernel.
-public struct BootBoard: Hashable, Sendable {
+package struct BootBoard: Hashable, Sendable {
     /// The board profile's name, which a target reports as `rpi_board`.
-    public let name: String
+    package let name: String
     /// Kernel names that are looked for after the one that config.txt names, in order.
-    public let kernels: [String]
+    package let kernels: [String]
     /// initramfs names that are looked for last, in order.
-    public let initramfs: [String]
+    package let initramfs: [String]
     /// The kernels that it can start.
-    public let kernelForm: KernelForm
+    package let kernelForm: KernelForm
     /// The machines that it is for, by the device tree that U-Boot's `fdtfile` names; empty: a machine without one.
-    public let deviceTrees: [String]
+    package let deviceTrees: [String]
 
     /// What U-Boot's command starts.
-    public enum KernelForm: Hashable, Sendable {
+    package enum KernelForm: Hashable, Sendable {
         /// `booti`: an arm64 Image, plain or gzip'd.
         case arm64
         /// `bootz`: an arm zImage.
@@ -20,7 +20,7 @@ public struct BootBoard: Hashable, Sendable {
     }
 
     /// 64-bit Pis. Source of the device trees: U-Boot, board/raspberrypi/rpi/rpi.c.
-    public static let rpiArm64 = BootBoard(
+    package static let rpiArm64 = BootBoard(
         name: "rpi_arm64", kernels: ["kernel8.img", "vmlinuz", "Image"], initramfs: ["initramfs8", "initrd.img"],
         kernelForm: .arm64,
         deviceTrees: [
@@ -28,28 +28,28 @@ public struct BootBoard: Hashable, Sendable {
             "bcm2837-rpi-zero-2", "bcm2711-rpi-4-b", "bcm2711-rpi-400", "bcm2711-rpi-cm4",
         ])
     /// The Pi 3 with 32-bit kernels.
-    public static let rpi3 = BootBoard(
+    package static let rpi3 = BootBoard(
         name: "rpi_3_32b", kernels: ["kernel7.img", "vmlinuz", "zImage"], initramfs: ["initramfs7", "initrd.img"],
         kernelForm: .arm,
         deviceTrees: ["bcm2837-rpi-3-b", "bcm2837-rpi-3-b-plus", "bcm2837-rpi-3-a-plus", "bcm2837-rpi-cm3"])
     /// The Pi 4 with 32-bit kernels.
-    public static let rpi4 = BootBoard(
+    package static let rpi4 = BootBoard(
         name: "rpi_4_32b", kernels: ["kernel7l.img", "vmlinuz", "zImage"], initramfs: ["initramfs7l", "initrd.img"],
         kernelForm: .arm, deviceTrees: ["bcm2711-rpi-4-b", "bcm2711-rpi-400", "bcm2711-rpi-cm4"])
     /// The virtual target.
-    public static let qemuArm64 = BootBoard(
+    package static let qemuArm64 = BootBoard(
         name: "qemu_arm64", kernels: ["kernel8.img", "vmlinuz", "Image"], initramfs: ["initramfs8", "initrd.img"],
         kernelForm: .arm64, deviceTrees: [])
 
     /// All boards, the default one first.
-    public static let all = [rpiArm64, rpi3, rpi4, qemuArm64]
+    package static let all = [rpiArm64, rpi3, rpi4, qemuArm64]
 
     /// Its machines: each device tree's, or the one without.
     var machines: [String?] { deviceTrees.isEmpty ? [nil] : deviceTrees.map { "\($0).dtb" } }
 }
 
 /// What a kernel's file begins with, as far as it tells whether U-Boot starts it.
-public enum KernelKind: Hashable, Sendable {
+package enum KernelKind: Hashable, Sendable {
     /// An arm64 Image. Source: Linux, Documentation/arch/arm64/booting.rst.
     case arm64
     /// An arm zImage. Source: Linux, arch/arm/boot/compressed/head.S.
@@ -62,7 +62,7 @@ public enum KernelKind: Hashable, Sendable {
     case unknown
 
     /// - Parameter start: the first bytes of the file, 64 or more where it has them.
-    public init(_ start: [UInt8]) {
+    package init(_ start: [UInt8]) {
         func has(_ bytes: [UInt8], at offset: Int = 0) -> Bool { start.dropFirst(offset).starts(with: bytes) }
         // Linux, drivers/firmware/efi/libstub/zboot-header.S; it is an EFI program as an Image may be, so first.
         if has(Array("MZ".utf8)), has(Array("zimg".utf8), at: 4) {
@@ -93,7 +93,7 @@ public enum KernelKind: Hashable, Sendable {
     ]
 
     /// Why a board's U-Boot does not start it: what it is; nil where it starts it, or nothing is known of it.
-    public func obstacle(on form: BootBoard.KernelForm) -> String? {
+    package func obstacle(on form: BootBoard.KernelForm) -> String? {
         switch (self, form) {
         case (.other(let name), _): name
         case (.arm, .arm64): "a 32-bit zImage"

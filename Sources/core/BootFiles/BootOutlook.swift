@@ -1,22 +1,22 @@
 import Configuration
 
 /// Whether the boot script starts a kernel from an image's boot partition, on each board.
-public struct BootOutlook: Hashable, Sendable {
+package struct BootOutlook: Hashable, Sendable {
     /// Why no board starts a kernel: one sentence each, lower case.
-    public var obstacles: [String] = []
+    package var obstacles: [String] = []
     /// What a user should know: one sentence each, lower case.
-    public var notes: [String] = []
+    package var notes: [String] = []
     /// The boards that start no kernel, by name, and why not.
-    public var unstartable: [String: String] = [:]
+    package var unstartable: [String: String] = [:]
 
     /// What the boot script starts on one machine of a board.
-    public struct Choice: Hashable, Sendable {
+    package struct Choice: Hashable, Sendable {
         /// The board.
-        public let board: BootBoard
+        package let board: BootBoard
         /// The machine's device tree; nil where the board's machine has none.
-        public let deviceTree: String?
+        package let deviceTree: String?
         /// The files.
-        public let selection: BootSelection
+        package let selection: BootSelection
     }
 
     /// What is started on all machines of all boards.
@@ -24,7 +24,7 @@ public struct BootOutlook: Hashable, Sendable {
     /// - Parameters:
     ///   - configuration: config.txt; nil where there is none.
     ///   - files: all files of the boot partition, without a slash in front.
-    public static func choices(_ configuration: FirmwareConfiguration?, among files: [String]) -> [Choice] {
+    package static func choices(_ configuration: FirmwareConfiguration?, among files: [String]) -> [Choice] {
         let configuration = configuration ?? FirmwareConfiguration("")
         return BootBoard.all.flatMap { board in
             board.machines.map { machine in
@@ -40,7 +40,7 @@ public struct BootOutlook: Hashable, Sendable {
     ///   - choices: of ``choices(_:among:)``.
     ///   - kernels: what the kernels of the choices are, by their paths.
     ///   - commandLines: why nothing can be started with the command lines of the choices, by their paths.
-    public init(
+    package init(
         _ configuration: FirmwareConfiguration?, choices: [Choice], kernels: [String: KernelKind],
         commandLines: [String: String]
     ) {

@@ -1,27 +1,27 @@
 /// What the boot script takes from config.txt on one machine. An empty value is none.
-public struct BootSettings: Hashable, Sendable {
+package struct BootSettings: Hashable, Sendable {
     /// `kernel=`.
-    public var kernel: String?
+    package var kernel: String?
     /// `os_prefix=`: what is put in front of all names at first.
-    public var osPrefix: String?
+    package var osPrefix: String?
     /// `initramfs NAME`.
-    public var initramfs: String?
+    package var initramfs: String?
     /// `ramfsfile=`.
-    public var ramfsFile: String?
+    package var ramfsFile: String?
     /// `upstream_kernel=`.
-    public var upstreamKernel: String?
+    package var upstreamKernel: String?
     /// `cmdline=`.
-    public var commandLine: String?
+    package var commandLine: String?
 }
 
 /// The files of a boot partition that the boot script starts on one machine, each with a slash in front.
-public struct BootSelection: Hashable, Sendable {
+package struct BootSelection: Hashable, Sendable {
     /// The kernel; nil where none is found.
-    public var kernel: String?
+    package var kernel: String?
     /// The initramfs; nil where none is found.
-    public var initramfs: String?
+    package var initramfs: String?
     /// The file of the kernel's command line; nil where none is found.
-    public var commandLine: String?
+    package var commandLine: String?
 }
 
 extension BootSettings {
@@ -31,7 +31,7 @@ extension BootSettings {
     ///   - board: names that are usual there.
     ///   - files: paths on the boot partition, without a slash in front, in any case of letters.
     /// - Returns: names as the boot script writes them. Source: templates/boot/boot.cmd.
-    public func selection(for board: BootBoard, among files: [String]) -> BootSelection {
+    package func selection(for board: BootBoard, among files: [String]) -> BootSelection {
         let present = Set(files.map(Self.key))
         let folders = ["/\(osPrefix ?? "")", "/"]
         func first(_ names: [String?]) -> String? {

@@ -1,4 +1,4 @@
-public import Configuration
+package import Configuration
 import DiskLayout
 import Yams
 
@@ -6,9 +6,9 @@ import Yams
 ///
 /// docs/customize.md has the keys. Any text may hold the placeholders of ``PlaceholderValues``; values without one are
 /// checked when the file is read, the others once it is known what they stand for.
-public struct Customization: Hashable, Sendable {
+package struct Customization: Hashable, Sendable {
     /// The file's name, for messages.
-    public let file: String
+    package let file: String
     var hostname: Text?
     var user: User?
     var ssh: SSH?
@@ -59,7 +59,7 @@ public struct Customization: Hashable, Sendable {
     ///
     /// - Parameter file: its name, for messages.
     /// - Throws: ``ConfigurationError`` with the place of the first mistake.
-    public init(yaml: String, file: String) throws(ConfigurationError) {
+    package init(yaml: String, file: String) throws(ConfigurationError) {
         self.file = file
         guard let root = try ConfigurationFile.compose(yaml, file) else { return }
         let reader = Reader(file: file)
@@ -119,7 +119,7 @@ public struct Customization: Hashable, Sendable {
     }
 
     /// Whether what is made differs from target to target.
-    public var hasPlaceholders: Bool { texts.contains { $0.raw.contains("{{") } }
+    package var hasPlaceholders: Bool { texts.contains { $0.raw.contains("{{") } }
 
     var texts: [Text] {
         let settings = [
@@ -135,7 +135,7 @@ public struct Customization: Hashable, Sendable {
     /// The paths of the files that `source` names, as written: relative ones are relative to the customization's folder.
     ///
     /// - Throws: ``ConfigurationError`` where a value is not usable.
-    public func sources(values: PlaceholderValues) throws(ConfigurationError) -> [String] {
+    package func sources(values: PlaceholderValues) throws(ConfigurationError) -> [String] {
         try settings(values).bootFiles.compactMap(\.source)
     }
 
@@ -146,7 +146,7 @@ public struct Customization: Hashable, Sendable {
     ///   - values: what the placeholders stand for.
     ///   - sources: the contents of the files of ``sources(values:)``.
     /// - Throws: ``ConfigurationError`` where a value is not usable, or where `form` cannot express a setting.
-    public func files(
+    package func files(
         for form: FirstBootMechanism, values: PlaceholderValues, sources: [String: [UInt8]] = [:]
     ) throws(ConfigurationError) -> BootPartitionEdit {
         let settings = try settings(values)

@@ -4,7 +4,7 @@ import Configuration
 ///
 /// U-Boot's boot script takes `kernel=`, `os_prefix=`, `cmdline=` and the initramfs from it; what else the firmware would
 /// have done with it is lost. The form: https://www.raspberrypi.com/documentation/computers/config_txt.html.
-public struct FirmwareConfiguration: Hashable, Sendable {
+package struct FirmwareConfiguration: Hashable, Sendable {
     private var settings: [Setting] = []
     private var unread: [String] = []
     private let script: BootScriptConfiguration
@@ -35,15 +35,14 @@ public struct FirmwareConfiguration: Hashable, Sendable {
     ///
     /// - Parameter include: the contents of a file that an `include` line names, relative to the boot partition; nil
     ///   where there is none.
-    public init(_ bytes: some Sequence<UInt8>, include: (String) -> [UInt8]? = { _ in nil }) {
+    package init(_ bytes: some Sequence<UInt8>, include: (String) -> [UInt8]? = { _ in nil }) {
         self.bytes = Array(bytes)
         script = BootScriptConfiguration(self.bytes)
         var filters = Filters()
         read(self.bytes.prefix { $0 != 0 }, file: "config.txt", depth: 0, &filters, include)
     }
 
-    /// This text.
-    public init(_ text: String) { self.init(text.utf8) }
+    package init(_ text: String) { self.init(text.utf8) }
 
     /// Filters of the same kind replace one another, those of different kinds must all hold; `[all]` ends them.
     private struct Filters {
@@ -108,27 +107,27 @@ public struct FirmwareConfiguration: Hashable, Sendable {
     }
 
     /// Why the boot script starts nothing with this config.txt: one sentence, lower case; nil where it takes it.
-    public var refusal: String? { script.refusal }
+    package var refusal: String? { script.refusal }
 
     /// What the boot script takes from config.txt on a machine: the last of each name that stands behind no section, or behind
     /// one of that machine.
     ///
     /// - Parameter deviceTree: the machine's device tree, U-Boot's `fdtfile`; nil where it has none.
-    public func settings(deviceTree: String?) -> BootSettings { script.settings(deviceTree: deviceTree) }
+    package func settings(deviceTree: String?) -> BootSettings { script.settings(deviceTree: deviceTree) }
 
     /// The kernel's file name as the boot script takes it on a board without a section of its own; nil where config.txt
     /// names none.
-    public var kernel: String? { settings(deviceTree: nil).kernel }
+    package var kernel: String? { settings(deviceTree: nil).kernel }
     /// What stands in front of the names of kernel, initramfs, device tree and cmdline.txt: a folder with a slash at its
     /// end, or the start of a name; nil where there is none.
-    public var osPrefix: String? { settings(deviceTree: nil).osPrefix }
+    package var osPrefix: String? { settings(deviceTree: nil).osPrefix }
     /// The initramfs's file name as the boot script takes it on a board without a section of its own; nil where config.txt
     /// names none.
-    public var initramfs: String? { settings(deviceTree: nil).initramfs }
+    package var initramfs: String? { settings(deviceTree: nil).initramfs }
 
     /// Where the kernel's command line may lie, one list for each kind of board that config.txt tells apart: the first of
     /// a list that is there is the one. Lower case, without a slash in front.
-    public var commandLinePaths: [[String]] {
+    package var commandLinePaths: [[String]] {
         var lists: [[String]] = []
         for machine in [nil] + BootBoard.all.flatMap(\.machines) {
             let settings = settings(deviceTree: machine)
@@ -142,7 +141,7 @@ public struct FirmwareConfiguration: Hashable, Sendable {
 
     /// Overlays that apply on every board and take no parameter: those that fdtoverlay can apply as the firmware does, in
     /// the order in which they stand. The firmware takes another file for some names on a Pi 4 (overlays/overlay_map.dtb).
-    public var overlaysWithoutParameters: [String] { plainOverlays.map { settings[$0].value } }
+    package var overlaysWithoutParameters: [String] { plainOverlays.map { settings[$0].value } }
 
     private var plainOverlays: [Int] {
         // A dtparam belongs to the overlay in front of it, up to the next dtoverlay.
@@ -173,10 +172,10 @@ public struct FirmwareConfiguration: Hashable, Sendable {
     }
 
     /// What the firmware would have done on a board of ours and U-Boot does not: one sentence each.
-    public var lost: [String] { lost(applied: []) }
+    package var lost: [String] { lost(applied: []) }
 
     /// What is lost where `applied`, some of ``overlaysWithoutParameters``, are applied to the device tree beforehand.
-    public func lost(applied: Set<String>) -> [String] {
+    package func lost(applied: Set<String>) -> [String] {
         let plain = Set(plainOverlays)
         var lost: [String] = []
         var others: [String] = []

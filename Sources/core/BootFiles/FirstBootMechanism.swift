@@ -3,7 +3,7 @@
 /// `custom.toml` of Raspberry Pi OS is none of them: only the `init=…/firstboot` program reads it, and that one writes a
 /// new disk id, resizes partitions and then reboots by `reboot -f 2` into what the firmware calls partition 2, past
 /// U-Boot; so it does not run on a card of ours (``KernelCommandLine/relocated()`` removes it).
-public enum FirstBootMechanism: Hashable, Sendable, Codable {
+package enum FirstBootMechanism: Hashable, Sendable, Codable {
     /// A shell script that systemd runs once, as Raspberry Pi Imager 1.8 does it; for any image with systemd that mounts
     /// its boot partition there.
     case firstrun(bootMountPoint: String)
@@ -16,24 +16,22 @@ public enum FirstBootMechanism: Hashable, Sendable, Codable {
 }
 
 /// What is to be changed on an image's boot partition.
-public struct BootPartitionEdit: Hashable, Sendable {
+package struct BootPartitionEdit: Hashable, Sendable {
     /// The files to write, by their path on the boot partition, with `/` between folders.
-    public var files: [String: [UInt8]]
+    package var files: [String: [UInt8]]
     /// Words for the kernel's command line.
-    public var addedWords: [String]
+    package var addedWords: [String]
     /// Words that are to go from the kernel's command line before others are added: a whole word, or `name=` for all
     /// words that begin so.
-    public var removedWords: [String]
+    package var removedWords: [String]
 
     /// This change.
-    public init(files: [String: [UInt8]] = [:], addedWords: [String] = [], removedWords: [String] = []) {
-        self.files = files
-        self.addedWords = addedWords
-        self.removedWords = removedWords
+    package init(files: [String: [UInt8]] = [:], addedWords: [String] = [], removedWords: [String] = []) {
+        (self.files, self.addedWords, self.removedWords) = (files, addedWords, removedWords)
     }
 
     /// The command line with this change.
-    public func applied(to commandLine: KernelCommandLine) -> KernelCommandLine {
+    package func applied(to commandLine: KernelCommandLine) -> KernelCommandLine {
         commandLine.removing { word in
             removedWords.contains { word == $0 || ($0.hasSuffix("=") && word.hasPrefix($0)) }
         }.adding(addedWords)

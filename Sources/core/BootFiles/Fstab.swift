@@ -1,22 +1,20 @@
 import Configuration
 
 /// What the file systems and the partition table of an OS image say of themselves.
-public struct ImageIdentity: Hashable, Sendable {
+package struct ImageIdentity: Hashable, Sendable {
     /// The identifier of the image's DOS partition table; nil where there is none. The PARTUUIDs of its partitions begin
     /// with its eight hexadecimal digits.
-    public var diskID: UInt32?
+    package var diskID: UInt32?
     /// UUID of the file system on the image's first partition as /etc/fstab writes it, `1234-ABCD`; nil where there is
     /// none.
-    public var bootUUID: String?
+    package var bootUUID: String?
     /// UUID of the file system on the image's second partition as /etc/fstab writes it, lower case with dashes; nil where
     /// there is none.
-    public var rootfsUUID: String?
+    package var rootfsUUID: String?
 
     /// An image with these marks.
-    public init(diskID: UInt32?, bootUUID: String?, rootfsUUID: String?) {
-        self.diskID = diskID
-        self.bootUUID = bootUUID
-        self.rootfsUUID = rootfsUUID
+    package init(diskID: UInt32?, bootUUID: String?, rootfsUUID: String?) {
+        (self.diskID, self.bootUUID, self.rootfsUUID) = (diskID, bootUUID, rootfsUUID)
     }
 
     /// The UUID of the file system on partition 1 or 2, if it is one that can stand in fstab.
@@ -30,7 +28,7 @@ public struct ImageIdentity: Hashable, Sendable {
 }
 
 /// A text of /etc/fstab (fstab(5)), kept byte for byte where nothing is to be changed.
-public struct Fstab: Hashable, Sendable {
+package struct Fstab: Hashable, Sendable {
     /// The lines, each with its line end.
     private let lines: [[UInt8]]
 
@@ -38,21 +36,20 @@ public struct Fstab: Hashable, Sendable {
     static let longestLine = 4096
 
     /// The text in these bytes, in any encoding that contains ASCII.
-    public init(_ bytes: some Sequence<UInt8>) { lines = BootFiles.lines(of: bytes) }
+    package init(_ bytes: some Sequence<UInt8>) { lines = BootFiles.lines(of: bytes) }
 
-    /// This text.
-    public init(_ text: String) { self.init(text.utf8) }
+    package init(_ text: String) { self.init(text.utf8) }
 
     /// The text with the image's partitions named so that they are found on a card with another partition table.
-    public struct Relocated: Hashable, Sendable {
+    package struct Relocated: Hashable, Sendable {
         /// The new text.
-        public let bytes: [UInt8]
+        package let bytes: [UInt8]
         /// What could not be changed and why: one sentence each, lower case.
-        public let notes: [String]
+        package let notes: [String]
         /// The entry of `/` lets its file system grow at the first boot, as was asked for.
-        public let grows: Bool
+        package let grows: Bool
         /// The new text; bytes that are not UTF-8 are shown as U+FFFD.
-        public var text: String { String(decoding: bytes, as: UTF8.self) }
+        package var text: String { String(decoding: bytes, as: UTF8.self) }
     }
 
     /// Names the image's two partitions by the UUIDs of their file systems, which do not depend on the partition table.
@@ -64,7 +61,7 @@ public struct Fstab: Hashable, Sendable {
     ///   - identity: the image's disk identifier and UUIDs.
     ///   - grow: `/` gets the option `x-systemd.growfs` (systemd.mount(5)): its file system grows to its partition's size
     ///     at the first boot.
-    public func relocated(_ identity: ImageIdentity, grow: Bool) -> Relocated {
+    package func relocated(_ identity: ImageIdentity, grow: Bool) -> Relocated {
         var bytes: [UInt8] = []
         var notes: [String] = []
         var hasRoot = false
@@ -107,16 +104,16 @@ public struct Fstab: Hashable, Sendable {
 
     /// Where the image's first partition is mounted: the entry that names it, else one of FAT on /boot/firmware or /boot;
     /// nil where it is mounted nowhere.
-    public func bootMountPoint(_ identity: ImageIdentity) -> String? { bootEntry(identity)?.mountPoint }
+    package func bootMountPoint(_ identity: ImageIdentity) -> String? { bootEntry(identity)?.mountPoint }
 
     /// Whether the system comes up without the image's first partition: `nofail`, `noauto`, or no entry at all.
-    public func bootIsOptional(_ identity: ImageIdentity) -> Bool {
+    package func bootIsOptional(_ identity: ImageIdentity) -> Bool {
         guard let options = bootEntry(identity)?.options else { return true }
         return options.contains("nofail") || options.contains("noauto")
     }
 
     /// Whether the image's first partition is mounted for reading only.
-    public func bootIsReadOnly(_ identity: ImageIdentity) -> Bool {
+    package func bootIsReadOnly(_ identity: ImageIdentity) -> Bool {
         bootEntry(identity)?.options.last { $0 == "ro" || $0 == "rw" } == "ro"
     }
 

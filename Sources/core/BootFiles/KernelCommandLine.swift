@@ -4,7 +4,7 @@ import Configuration
 ///
 /// The Pi's firmware and U-Boot's boot script take the first line only; later lines are kept and mean nothing. A word may
 /// hold blanks in double quotes, as the kernel reads it (lib/cmdline.c, `next_arg`).
-public struct KernelCommandLine: Hashable, Sendable {
+package struct KernelCommandLine: Hashable, Sendable {
     /// The words of the first line with the white space in front of each.
     private var pieces: [Piece]
     /// White space behind the last word, and the line end.
@@ -18,7 +18,7 @@ public struct KernelCommandLine: Hashable, Sendable {
     }
 
     /// The text in these bytes.
-    public init(_ bytes: some Sequence<UInt8>) {
+    package init(_ bytes: some Sequence<UInt8>) {
         let lines = BootFiles.lines(of: bytes)
         rest = Array(lines.dropFirst().joined())
         pieces = []
@@ -46,20 +46,19 @@ public struct KernelCommandLine: Hashable, Sendable {
         }
     }
 
-    /// This text.
-    public init(_ text: String) { self.init(text.utf8) }
+    package init(_ text: String) { self.init(text.utf8) }
 
     /// The text of the file.
-    public var bytes: [UInt8] { pieces.flatMap { $0.blank + $0.word } + tail + rest }
+    package var bytes: [UInt8] { pieces.flatMap { $0.blank + $0.word } + tail + rest }
     /// The text of the file; bytes that are not UTF-8 are shown as U+FFFD.
-    public var text: String { String(decoding: bytes, as: UTF8.self) }
+    package var text: String { String(decoding: bytes, as: UTF8.self) }
     /// The first line's words, with their quotes.
-    public var words: [String] { pieces.map { String(decoding: $0.word, as: UTF8.self) } }
+    package var words: [String] { pieces.map { String(decoding: $0.word, as: UTF8.self) } }
 
     /// The command line with `words` behind it; a word that it already has is not added.
     ///
     /// - Parameter words: as the kernel reads them: with quotes where one holds a blank, without a line break.
-    public func adding(_ words: [String]) -> KernelCommandLine {
+    package func adding(_ words: [String]) -> KernelCommandLine {
         var result = self
         for word in words where !word.isEmpty && !result.words.contains(word) {
             result.pieces.append(Piece(blank: result.pieces.isEmpty ? [] : [Byte.space], word: Array(word.utf8)))
@@ -68,7 +67,7 @@ public struct KernelCommandLine: Hashable, Sendable {
     }
 
     /// The command line less the words for which `isRemoved` is true.
-    public func removing(where isRemoved: (String) throws -> Bool) rethrows -> KernelCommandLine {
+    package func removing(where isRemoved: (String) throws -> Bool) rethrows -> KernelCommandLine {
         var result = self
         result.pieces = []
         // What is in front of the first word stays there, whichever word that is.
@@ -80,20 +79,20 @@ public struct KernelCommandLine: Hashable, Sendable {
     }
 
     /// The command line for a card where partition 1 is U-Boot's.
-    public struct Relocated: Hashable, Sendable {
+    package struct Relocated: Hashable, Sendable {
         /// The new text.
-        public let bytes: [UInt8]
+        package let bytes: [UInt8]
         /// What was removed or cannot work, and why: one sentence each, lower case.
-        public let notes: [String]
+        package let notes: [String]
         /// The image would have made its root file system as large as the card on its first boot.
-        public let wouldHaveGrown: Bool
+        package let wouldHaveGrown: Bool
         /// The new text; bytes that are not UTF-8 are shown as U+FFFD.
-        public var text: String { String(decoding: bytes, as: UTF8.self) }
+        package var text: String { String(decoding: bytes, as: UTF8.self) }
     }
 
     /// Removes what would change the card's partition table on the first boot. `root=` stays: the boot script replaces it
     /// by the card's partition 3.
-    public func relocated() -> Relocated {
+    package func relocated() -> Relocated {
         var notes: [String] = []
         let growing = words.filter { Self.reasonToRemove($0) != nil }
         let quirk = "sdhci.debug_quirks2=4"
@@ -134,7 +133,7 @@ public struct KernelCommandLine: Hashable, Sendable {
     /// - Parameters:
     ///   - root: what stands behind `root=`.
     ///   - serial: the kernel's names of `serial0` and `serial1`.
-    public func bootArguments(root: String, serial: (String, String)) -> [UInt8]? {
+    package func bootArguments(root: String, serial: (String, String)) -> [UInt8]? {
         let loaded = Array(bytes.prefix(Self.longestLoaded))
         var line = loaded.prefix { $0 != 0 && $0 != Byte.newline }
         // The script puts a line feed behind the file: only a zero byte ends it before that.
@@ -187,7 +186,7 @@ public struct KernelCommandLine: Hashable, Sendable {
     /// Why no kernel can be started with this command line: one sentence, lower case; nil where nothing is known.
     ///
     /// - Parameter name: the file's name.
-    public func obstacle(name: String) -> String? {
+    package func obstacle(name: String) -> String? {
         // As long as a card's PARTUUID is.
         let root = "PARTUUID=00000000-03"
         guard let text = bootArguments(root: root, serial: ("ttyAMA0", "ttyAMA0")) else {
@@ -206,7 +205,7 @@ public struct KernelCommandLine: Hashable, Sendable {
     /// What a user should know of the text of the first line, as one sentence each.
     ///
     /// - Parameter name: the file's name.
-    public func textNotes(name: String) -> [String] {
+    package func textNotes(name: String) -> [String] {
         var notes: [String] = []
         let name = sanitized(name, limit: 120)
         if bytes.contains(0) { notes.append("\(name) has a zero byte; it ends there for the boot script") }

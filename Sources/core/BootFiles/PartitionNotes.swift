@@ -7,7 +7,7 @@ import Configuration
 ///   - content: the text.
 ///   - path: its path, for messages.
 ///   - diskID: the identifier of the image's partition table; nil where it has none.
-public func partitionNotes(_ content: some Sequence<UInt8>, path: String, diskID: UInt32?) -> [String] {
+package func partitionNotes(_ content: some Sequence<UInt8>, path: String, diskID: UInt32?) -> [String] {
     let own = diskID.map { id in
         let digits = String(id, radix: 16)
         return "partuuid=" + String(repeating: "0", count: 8 - digits.utf8.count) + digits + "-"

@@ -1,20 +1,17 @@
 /// What a placeholder in a customization stands for: a target's row of the inventory.
-public struct PlaceholderValues: Hashable, Sendable {
+package struct PlaceholderValues: Hashable, Sendable {
     /// `{{name}}`; nil or empty where the row has none.
-    public var name: String?
+    package var name: String?
     /// `{{mac}}`.
-    public var mac: String?
+    package var mac: String?
     /// `{{ip}}`.
-    public var ip: String?
+    package var ip: String?
     /// `{{server}}`.
-    public var server: String?
+    package var server: String?
 
     /// These values.
-    public init(name: String? = nil, mac: String? = nil, ip: String? = nil, server: String? = nil) {
-        self.name = name
-        self.mac = mac
-        self.ip = ip
-        self.server = server
+    package init(name: String? = nil, mac: String? = nil, ip: String? = nil, server: String? = nil) {
+        (self.name, self.mac, self.ip, self.server) = (name, mac, ip, server)
     }
 
     static let names = ["name", "mac", "ip", "server"]

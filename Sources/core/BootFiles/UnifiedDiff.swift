@@ -8,7 +8,7 @@ import Configuration
 ///   - before: the old text; nil where there is no such file yet.
 ///   - after: the new text; nil where the file goes.
 ///   - name: the file's name.
-public func unifiedDiff(before: [UInt8]?, after: [UInt8]?, name: String) -> String {
+package func unifiedDiff(before: [UInt8]?, after: [UInt8]?, name: String) -> String {
     let old = lines(of: before ?? [])
     let new = lines(of: after ?? [])
     guard before != after else { return "" }
@@ -38,7 +38,7 @@ public func unifiedDiff(before: [UInt8]?, after: [UInt8]?, name: String) -> Stri
 }
 
 /// What differs between two texts.
-public func unifiedDiff(before: String?, after: String?, name: String) -> String {
+package func unifiedDiff(before: String?, after: String?, name: String) -> String {
     unifiedDiff(before: before.map { Array($0.utf8) }, after: after.map { Array($0.utf8) }, name: name)
 }
 

@@ -1,45 +1,45 @@
 import Yams
 
 /// What differs between boards: `uboot/boards/<board>.yaml`.
-public struct BoardProfile: Hashable, Sendable {
+package struct BoardProfile: Hashable, Sendable {
     /// As in `make uboot BOARD=…`, the file's name less `.yaml`.
-    public let name: String
+    package let name: String
     /// U-Boot's defconfig.
-    public let defconfig: String
+    package let defconfig: String
     /// `arm64` or `arm`.
-    public let architecture: Architecture
+    package let architecture: Architecture
     /// Prefix of the cross compiler's tools.
-    public let crossCompile: String
+    package let crossCompile: String
     /// Names of the configuration fragments, applied in order.
-    public let fragments: [String]
+    package let fragments: [String]
     /// Device trees on partition 1, names of U-Boot's sources less `.dts`; empty where the machine brings its own.
-    public let deviceTrees: [String]
+    package let deviceTrees: [String]
     /// Where the kernel's device tree comes from.
-    public let kernelDeviceTree: DeviceTreeSource
+    package let kernelDeviceTree: DeviceTreeSource
     /// U-Boot's command that starts the kernel.
-    public let bootCommand: BootCommand
+    package let bootCommand: BootCommand
     /// Kernel file names on partition 2, tried in order after the one that config.txt names.
-    public let kernels: [String]
+    package let kernels: [String]
     /// initramfs file names on partition 2, tried in order after the one that belongs to config.txt's kernel.
-    public let initramfs: [String]
+    package let initramfs: [String]
     /// Kernel names of the consoles that a command line calls `serial0` and `serial1`.
-    public let serialConsoles: [String: String]
+    package let serialConsoles: [String: String]
     /// Ethernet hangs on USB where the board has no other: `usb start` before it is used.
-    public let usbEthernet: Bool
+    package let usbEthernet: Bool
     /// Files of partition 1 come with the Pi's firmware (bootcode.bin, start.elf, config.txt).
-    public let piFirmware: Bool
+    package let piFirmware: Bool
 
     /// The processor's instruction set.
-    public enum Architecture: String, Codable, Sendable { case arm64, arm }
+    package enum Architecture: String, Codable, Sendable { case arm64, arm }
     /// Where the kernel's device tree comes from: partition 2, or U-Boot's own (`${fdtcontroladdr}`).
-    public enum DeviceTreeSource: String, Codable, Sendable { case image, uboot }
+    package enum DeviceTreeSource: String, Codable, Sendable { case image, uboot }
     /// `booti` for a 64-bit Image, `bootz` for a 32-bit zImage.
-    public enum BootCommand: String, Codable, Sendable { case booti, bootz }
+    package enum BootCommand: String, Codable, Sendable { case booti, bootz }
 }
 
 extension BoardProfile: Codable {
     /// The keys of the file, in its order.
-    public enum CodingKeys: String, CodingKey, CaseIterable, Sendable {
+    package enum CodingKeys: String, CodingKey, CaseIterable, Sendable {
         case name, defconfig
         case architecture = "arch"
         case crossCompile = "cross_compile"
@@ -56,7 +56,7 @@ extension BoardProfile: Codable {
     /// Decodes a profile; every key must be there.
     ///
     /// - Throws: `DecodingError`.
-    public init(from decoder: any Decoder) throws {
+    package init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         name = try values.decode(String.self, forKey: .name)
         defconfig = try values.decode(String.self, forKey: .defconfig)
@@ -79,7 +79,7 @@ extension BoardProfile: Codable {
     /// Encodes the keys of the file.
     ///
     /// - Throws: `EncodingError`.
-    public func encode(to encoder: any Encoder) throws {
+    package func encode(to encoder: any Encoder) throws {
         var values = encoder.container(keyedBy: CodingKeys.self)
         for key in CodingKeys.allCases {
             switch self[key] {
@@ -91,7 +91,7 @@ extension BoardProfile: Codable {
     }
 
     /// What a key of the file has.
-    public enum Value: Hashable, Sendable {
+    package enum Value: Hashable, Sendable {
         /// One word.
         case text(String)
         /// Words in brackets.
@@ -100,7 +100,7 @@ extension BoardProfile: Codable {
         case flag(Bool)
 
         /// As a script reads them, without white space in any.
-        public var words: [String] {
+        package var words: [String] {
             switch self {
             case .text(let text): [text]
             case .list(let words): words
@@ -110,7 +110,7 @@ extension BoardProfile: Codable {
     }
 
     /// The value of a key.
-    public subscript(key: CodingKeys) -> Value {
+    package subscript(key: CodingKeys) -> Value {
         switch key {
         case .name: .text(name)
         case .defconfig: .text(defconfig)
@@ -134,7 +134,7 @@ extension BoardProfile: Codable {
     ///   - yaml: the file's text.
     ///   - file: its name, for messages.
     /// - Throws: ``BoardProfileError``.
-    public init(yaml: String, file: String) throws(BoardProfileError) {
+    package init(yaml: String, file: String) throws(BoardProfileError) {
         do {
             self = try YAMLDecoder().decode(BoardProfile.self, from: yaml)
             let known = Set(CodingKeys.allCases.map(\.rawValue))
@@ -156,11 +156,11 @@ extension BoardProfile: Codable {
 }
 
 /// Why a board profile cannot be used.
-public struct BoardProfileError: Error, Hashable, Sendable, CustomStringConvertible {
+package struct BoardProfileError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The file's name.
-    public let file: String
+    package let file: String
     /// What is wrong in it.
-    public let reason: String
+    package let reason: String
     /// As people read it: `file: reason`.
-    public var description: String { "\(file): \(reason)" }
+    package var description: String { "\(file): \(reason)" }
 }

@@ -1,14 +1,14 @@
-public import DiskLayout
+package import DiskLayout
 
 /// The boot script's template files, in the order in which they become one script. `templates/README.md` has the table of
 /// values.
-public enum BootScriptFiles {
+package enum BootScriptFiles {
     /// Has the script's number, `l_script`.
-    public static let settings = "boot/settings.cmd"
+    package static let settings = "boot/settings.cmd"
     /// How the console goes to the network; flash plans begin with it too.
-    public static let netconsole = "netconsole.cmd"
+    package static let netconsole = "netconsole.cmd"
     /// All of them, paths in the folder of templates.
-    public static let all = [settings, netconsole, "boot/network.cmd", "boot/parts.cmd", "boot/boot.cmd"]
+    package static let all = [settings, netconsole, "boot/network.cmd", "boot/parts.cmd", "boot/boot.cmd"]
 }
 
 /// Renders the boot script for one board and card.
@@ -20,7 +20,7 @@ public enum BootScriptFiles {
 ///   - serverAddress: dotted IPv4 address used where rpiflash.env names none; nil: none.
 /// - Returns: the script's text, as `mkimage -T script` takes it.
 /// - Throws: ``TemplateError``.
-public func renderBootScript(
+package func renderBootScript(
     template: Template, board: BoardProfile, card: CardLayout, serverAddress: String?
 ) throws(TemplateError) -> String {
     try template.renderScript([

@@ -2,9 +2,9 @@
 ///
 /// Strict both ways: a name without a value, a value without a name and a brace pair that is left over are errors.
 /// Double braces mean nothing to U-Boot's shell, so a script reads the same before and after.
-public struct Template: Hashable, Sendable {
+package struct Template: Hashable, Sendable {
     /// The template's name, for messages.
-    public let file: String
+    package let file: String
     private let pieces: [Piece]
 
     private enum Piece: Hashable {
@@ -18,7 +18,7 @@ public struct Template: Hashable, Sendable {
     ///   - text: the template.
     ///   - file: its name, for messages.
     /// - Throws: ``TemplateError`` for a pair that is not closed on its line, a name that is not a name, or a lone `}}`.
-    public init(_ text: String, file: String) throws(TemplateError) {
+    package init(_ text: String, file: String) throws(TemplateError) {
         self.file = file
         var pieces: [Piece] = []
         for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
@@ -33,7 +33,7 @@ public struct Template: Hashable, Sendable {
     /// - Parameters:
     ///   - files: their names, at least one.
     ///   - read: reads one.
-    public init<Failure: Error>(
+    package init<Failure: Error>(
         joining files: [String], read: (_ name: String) throws(Failure) -> Template
     ) throws(Failure) {
         var parts: [Template] = []
@@ -81,7 +81,7 @@ public struct Template: Hashable, Sendable {
     /// - Parameter values: one for each name in the template, and no other.
     /// - Throws: ``TemplateError`` for an unknown or unused name, or a value with a character that a script could take
     ///   for more than text.
-    public func render(_ values: [String: TemplateValue]) throws(TemplateError) -> String {
+    package func render(_ values: [String: TemplateValue]) throws(TemplateError) -> String {
         var unused = Set(values.keys)
         var result = ""
         for piece in pieces {
@@ -117,7 +117,7 @@ public struct Template: Hashable, Sendable {
     ///
     /// - Parameter values: as for ``render(_:)``.
     /// - Throws: ``TemplateError``, as ``render(_:)``.
-    public func renderScript(_ values: [String: TemplateValue]) throws(TemplateError) -> String {
+    package func renderScript(_ values: [String: TemplateValue]) throws(TemplateError) -> String {
         var lines: [Substring] = []
         var list: String?
         for line in try render(values).split(separator: "\n", omittingEmptySubsequences: false) {
@@ -138,7 +138,7 @@ public struct Template: Hashable, Sendable {
     ///
     /// - Parameter elements: as for ``render(_:)``.
     /// - Throws: ``TemplateError``, as ``render(_:)``.
-    public func render(each elements: [[String: TemplateValue]]) throws(TemplateError) -> RenderedText {
+    package func render(each elements: [[String: TemplateValue]]) throws(TemplateError) -> RenderedText {
         var result = ""
         for element in elements { result += try render(element) }
         return RenderedText(text: result)
@@ -146,12 +146,12 @@ public struct Template: Hashable, Sendable {
 }
 
 /// Text that a template made: every value in it has passed the allow-list.
-public struct RenderedText: Hashable, Sendable {
+package struct RenderedText: Hashable, Sendable {
     let text: String
 }
 
 /// What a template's name stands for. Text passes an allow-list, so that no value can end a word or start a command.
-public enum TemplateValue: Hashable, Sendable {
+package enum TemplateValue: Hashable, Sendable {
     /// A number, rendered in hexadecimal with 0x as U-Boot reads it.
     case hexadecimal(UInt64)
     /// One word; empty is allowed.
@@ -187,15 +187,15 @@ public enum TemplateValue: Hashable, Sendable {
 }
 
 /// Why a template cannot be rendered, and where.
-public struct TemplateError: Error, Hashable, Sendable, CustomStringConvertible {
+package struct TemplateError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The template's name.
-    public let file: String
+    package let file: String
     /// 1 for the first line.
-    public let line: Int
+    package let line: Int
     /// 1 for the first character.
-    public let column: Int
+    package let column: Int
     /// What is wrong there.
-    public let reason: String
+    package let reason: String
     /// As people read it: `file:line:column: reason`.
-    public var description: String { "\(file):\(line):\(column): \(reason)" }
+    package var description: String { "\(file):\(line):\(column): \(reason)" }
 }

@@ -1,13 +1,13 @@
 /// An Ethernet address of one station, 6 bytes. Printed as U-Boot's `${ethaddr}` is: lower case with colons.
-public struct MACAddress: Hashable, Sendable, CustomStringConvertible {
+package struct MACAddress: Hashable, Sendable, CustomStringConvertible {
     /// The 6 bytes, first on the wire first.
-    public let bytes: [UInt8]
+    package let bytes: [UInt8]
 
     /// Reads `b8:27:eb:3d:60:b9`; upper case and dashes are taken too.
     ///
     /// - Throws: ``AddressError`` where the text is no such address, or one of a group of stations (lowest bit of the
     ///   first byte set) or of none (all zero).
-    public init(_ text: some StringProtocol) throws(AddressError) {
+    package init(_ text: some StringProtocol) throws(AddressError) {
         let separator: Character = text.contains("-") ? "-" : ":"
         let groups = text.split(separator: separator, omittingEmptySubsequences: false)
         var bytes: [UInt8] = []
@@ -23,20 +23,20 @@ public struct MACAddress: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// Lower case with colons, as the TFTP folder is named.
-    public var description: String {
+    package var description: String {
         bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: ":")
     }
 }
 
 /// An IPv4 address of one host.
-public struct IPv4Address: Hashable, Sendable, CustomStringConvertible {
+package struct IPv4Address: Hashable, Sendable, CustomStringConvertible {
     /// The address as a number, the first group highest.
-    public let value: UInt32
+    package let value: UInt32
 
     /// Reads four decimal groups, 0 to 255 each, without leading zeros (which some programs take for octal).
     ///
     /// - Throws: ``AddressError`` where the text is no such address, or no host's (0.0.0.0/8, 224.0.0.0 and above).
-    public init(_ text: some StringProtocol) throws(AddressError) {
+    package init(_ text: some StringProtocol) throws(AddressError) {
         let groups = text.split(separator: ".", omittingEmptySubsequences: false)
         guard groups.count == 4 else { throw .notIPv4(String(text)) }
         var value: UInt32 = 0
@@ -51,13 +51,13 @@ public struct IPv4Address: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// Four decimal groups.
-    public var description: String {
+    package var description: String {
         [24, 16, 8, 0].map { String(value >> $0 & 0xff) }.joined(separator: ".")
     }
 }
 
 /// Why a text is not an address.
-public enum AddressError: Error, Hashable, Sendable {
+package enum AddressError: Error, Hashable, Sendable {
     /// Not six groups of two hexadecimal digits.
     case notMAC(String)
     /// A multicast address or all zero.
@@ -69,8 +69,7 @@ public enum AddressError: Error, Hashable, Sendable {
 }
 
 extension AddressError: CustomStringConvertible {
-    /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .notMAC(let text):
             "\(quoted(text)) is not a MAC address; must be six pairs of hexadecimal digits, as in b8:27:eb:3d:60:b9"

@@ -1,18 +1,18 @@
 /// Numbers as people read them.
-public enum Figures {
+package enum Figures {
     /// `12.3 MiB`.
-    public static func mebibytes(_ bytes: UInt64) -> String {
+    package static func mebibytes(_ bytes: UInt64) -> String {
         let tenths = (bytes * 10 + (1 << 19)) >> 20
         return "\(tenths / 10).\(tenths % 10) MiB"
     }
 
     /// Seconds as a number.
-    public static func number(_ duration: Duration) -> Double {
+    package static func number(_ duration: Duration) -> Double {
         Double(duration.components.seconds) + Double(duration.components.attoseconds) / 1e18
     }
 
     /// `12.3 s`.
-    public static func seconds(_ duration: Duration) -> String {
+    package static func seconds(_ duration: Duration) -> String {
         let tenths = Int((number(duration) * 10).rounded())
         return "\(tenths / 10).\(tenths % 10) s"
     }
@@ -20,5 +20,5 @@ public enum Figures {
     /// `10.0 MiB/s`; nil where it is not known.
     ///
     /// - Parameter rate: bytes a second.
-    public static func rate(_ rate: Double?) -> String? { rate.map { mebibytes(UInt64($0)) + "/s" } }
+    package static func rate(_ rate: Double?) -> String? { rate.map { mebibytes(UInt64($0)) + "/s" } }
 }

@@ -1,7 +1,7 @@
 import FoundationEssentials
 
 /// One line of JSON, its keys in snake case: ASCII only, so that nothing in it means anything to a terminal (law 7).
-public func jsonLine(_ value: some Encodable) -> String {
+package func jsonLine(_ value: some Encodable) -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     encoder.keyEncodingStrategy = .convertToSnakeCase

@@ -5,7 +5,7 @@
 /// control characters, line ends, escapes, marks that turn the direction of writing, characters that show nothing.
 ///
 /// - Parameter limit: the number of characters that are shown at most; `…` stands for those behind them.
-public func sanitized(_ text: some StringProtocol, limit: Int = .max) -> String {
+package func sanitized(_ text: some StringProtocol, limit: Int = .max) -> String {
     // Nearly always true, and quick to find out.
     if limit == .max, text.utf8.allSatisfy({ (0x20..<0x7f).contains($0) }) { return String(text) }
     var result = ""
@@ -23,7 +23,7 @@ public func sanitized(_ text: some StringProtocol, limit: Int = .max) -> String 
 }
 
 /// A text of several lines, each of them ``sanitized(_:limit:)``.
-public func sanitizedLines(_ text: String) -> String {
+package func sanitizedLines(_ text: String) -> String {
     text.split(separator: "\n", omittingEmptySubsequences: false).map { sanitized($0) }.joined(separator: "\n")
 }
 

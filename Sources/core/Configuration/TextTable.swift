@@ -4,7 +4,7 @@
 ///   - rows: as many cells in each; sanitized, as they go to a terminal.
 ///   - rightAligned: the columns whose cells end below each other, as numbers do.
 ///   - empty: what an empty cell shows.
-public func textTable(_ rows: [[String]], rightAligned: Set<Int> = [], empty: String = "-") -> String {
+package func textTable(_ rows: [[String]], rightAligned: Set<Int> = [], empty: String = "-") -> String {
     let rows = rows.map { $0.map { $0.isEmpty ? empty : $0 } }
     let widths = (rows.first ?? []).indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
     return rows.map { row in

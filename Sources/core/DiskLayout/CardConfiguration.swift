@@ -1,20 +1,20 @@
-public import Configuration
+package import Configuration
 
 /// The sizes that a card is made from: `recovery_image/card.yaml`.
 ///
 /// Keys, all optional: `card_size` (default 7800 MB), `disk_id` (0x52504946), `uboot_size` (64 MiB), `boot_size` (512 MiB),
 /// `rootfs_size` (`rest`: to the end of the card).
-public struct CardConfiguration: Sendable {
+package struct CardConfiguration: Sendable {
     /// The whole card.
-    public let cardSize: ByteCount
+    package let cardSize: ByteCount
     /// The card's signature.
-    public let diskID: DiskID
+    package let diskID: DiskID
     /// Partition 1.
-    public let ubootSize: ByteCount
+    package let ubootSize: ByteCount
     /// Partition 2.
-    public let bootSize: ByteCount
+    package let bootSize: ByteCount
     /// Partition 3; nil: to the end of the card.
-    public let rootfsSize: ByteCount?
+    package let rootfsSize: ByteCount?
 
     private let source: ConfigurationFile
     private static let keys = ["card_size", "disk_id", "uboot_size", "boot_size", "rootfs_size"]
@@ -25,7 +25,7 @@ public struct CardConfiguration: Sendable {
     ///   - yaml: the file's text.
     ///   - file: its name, for messages.
     /// - Throws: ``ConfigurationError``.
-    public init(yaml: String, file: String) throws(ConfigurationError) {
+    package init(yaml: String, file: String) throws(ConfigurationError) {
         let source = try ConfigurationFile(yaml: yaml, name: file, keys: Self.keys)
         func size(_ key: String, as name: String) throws(ConfigurationError) -> ByteCount? {
             guard let text = try source.scalar(key) else { return nil }
@@ -54,7 +54,7 @@ public struct CardConfiguration: Sendable {
     ///
     /// - Parameter cardSize: the whole card, in place of the file's.
     /// - Throws: ``ConfigurationError`` at the size that is wrong; without a place where `cardSize` is.
-    public func layout(cardSize: ByteCount? = nil) throws(ConfigurationError) -> CardLayout {
+    package func layout(cardSize: ByteCount? = nil) throws(ConfigurationError) -> CardLayout {
         do {
             return try CardLayout(
                 cardSize: cardSize ?? self.cardSize, ubootSize: ubootSize, bootSize: bootSize, rootfsSize: rootfsSize,
@@ -75,7 +75,7 @@ public struct CardConfiguration: Sendable {
     ///   - image: the OS image that the card must take.
     ///   - cardSize: the whole card; nil: the file's, or as large as the image needs where that is larger.
     /// - Throws: ``ConfigurationError``.
-    public func layout(fitting image: OSImageLayout, cardSize: ByteCount? = nil) throws(ConfigurationError)
+    package func layout(fitting image: OSImageLayout, cardSize: ByteCount? = nil) throws(ConfigurationError)
         -> CardLayout
     {
         do {
@@ -93,7 +93,7 @@ public struct CardConfiguration: Sendable {
 
 extension DiskID {
     /// A signature as card.yaml gives it: 0x and eight hexadecimal digits, not 0; nil for any other text.
-    public init?(parsing text: String) {
+    package init?(parsing text: String) {
         let digits = text.dropFirst(2)
         guard text.hasPrefix("0x"), digits.count == 8, digits.allSatisfy(\.isHexDigit), digits.allSatisfy(\.isASCII),
             let value = UInt32(digits, radix: 16)

@@ -3,27 +3,27 @@
 /// U-Boot and the Pi's firmware live on partition 1, which a flash never writes (law 1). By plan each partition of an OS
 /// image goes to one of the card's; in parts the image is laid down as one run from the start of partition 2, from its
 /// boot partition on.
-public struct CardLayout: Hashable, Sendable {
+package struct CardLayout: Hashable, Sendable {
     /// Every partition starts at a multiple of this: 8192 sectors (4 MiB), the erase block of common cards.
-    public static let alignment = SectorCount(8192)
+    package static let alignment = SectorCount(8192)
     /// How much of part 0 a target skips in the parts protocol: 4 MiB, whatever an image has before its boot partition.
     /// Source: templates/boot/settings.cmd, `l_skip`.
-    public static let partsSkip = ByteCount.mebibytes(4)
+    package static let partsSkip = ByteCount.mebibytes(4)
     /// The smallest common card: 7,800,000,000 bytes. Cards that are sold as 8 GB have been seen with 7.82e9 bytes.
-    public static let smallestCommonCard = ByteCount(7_800_000_000)
+    package static let smallestCommonCard = ByteCount(7_800_000_000)
     /// The signature of a card whose configuration names none.
-    public static let defaultDiskID = DiskID(nonZero: 0x5250_4946)
+    package static let defaultDiskID = DiskID(nonZero: 0x5250_4946)
 
     /// The whole card.
-    public let cardSize: SectorCount
+    package let cardSize: SectorCount
     /// The card's signature; the kernel's `root=PARTUUID=` is made from it.
-    public let diskID: DiskID
+    package let diskID: DiskID
     /// Partition 1: Pi firmware, U-Boot, boot script.
-    public let uboot: Partition
+    package let uboot: Partition
     /// Partition 2: the image's first partition.
-    public let boot: Partition
+    package let boot: Partition
     /// Partition 3: the image's second partition.
-    public let rootfs: Partition
+    package let rootfs: Partition
 
     /// Lays the three partitions out back to back from 4 MiB.
     ///
@@ -34,7 +34,7 @@ public struct CardLayout: Hashable, Sendable {
     ///   - rootfsSize: partition 3, a multiple of 512; nil: to the end of the card, less what does not fill 4 MiB.
     ///   - diskID: the card's signature.
     /// - Throws: ``LayoutError``.
-    public init(
+    package init(
         cardSize: ByteCount, ubootSize: ByteCount, bootSize: ByteCount, rootfsSize: ByteCount? = nil, diskID: DiskID
     ) throws(LayoutError) {
         guard let card = cardSize.wholeSectors else { throw .notWholeSectors(what: "card size", cardSize) }
@@ -75,21 +75,21 @@ public struct CardLayout: Hashable, Sendable {
     }
 
     /// The partition table that the card carries.
-    public var table: PartitionTable { PartitionTable(diskID: diskID, partitions: [uboot, boot, rootfs]) }
+    package var table: PartitionTable { PartitionTable(diskID: diskID, partitions: [uboot, boot, rootfs]) }
 
     /// The MMC block where an image's boot partition goes: the start of partition 2.
-    public var writeStart: LBA { boot.start }
+    package var writeStart: LBA { boot.start }
 
     /// From the start of partition 2 to the start of partition 3. In parts the image's partitions must have the same.
-    public var rootfsOffset: SectorCount { rootfs.start - boot.start }
+    package var rootfsOffset: SectorCount { rootfs.start - boot.start }
 
     /// From the start of partition 2 to the end of partition 3: what an image may have at most, from the start of its boot
     /// partition to the end of its rootfs.
-    public var largestContent: ByteCount { (rootfs.end - boot.start).byteCount }
+    package var largestContent: ByteCount { (rootfs.end - boot.start).byteCount }
 }
 
 /// Why a card cannot be laid out as asked.
-public enum LayoutError: Error, Hashable, Sendable {
+package enum LayoutError: Error, Hashable, Sendable {
     /// A size is not a multiple of 512 bytes.
     case notWholeSectors(what: String, ByteCount)
     /// A size is 0.
@@ -103,8 +103,7 @@ public enum LayoutError: Error, Hashable, Sendable {
 }
 
 extension LayoutError: CustomStringConvertible {
-    /// The message: lower case, one line.
-    public var description: String {
+    package var description: String {
         switch self {
         case .notWholeSectors(let what, let size):
             "\(what) is \(size.bytes) bytes; must be a multiple of 512 bytes (one sector)"

@@ -7,7 +7,7 @@ extension CardLayout {
     /// - Parameters:
     ///   - image: an OS image that is drawn above the card, with where its parts go; it must fit.
     ///   - name: what the image is called in the picture; any text.
-    public func svg(of image: OSImageLayout? = nil, named name: String = "") -> String {
+    package func svg(of image: OSImageLayout? = nil, named name: String = "") -> String {
         var boxes = [
             Box(title: "table", size: SectorCount(uboot.start.sector), end: uboot.start, kind: .gap),
             Box(partition: uboot, name: "u-boot", kind: .uboot), Box(partition: boot, name: "boot", kind: .boot),
@@ -71,10 +71,7 @@ private struct Box {
     let kind: Kind
 
     init(title: String, size: SectorCount, end: LBA, kind: Kind) {
-        self.title = title
-        self.size = size
-        self.end = end
-        self.kind = kind
+        (self.title, self.size, self.end, self.kind) = (title, size, end, kind)
     }
 
     init(partition: Partition, name: String, kind: Kind) {

@@ -1,11 +1,11 @@
 /// What of an OS image matters to a card: its two partitions and its length.
-public struct OSImageLayout: Hashable, Sendable {
+package struct OSImageLayout: Hashable, Sendable {
     /// Length of the image file in bytes, as it is.
-    public let size: ByteCount
+    package let size: ByteCount
     /// The image's first partition; it starts anywhere behind the partition table.
-    public let boot: Partition
+    package let boot: Partition
     /// The image's second partition, behind it.
-    public let rootfs: Partition
+    package let rootfs: Partition
 
     /// Takes a table with two partitions, one behind the other, both within the image.
     ///
@@ -13,7 +13,7 @@ public struct OSImageLayout: Hashable, Sendable {
     /// genimage at 1 (docs/images.md has the sources).
     ///
     /// - Throws: ``ImageLayoutError``.
-    public init(table: PartitionTable, size: ByteCount) throws(ImageLayoutError) {
+    package init(table: PartitionTable, size: ByteCount) throws(ImageLayoutError) {
         guard table.partitions.map(\.number) == [1, 2] else { throw .notTwoPartitions(table.partitions.map(\.number)) }
         let (boot, rootfs) = (table.partitions[0], table.partitions[1])
         for partition in table.partitions {
@@ -33,14 +33,14 @@ public struct OSImageLayout: Hashable, Sendable {
 
     /// From the start of the first partition to the end of the second: what of the image is put on a card in parts, at
     /// least two sectors. What lies before and behind that is not needed. The file may end within the last sector.
-    public var content: SectorCount { rootfs.end - boot.start }
+    package var content: SectorCount { rootfs.end - boot.start }
 
     /// From the start of the first partition to the start of the second.
-    public var rootfsOffset: SectorCount { rootfs.start - boot.start }
+    package var rootfsOffset: SectorCount { rootfs.start - boot.start }
 }
 
 /// Why a file is no OS image that can be laid down on a card.
-public enum ImageLayoutError: Error, Hashable, Sendable {
+package enum ImageLayoutError: Error, Hashable, Sendable {
     /// The table has other entries than 1 and 2; the numbers that it has.
     case notTwoPartitions([Int])
     /// The partition with this number is an extended one, which holds others.
@@ -56,8 +56,7 @@ public enum ImageLayoutError: Error, Hashable, Sendable {
 }
 
 extension ImageLayoutError: CustomStringConvertible {
-    /// The message: lower case, one line.
-    public var description: String {
+    package var description: String {
         switch self {
         case .notTwoPartitions(let numbers):
             "image has \(Self.list(numbers)); must have two partitions, 1 (boot) and 2 (rootfs)"
@@ -84,7 +83,7 @@ extension ImageLayoutError: CustomStringConvertible {
 }
 
 /// Why an image does not fit a card.
-public enum FitError: Error, Hashable, Sendable {
+package enum FitError: Error, Hashable, Sendable {
     /// The distance from boot to rootfs differs, so partition 3 would not start where the rootfs lands.
     case otherSpan(image: SectorCount, card: SectorCount)
     /// The boot partition is larger than the card's partition 2.
@@ -94,8 +93,7 @@ public enum FitError: Error, Hashable, Sendable {
 }
 
 extension FitError: CustomStringConvertible {
-    /// The message: lower case, one line.
-    public var description: String {
+    package var description: String {
         switch self {
         case .otherSpan(let image, let card):
             "image's rootfs starts \(image) behind its boot partition's start, the card's \(card); must be equal in parts: "
@@ -118,7 +116,7 @@ extension CardLayout {
     /// boot partition on.
     ///
     /// - Throws: ``FitError``.
-    public func checkFit(_ image: OSImageLayout) throws(FitError) {
+    package func checkFit(_ image: OSImageLayout) throws(FitError) {
         guard image.rootfsOffset == rootfsOffset else {
             throw .otherSpan(image: image.rootfsOffset, card: rootfsOffset)
         }
@@ -130,7 +128,7 @@ extension CardLayout {
     /// Checks that the image can be flashed by plan: each of its partitions fits the card's, wherever they start.
     ///
     /// - Throws: ``FitError``.
-    public func checkPartitionsFit(_ image: OSImageLayout) throws(FitError) {
+    package func checkPartitionsFit(_ image: OSImageLayout) throws(FitError) {
         guard image.boot.size <= boot.size else {
             throw .bootTooLarge(image: image.boot.size, card: boot.size)
         }
@@ -146,7 +144,7 @@ extension CardLayout {
     /// it has the size of the image's boot partition, rounded up to 4 MiB: such a card takes the image by plan only.
     ///
     /// - Throws: ``LayoutError`` where the card is too small.
-    public static func fitting(
+    package static func fitting(
         _ image: OSImageLayout, cardSize: ByteCount?, ubootSize: ByteCount, diskID: DiskID
     ) throws(LayoutError) -> CardLayout {
         let bootSize = (image.rootfsOffset.isAligned ? image.rootfsOffset : image.boot.size.roundedUp).byteCount

@@ -7,7 +7,7 @@ extension CardLayout {
     }
 
     /// The layout for people: the partitions in aligned columns, and the numbers that a flash uses.
-    public var summary: String {
+    package var summary: String {
         var rows = [["#", "name", "type", "active", "start LBA", "sectors", "byte offset", "bytes", "size"]]
         for (name, partition) in named {
             rows.append([
@@ -30,7 +30,7 @@ extension CardLayout {
     }
 
     /// The layout for programs: one JSON object in a line, docs/schema/layout.schema.json.
-    public var json: String {
+    package var json: String {
         jsonLine(
             LayoutReport(
                 card: .init(bytes: cardSize.byteCount.bytes, sectors: cardSize.sectors, diskID: "\(diskID)"),
@@ -49,7 +49,7 @@ extension CardLayout {
     /// What `sfdisk --dump` prints of a card or image with this layout, byte for byte.
     ///
     /// - Parameter device: the name that sfdisk is given: it stands in the dump.
-    public func sfdiskDump(device: String) -> String {
+    package func sfdiskDump(device: String) -> String {
         // libfdisk, lib/partname.c: a p between a name that ends in a digit and the number.
         let infix = device.last.map { $0.isASCII && $0.isNumber } == true ? "p" : ""
         let lines = named.map { _, partition in
@@ -99,7 +99,7 @@ private struct LayoutReport: Encodable {
 
 extension PartitionType: CustomStringConvertible {
     /// As fdisk's manual writes it: `0x0c`.
-    public var description: String { "0x" + (code < 0x10 ? "0" : "") + String(code, radix: 16) }
+    package var description: String { "0x" + (code < 0x10 ? "0" : "") + String(code, radix: 16) }
 }
 
 private func padded(_ number: UInt64, _ width: Int) -> String {

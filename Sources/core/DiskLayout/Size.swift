@@ -10,7 +10,7 @@ extension ByteCount {
     ///   - text: decimal digits, then at most one space and one of KiB, MiB, GiB (binary), kB, MB, GB (decimal).
     ///   - name: what is sized, for messages: `card size`.
     /// - Throws: ``SizeError`` on any other text and past 2^64 - 1 bytes.
-    public init(parsing text: String, as name: String) throws(SizeError) {
+    package init(parsing text: String, as name: String) throws(SizeError) {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
         var suffix = text[digits.endIndex...]
         if suffix.count > 1, suffix.first == " " { suffix.removeFirst() }
@@ -27,7 +27,7 @@ extension ByteCount {
 }
 
 /// Why a text is no size.
-public enum SizeError: Error, Hashable, Sendable {
+package enum SizeError: Error, Hashable, Sendable {
     /// It is not a whole number with a known unit.
     case malformed(name: String, text: String)
     /// It is over 2^64 - 1 bytes.
@@ -35,8 +35,7 @@ public enum SizeError: Error, Hashable, Sendable {
 }
 
 extension SizeError: CustomStringConvertible {
-    /// The message: lower case, one line.
-    public var description: String {
+    package var description: String {
         switch self {
         case .malformed(let name, let text):
             "\(name) is '\(text)'; must be a whole number of bytes, or of KiB, MiB, GiB, kB, MB or GB"

@@ -1,8 +1,8 @@
-public import DiskLayout
-public import FlashPlan
+package import DiskLayout
+package import FlashPlan
 
 /// Why a flash ended without proof. Each has an exit code, as `rpiflash --help` lists them.
-public enum FlashError: Error, Hashable, Sendable {
+package enum FlashError: Error, Hashable, Sendable {
     /// The target was flashed, but does not answer on this TCP port.
     case notUp(target: String, port: UInt16, within: Duration)
     /// The target reported FAILED; the bytes that it says it wrote, nil where it says nothing of use.
@@ -26,7 +26,7 @@ public enum FlashError: Error, Hashable, Sendable {
     case server(String)
 
     /// The exit status of `rpiflash` for this error.
-    public var exitCode: Int32 {
+    package var exitCode: Int32 {
         switch self {
         case .notUp: 1
         case .targetFailed, .planFailed: 2
@@ -43,7 +43,7 @@ public enum FlashError: Error, Hashable, Sendable {
 
 extension FlashError {
     /// Why the target failed, as its report says for programs; nil where it says nothing of use, and for other errors.
-    public var reportCode: Report.Code? {
+    package var reportCode: Report.Code? {
         guard case .planFailed(_, let code, _, _, _) = self else { return nil }
         return code
     }
@@ -51,7 +51,7 @@ extension FlashError {
 
 extension FlashError: CustomStringConvertible {
     /// One sentence for a person; for an inventory one line a mistake.
-    public var description: String {
+    package var description: String {
         switch self {
         case .notUp(let target, let port, let limit):
             "target \(target) was flashed and proven, but does not answer on TCP port \(port) within \(limit.text)"

@@ -1,8 +1,8 @@
 import DiskLayout
-public import FlashPlan
+package import FlashPlan
 
 /// What a flash tells while it runs.
-public enum FlashProgress: Hashable, Sendable {
+package enum FlashProgress: Hashable, Sendable {
     /// Something worth a line in the log.
     case note(String)
     /// Something that may be wrong.
@@ -41,7 +41,7 @@ public enum FlashProgress: Hashable, Sendable {
     case waiting(port: UInt16, elapsed: Duration)
 
     /// The line that a log should have of it; nil for how far something is.
-    public var logLine: String? {
+    package var logLine: String? {
         switch self {
         case .note(let text): text
         case .warning(let text): "warning: \(text)"

@@ -1,14 +1,14 @@
-public import Inventory
+package import Inventory
 
 /// A way to reset a target.
-public enum ResetMethod: Hashable, Sendable, CustomStringConvertible {
+package enum ResetMethod: Hashable, Sendable, CustomStringConvertible {
     /// Pulls its RESET line low through this GPIO line.
     case line(GPIOLine)
     /// Runs the row's reset_command.
     case command
 
     /// As messages name it.
-    public var description: String {
+    package var description: String {
         switch self {
         case .line(let line): "GPIO line \(line)"
         case .command: "reset_command"
@@ -18,7 +18,7 @@ public enum ResetMethod: Hashable, Sendable, CustomStringConvertible {
 
 extension Target {
     /// The ways to reset it that its row has, the first the one to take: the line, then the command.
-    public var resetMethods: [ResetMethod] {
+    package var resetMethods: [ResetMethod] {
         (gpio.map { [.line($0)] } ?? []) + (resetCommand == nil ? [] : [.command])
     }
 

@@ -1,11 +1,11 @@
-public import FlashPlan
-public import Inventory
+package import FlashPlan
+package import Inventory
 
 /// How the flash of one target ended. What is proven, the exit status and its sentence are decided here, once, for every
 /// reporter, every record and every exit status.
-public struct Verdict: Sendable {
+package struct Verdict: Sendable {
     /// The three ways to end, and a fourth for a target that was never touched.
-    public enum Ending: Sendable {
+    package enum Ending: Sendable {
         /// Proven, and up where that was waited for.
         case flashed(FlashResult)
         /// It failed.
@@ -17,21 +17,21 @@ public struct Verdict: Sendable {
     }
 
     /// The exit status of what a signal ended.
-    public static let interruptedStatus: Int32 = 130
+    package static let interruptedStatus: Int32 = 130
     /// What is said of it.
-    public static let interruptedText = "interrupted; everything staged is removed, RESET is released"
+    package static let interruptedText = "interrupted; everything staged is removed, RESET is released"
 
     /// The target.
-    public let target: Target
+    package let target: Target
     /// How it ended.
-    public let ending: Ending
+    package let ending: Ending
     /// What the target proved, also where it did not come up afterwards; nil where nothing is proven.
-    public let proof: FlashProof?
+    package let proof: FlashProof?
     /// From the reset to the proof; nil where nothing is proven.
-    public let flashTime: Duration?
+    package let flashTime: Duration?
 
     /// A target that is proven, and up where that was waited for.
-    public init(_ target: Target, _ result: FlashResult) {
+    package init(_ target: Target, _ result: FlashResult) {
         self.target = target
         ending = .flashed(result)
         (proof, flashTime) = (result.proof, result.flashTime)
@@ -41,7 +41,7 @@ public struct Verdict: Sendable {
     ///
     /// - Parameter proof: what the target proved before that. It counts only where the target did not come up: a FAILED
     ///   that came late takes it back.
-    public init(_ target: Target, _ error: any Error, after proof: (FlashProof, elapsed: Duration)?) {
+    package init(_ target: Target, _ error: any Error, after proof: (FlashProof, elapsed: Duration)?) {
         self.target = target
         switch error {
         case is CancellationError: ending = .interrupted
@@ -53,20 +53,20 @@ public struct Verdict: Sendable {
     }
 
     /// A target that was never touched.
-    public init(_ target: Target, notStarted reason: String) {
+    package init(_ target: Target, notStarted reason: String) {
         self.target = target
         ending = .notStarted(reason)
         (proof, flashTime) = (nil, nil)
     }
 
     /// Whether the target is proven, and up where that was waited for.
-    public var isGood: Bool { if case .flashed = ending { true } else { false } }
+    package var isGood: Bool { if case .flashed = ending { true } else { false } }
 
     /// From the proof until the target was up; nil where it was not waited for or did not come up.
-    public var upAfter: Duration? { if case .flashed(let result) = ending { result.upAfter } else { nil } }
+    package var upAfter: Duration? { if case .flashed(let result) = ending { result.upAfter } else { nil } }
 
     /// The exit status that this target's flash has alone; nil where it was not started.
-    public var status: Int32? {
+    package var status: Int32? {
         switch ending {
         case .flashed: 0
         case .failed(let error): error.exitCode
@@ -76,7 +76,7 @@ public struct Verdict: Sendable {
     }
 
     /// Why it is not flashed, one sentence; nil where it is.
-    public var sentence: String? {
+    package var sentence: String? {
         switch ending {
         case .flashed: nil
         case .failed(let error): error.description
@@ -86,30 +86,30 @@ public struct Verdict: Sendable {
     }
 
     /// Why the target failed, as its report says for programs; nil where it says nothing of use.
-    public var reportCode: Report.Code? { if case .failed(let error) = ending { error.reportCode } else { nil } }
+    package var reportCode: Report.Code? { if case .failed(let error) = ending { error.reportCode } else { nil } }
 }
 
 /// How a run ended: the count of its targets' verdicts, and the exit status, which is the worst of theirs.
-public struct RunVerdict: Hashable, Sendable {
+package struct RunVerdict: Hashable, Sendable {
     /// All targets.
-    public let count: Int
+    package let count: Int
     /// Proven, also those that did not come up afterwards.
-    public let proven: Int
+    package let proven: Int
     /// Proven, but not up.
-    public let notUp: Int
+    package let notUp: Int
     /// Never touched.
-    public let notStarted: Int
+    package let notStarted: Int
     /// Touched, and not proven.
-    public var failed: Int { count - proven - notStarted }
+    package var failed: Int { count - proven - notStarted }
     /// Whether a signal ended it.
-    public let isInterrupted: Bool
+    package let isInterrupted: Bool
     /// The highest exit status of any target; 130 where the run was interrupted.
-    public let status: Int32
+    package let status: Int32
 
     /// - Parameters:
     ///   - verdicts: one for each target.
     ///   - isCancelled: whether a signal came; it is why targets that were not started were not.
-    public init(_ verdicts: [Verdict], isCancelled: Bool = false) {
+    package init(_ verdicts: [Verdict], isCancelled: Bool = false) {
         count = verdicts.count
         proven = verdicts.count { $0.proof != nil }
         notUp = verdicts.count { $0.proof != nil && !$0.isGood }
@@ -120,7 +120,7 @@ public struct RunVerdict: Hashable, Sendable {
     }
 
     /// `7 of 8 proven, 1 of them not up, 1 not started`.
-    public var line: String {
+    package var line: String {
         "\(proven) of \(count) proven" + (notUp > 0 ? ", \(notUp) of them not up" : "")
             + (notStarted > 0 ? ", \(notStarted) not started" : "")
     }

@@ -1,7 +1,7 @@
-public import DiskLayout
+package import DiskLayout
 
 /// A partition of the card that a plan writes.
-public enum CardPartition: UInt64, Hashable, Sendable, CaseIterable {
+package enum CardPartition: UInt64, Hashable, Sendable, CaseIterable {
     /// Number 2, for the image's first partition.
     case boot = 2
     /// Number 3, for the image's second partition.
@@ -9,43 +9,38 @@ public enum CardPartition: UInt64, Hashable, Sendable, CaseIterable {
 }
 
 /// A run of sectors that a plan makes equal to the image's.
-public struct ChunkPlace: Hashable, Sendable {
+package struct ChunkPlace: Hashable, Sendable {
     /// The most sectors of a chunk: 16 MiB, the RAM that the boot script keeps to read back into.
-    public static let longest = SectorCount(0x8000)
+    package static let longest = SectorCount(0x8000)
 
     /// Where it goes.
-    public let partition: CardPartition
+    package let partition: CardPartition
     /// From the partition's start, on the card as in the image.
-    public let offset: SectorCount
+    package let offset: SectorCount
     /// Length, 1 to ``longest``.
-    public let size: SectorCount
+    package let size: SectorCount
 
-    /// A place as given.
-    public init(partition: CardPartition, offset: SectorCount, size: SectorCount) {
-        self.partition = partition
-        self.offset = offset
-        self.size = size
+    package init(partition: CardPartition, offset: SectorCount, size: SectorCount) {
+        (self.partition, self.offset, self.size) = (partition, offset, size)
     }
 
     /// Where it ends, from the partition's start.
-    public var end: SectorCount { offset + size }
+    package var end: SectorCount { offset + size }
 }
 
 /// What of an image's partition is in use.
-public struct UsedSectors: Hashable, Sendable {
+package struct UsedSectors: Hashable, Sendable {
     /// Length of the partition.
-    public let partition: SectorCount
+    package let partition: SectorCount
     /// Sectors in use, counted from the partition's start; in any order, may overlap, none behind its end.
-    public let extents: [Range<UInt64>]
+    package let extents: [Range<UInt64>]
 
-    /// As given.
-    public init(partition: SectorCount, extents: [Range<UInt64>]) {
-        self.partition = partition
-        self.extents = extents
+    package init(partition: SectorCount, extents: [Range<UInt64>]) {
+        (self.partition, self.extents) = (partition, extents)
     }
 
     /// All of a partition.
-    public init(all partition: SectorCount) { self.init(partition: partition, extents: [0..<partition.sectors]) }
+    package init(all partition: SectorCount) { self.init(partition: partition, extents: [0..<partition.sectors]) }
 }
 
 /// Cuts what is in use into chunks.
@@ -62,7 +57,7 @@ public struct UsedSectors: Hashable, Sendable {
 ///   - mostChunks: how many chunks there may be before more gaps are filled.
 /// - Returns: the chunks in the order in which they are written.
 /// - Throws: ``ChunkError`` where an extent ends behind its partition, or the boot partition is empty.
-public func cutIntoChunks(
+package func cutIntoChunks(
     boot: UsedSectors, rootfs: UsedSectors, longest: SectorCount = ChunkPlace.longest, mostChunks: Int = 3000
 ) throws(ChunkError) -> [ChunkPlace] {
     guard boot.partition.sectors > 0 else { throw .emptyBootPartition }
@@ -136,7 +131,7 @@ private func pieces(
 }
 
 /// Why used sectors cannot be cut into chunks.
-public enum ChunkError: Error, Hashable, Sendable {
+package enum ChunkError: Error, Hashable, Sendable {
     /// The boot partition has no sectors.
     case emptyBootPartition
     /// An extent ends behind its partition.
@@ -144,8 +139,7 @@ public enum ChunkError: Error, Hashable, Sendable {
 }
 
 extension ChunkError: CustomStringConvertible {
-    /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .emptyBootPartition: "image's boot partition has 0 sectors; must have at least one"
         case .outside(let partition, let end, let size):

@@ -1,25 +1,25 @@
-public import BootScript
-public import DiskLayout
+package import BootScript
+package import DiskLayout
 
 /// Everything a target has to do in one job, and what it must report in the end.
 ///
 /// Source: docs/plan-protocol.md. ``script(templates:)`` renders it; ``judge(report:outcome:)`` says whether it was done.
-public struct ChunkPlan: Hashable, Sendable {
+package struct ChunkPlan: Hashable, Sendable {
     /// A number that a job gives itself, so that no other job's report is taken for its own.
-    public struct PlanID: Hashable, Sendable {
+    package struct PlanID: Hashable, Sendable {
         /// Any number.
-        public let value: UInt64
+        package let value: UInt64
         /// As given; random is right.
-        public init(_ value: UInt64) { self.value = value }
+        package init(_ value: UInt64) { self.value = value }
         /// 16 hexadecimal digits, lower case.
-        public var hex: String {
+        package var hex: String {
             let digits = String(value, radix: 16)
             return String(repeating: "0", count: 16 - digits.count) + digits
         }
     }
 
     /// How the card is compared.
-    public enum Mode: String, Hashable, Sendable, CaseIterable {
+    package enum Mode: String, Hashable, Sendable, CaseIterable {
         /// What is there already is left as it is.
         case normal
         /// Everything is written.
@@ -29,81 +29,71 @@ public struct ChunkPlan: Hashable, Sendable {
     }
 
     /// A chunk's file on the server.
-    public struct ChunkFile: Hashable, Sendable {
+    package struct ChunkFile: Hashable, Sendable {
         /// Its name in the target's folder, 1 to 64 letters, digits and `. _ - + @`; `image@2000+8000` is a range.
-        public let name: String
+        package let name: String
         /// How the chunk's bytes lie in it.
-        public let encoding: ChunkEncoding
+        package let encoding: ChunkEncoding
         /// Its length, 1 byte to 16 MiB.
-        public let size: ByteCount
+        package let size: ByteCount
 
-        /// As given.
-        public init(name: String, encoding: ChunkEncoding, size: ByteCount) {
-            self.name = name
-            self.encoding = encoding
-            self.size = size
+        package init(name: String, encoding: ChunkEncoding, size: ByteCount) {
+            (self.name, self.encoding, self.size) = (name, encoding, size)
         }
     }
 
     /// A run of sectors, and where its content comes from.
-    public struct Chunk: Hashable, Sendable {
+    package struct Chunk: Hashable, Sendable {
         /// Where it goes.
-        public let place: ChunkPlace
+        package let place: ChunkPlace
         /// Of its bytes as they are on the card.
-        public let digest: SHA256Digest
+        package let digest: SHA256Digest
         /// The file that has them.
-        public let file: ChunkFile
+        package let file: ChunkFile
         /// Where its entries start in the table of pieces, a multiple of 256 bytes; 0 where there is no table.
-        public let pieces: ByteCount
+        package let pieces: ByteCount
 
-        /// As given.
-        public init(place: ChunkPlace, digest: SHA256Digest, file: ChunkFile, pieces: ByteCount = ByteCount(0)) {
-            self.place = place
-            self.digest = digest
-            self.file = file
-            self.pieces = pieces
+        package init(place: ChunkPlace, digest: SHA256Digest, file: ChunkFile, pieces: ByteCount = ByteCount(0)) {
+            (self.place, self.digest, self.file, self.pieces) = (place, digest, file, pieces)
         }
     }
 
     /// What a target needs to load single pieces of a chunk: the image, raw, in ranges, and the table.
-    public struct Pieces: Hashable, Sendable {
+    package struct Pieces: Hashable, Sendable {
         /// The image's name in the target's folder; asked for as `<name>@<start>+<count>`, hexadecimal sectors.
-        public let imageName: String
+        package let imageName: String
         /// The name of ``PieceTable``'s file.
-        public let tableName: String
+        package let tableName: String
         /// The length of that file, at most 64 MiB (RAM on the target: 256 GiB of image).
-        public let tableSize: ByteCount
+        package let tableSize: ByteCount
 
-        /// As given.
-        public init(imageName: String, tableName: String, tableSize: ByteCount) {
-            self.imageName = imageName
-            self.tableName = tableName
-            self.tableSize = tableSize
+        package init(imageName: String, tableName: String, tableSize: ByteCount) {
+            (self.imageName, self.tableName, self.tableSize) = (imageName, tableName, tableSize)
         }
     }
 
     /// The job's own number.
-    public let job: PlanID
+    package let job: PlanID
     /// How the card is compared.
-    public let mode: Mode
+    package let mode: Mode
     /// Where the image's partitions lie, and how long they are.
-    public let image: OSImageLayout
+    package let image: OSImageLayout
     /// In the order in which they are written; the last is the boot partition's first sector, alone.
-    public let chunks: [Chunk]
+    package let chunks: [Chunk]
     /// nil: chunks are always loaded whole.
-    public let pieces: Pieces?
+    package let pieces: Pieces?
     /// Whether the target sends its console to the server meanwhile, by netconsole.
-    public let sendsConsole: Bool
+    package let sendsConsole: Bool
 
     /// The most bytes of a script image, header included: what lies between a target's `scriptaddr` and the next 1 MiB.
-    public static let longestScript = 1000 << 10
+    package static let longestScript = 1000 << 10
     /// The most bytes of the table of pieces.
-    public static let largestTable = ByteCount.mebibytes(64)
+    package static let largestTable = ByteCount.mebibytes(64)
 
     /// Takes a plan and checks it: what a target could not do, or what would break a law, is an error.
     ///
     /// - Throws: ``ChunkPlanError``.
-    public init(
+    package init(
         job: PlanID, mode: Mode = .normal, image: OSImageLayout, chunks: [Chunk], pieces: Pieces? = nil,
         sendsConsole: Bool = false
     ) throws(ChunkPlanError) {
@@ -173,20 +163,20 @@ public struct ChunkPlan: Hashable, Sendable {
     }
 
     /// All chunks' sectors together: what a target must have proven.
-    public var totalSectors: SectorCount { chunks.reduce(SectorCount(0)) { $0 + $1.place.size } }
+    package var totalSectors: SectorCount { chunks.reduce(SectorCount(0)) { $0 + $1.place.size } }
 
     /// All chunks' files together: what an empty card costs on the wire, less the protocol's own bytes.
-    public var encodedSize: ByteCount { chunks.reduce(ByteCount(0)) { $0 + $1.file.size } }
+    package var encodedSize: ByteCount { chunks.reduce(ByteCount(0)) { $0 + $1.file.size } }
 
     /// Names of the files that the target may ask for, `flash.scr` aside; the image's in ranges, too.
-    public var fileNames: Set<String> {
+    package var fileNames: Set<String> {
         Set(chunks.map(\.file.name)).union(pieces.map { [$0.imageName, $0.tableName] } ?? [])
     }
 }
 
 extension OSImageLayout {
     /// The image's partition that goes to this one of the card.
-    public func partition(for partition: CardPartition) -> Partition {
+    package func partition(for partition: CardPartition) -> Partition {
         switch partition {
         case .boot: boot
         case .rootfs: rootfs
@@ -195,20 +185,20 @@ extension OSImageLayout {
 }
 
 /// The templates of flash plans.
-public struct PlanTemplates: Hashable, Sendable {
+package struct PlanTemplates: Hashable, Sendable {
     /// The files that become one script, in this order; paths in the folder of templates.
-    public static let files = [
+    package static let files = [
         "plan/start.cmd", BootScriptFiles.netconsole, "plan/checks.cmd", "plan/load.cmd", "plan/pieces.cmd",
         "plan/chunks.cmd", "plan/report.cmd",
     ]
     /// Rendered once for each chunk, for the value `chunks` of the others.
-    public static let chunkFile = "plan/chunk.cmd"
+    package static let chunkFile = "plan/chunk.cmd"
 
     let plan: Template
     let chunk: Template
 
     /// Reads each file by its path in the folder of templates.
-    public init<Failure: Error>(read: (_ path: String) throws(Failure) -> Template) throws(Failure) {
+    package init<Failure: Error>(read: (_ path: String) throws(Failure) -> Template) throws(Failure) {
         plan = try Template(joining: Self.files, read: read)
         chunk = try read(Self.chunkFile)
     }
@@ -216,12 +206,12 @@ public struct PlanTemplates: Hashable, Sendable {
 
 extension ChunkPlan {
     /// The file that a target asks for: the script as U-Boot's `source` takes it.
-    public static let scriptName = "flash.scr"
+    package static let scriptName = "flash.scr"
 
     /// The plan as a script.
     ///
     /// - Throws: ``BootScript/TemplateError`` where a template does not fit this program.
-    public func script(templates: PlanTemplates) throws(TemplateError) -> String {
+    package func script(templates: PlanTemplates) throws(TemplateError) -> String {
         var lines: [[String: TemplateValue]] = []
         for (index, chunk) in chunks.enumerated() {
             let start = image.partition(for: chunk.place.partition).start + chunk.place.offset
@@ -259,7 +249,7 @@ extension ChunkPlan {
     ///
     /// - Parameter time: seconds since 1970, shown by tools only.
     /// - Throws: ``BootScript/TemplateError``, and ``ChunkPlanError`` where the script is too long for a target's RAM.
-    public func scriptImage(templates: PlanTemplates, time: UInt32) throws -> [UInt8] {
+    package func scriptImage(templates: PlanTemplates, time: UInt32) throws -> [UInt8] {
         let image = ScriptImage.encode(script: try script(templates: templates), name: "plan", time: time)
         guard image.count <= Self.longestScript else {
             throw ChunkPlanError.scriptTooLong(bytes: image.count, chunks: chunks.count)
@@ -269,7 +259,7 @@ extension ChunkPlan {
 }
 
 /// Why something is not a plan that a target can carry out.
-public enum ChunkPlanError: Error, Hashable, Sendable {
+package enum ChunkPlanError: Error, Hashable, Sendable {
     /// The last chunk is not the boot partition's first sector alone (law 3).
     case firstSectorNotLast
     /// The chunk has 0 sectors or more than 16 MiB.
@@ -291,8 +281,7 @@ public enum ChunkPlanError: Error, Hashable, Sendable {
 }
 
 extension ChunkPlanError: CustomStringConvertible {
-    /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .firstSectorNotLast:
             "the plan's last chunk must be the boot partition's first sector, alone"

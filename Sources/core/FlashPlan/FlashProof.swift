@@ -1,25 +1,22 @@
-public import DiskLayout
+package import DiskLayout
 
 /// What a target proved to be on its card, and what that took.
-public struct FlashProof: Hashable, Sendable {
+package struct FlashProof: Hashable, Sendable {
     /// Everything proven to be on the card.
-    public let bytes: ByteCount
+    package let bytes: ByteCount
     /// The part of it that was written; the rest was on the card already.
-    public let written: ByteCount
+    package let written: ByteCount
     /// What the target loaded from the server.
-    public let loaded: ByteCount
+    package let loaded: ByteCount
     /// How often the target retried a step.
-    public let retries: UInt64
+    package let retries: UInt64
 
     /// The part of it that was on the card already.
-    public var same: ByteCount { bytes - written }
+    package var same: ByteCount { bytes - written }
 
     /// Numbers as given; `written` is at most `bytes`.
-    public init(bytes: ByteCount, written: ByteCount, loaded: ByteCount, retries: UInt64) {
-        self.bytes = bytes
-        self.written = written
-        self.loaded = loaded
-        self.retries = retries
+    package init(bytes: ByteCount, written: ByteCount, loaded: ByteCount, retries: UInt64) {
+        (self.bytes, self.written, self.loaded, self.retries) = (bytes, written, loaded, retries)
     }
 }
 
@@ -28,7 +25,7 @@ extension FlashProof: Codable {
     enum CodingKeys: String, CodingKey { case bytes, written, loaded, retries }
 
     /// - Throws: `DecodingError` where a number is missing, or where more was written than is proven.
-    public init(from decoder: any Decoder) throws {
+    package init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         bytes = ByteCount(try values.decode(UInt64.self, forKey: .bytes))
         written = ByteCount(try values.decode(UInt64.self, forKey: .written))
@@ -41,7 +38,7 @@ extension FlashProof: Codable {
     }
 
     /// Writes the numbers.
-    public func encode(to encoder: any Encoder) throws {
+    package func encode(to encoder: any Encoder) throws {
         var values = encoder.container(keyedBy: CodingKeys.self)
         try values.encode(bytes.bytes, forKey: .bytes)
         try values.encode(written.bytes, forKey: .written)

@@ -1,33 +1,29 @@
-public import DiskLayout
+package import DiskLayout
 
 /// What a target uploads when it is done: the file's name says how it went, its 8 bytes how much was written.
 ///
 /// Source: docs/parts-protocol.md. Both come from the target and prove nothing until they were compared (law 7).
-public struct Outcome: Hashable, Sendable {
+package struct Outcome: Hashable, Sendable {
     /// How it went.
-    public enum Kind: String, Hashable, Sendable, CaseIterable {
+    package enum Kind: String, Hashable, Sendable, CaseIterable {
         /// Everything was written, says the target.
         case ok = "OK"
         /// A step failed.
         case failed = "FAILED"
 
         /// The name of the uploaded file.
-        public var fileName: String { rawValue }
+        package var fileName: String { rawValue }
     }
 
     /// Length of an outcome file.
-    public static let encodedSize = 8
+    package static let encodedSize = 8
 
     /// How it went.
-    public let kind: Kind
+    package let kind: Kind
     /// Bytes that the target says it wrote to its card.
-    public let written: ByteCount
+    package let written: ByteCount
 
-    /// An outcome as given.
-    public init(kind: Kind, written: ByteCount) {
-        self.kind = kind
-        self.written = written
-    }
+    package init(kind: Kind, written: ByteCount) { (self.kind, self.written) = (kind, written) }
 
     /// Reads an uploaded file.
     ///
@@ -35,25 +31,24 @@ public struct Outcome: Hashable, Sendable {
     ///   - kind: by the file's name.
     ///   - bytes: the file's content, 8 bytes, little endian.
     /// - Throws: ``OutcomeError``.
-    public init(kind: Kind, bytes: some Collection<UInt8>) throws(OutcomeError) {
+    package init(kind: Kind, bytes: some Collection<UInt8>) throws(OutcomeError) {
         guard bytes.count == Self.encodedSize else { throw .wrongLength(kind: kind, bytes.count) }
         self.kind = kind
         written = ByteCount(bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) })
     }
 
     /// The file's 8 bytes, little endian.
-    public var encoded: [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: written.bytes >> ($0 * 8)) } }
+    package var encoded: [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: written.bytes >> ($0 * 8)) } }
 }
 
 /// Why an uploaded file is no outcome.
-public enum OutcomeError: Error, Hashable, Sendable {
+package enum OutcomeError: Error, Hashable, Sendable {
     /// The file is not 8 bytes long.
     case wrongLength(kind: Outcome.Kind, Int)
 }
 
 extension OutcomeError: CustomStringConvertible {
-    /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .wrongLength(let kind, let count):
             "target uploaded \(kind.fileName) with \(count) bytes; must be \(Outcome.encodedSize) bytes"

@@ -1,44 +1,44 @@
-public import DiskLayout
+package import DiskLayout
 
 /// How an image is cut into parts for the parts protocol, and what the target must have written in the end.
 ///
 /// Source: docs/parts-protocol.md. A target skips the first 4 MiB of part 0, and writes what follows from the start of its
 /// partition 2 on. So the parts are 4 MiB of filler and then the image, from the start of its boot partition, wherever that
 /// is, to the end of its rootfs. What the image has before and behind that is not sent.
-public struct PartsPlan: Hashable, Sendable {
+package struct PartsPlan: Hashable, Sendable {
     /// Length of a part where none is asked for: 786,432,000 bytes (750 MiB), as the original system had it.
-    public static let defaultPartSize = ByteCount(786_432_000)
+    package static let defaultPartSize = ByteCount(786_432_000)
     /// The first sectors of part 0, which the target does not write: 4 MiB of filler.
-    public static let skip = SectorCount(roundingUp: CardLayout.partsSkip)
+    package static let skip = SectorCount(roundingUp: CardLayout.partsSkip)
     /// The manifest's file name.
-    public static let manifestName = "rpi_image_parts"
+    package static let manifestName = "rpi_image_parts"
     /// What every part's file name starts with; its number in decimal follows.
-    public static let partNamePrefix = "rpi_image_part_"
+    package static let partNamePrefix = "rpi_image_part_"
 
     /// The image that is cut.
-    public let image: OSImageLayout
+    package let image: OSImageLayout
     /// Length of every part but the last; at least ``smallestPart``.
-    public let partSectors: SectorCount
+    package let partSectors: SectorCount
 
     /// One part: filler, a range of the image file, and zeros behind it where the file ends inside the last sector.
-    public struct Part: Hashable, Sendable {
+    package struct Part: Hashable, Sendable {
         /// 0 for the first.
-        public let number: UInt64
+        package let number: UInt64
         /// Zeros before the range: ``PartsPlan/skip`` in part 0, none in any other.
-        public let filler: ByteCount
+        package let filler: ByteCount
         /// Bytes of the image file.
-        public let source: Range<UInt64>
+        package let source: Range<UInt64>
         /// Zeros that fill the last sector, 0 to 511.
-        public let padding: UInt64
+        package let padding: UInt64
 
         /// The part's file name: `rpi_image_part_0`.
-        public var name: String { PartsPlan.partName(number) }
+        package var name: String { PartsPlan.partName(number) }
         /// Length of the part's file in bytes, a multiple of 512.
-        public var size: ByteCount { ByteCount(filler.bytes + UInt64(source.count) + padding) }
+        package var size: ByteCount { ByteCount(filler.bytes + UInt64(source.count) + padding) }
     }
 
     /// The file name of the part with this number.
-    public static func partName(_ number: UInt64) -> String { "\(partNamePrefix)\(number)" }
+    package static func partName(_ number: UInt64) -> String { "\(partNamePrefix)\(number)" }
 
     /// Cuts an image.
     ///
@@ -46,7 +46,7 @@ public struct PartsPlan: Hashable, Sendable {
     ///   - image: the image's layout.
     ///   - partSize: length of every part but the last, a multiple of 512, at least ``smallestPart``.
     /// - Throws: ``PartsPlanError``.
-    public init(image: OSImageLayout, partSize: ByteCount = Self.defaultPartSize) throws(PartsPlanError) {
+    package init(image: OSImageLayout, partSize: ByteCount = Self.defaultPartSize) throws(PartsPlanError) {
         let sectors = try Self.check(partSize: partSize)
         self.image = image
         self.partSectors = sectors
@@ -57,7 +57,7 @@ public struct PartsPlan: Hashable, Sendable {
     /// - Returns: the size in sectors.
     /// - Throws: ``PartsPlanError``.
     @discardableResult
-    public static func check(partSize: ByteCount) throws(PartsPlanError) -> SectorCount {
+    package static func check(partSize: ByteCount) throws(PartsPlanError) -> SectorCount {
         guard let sectors = partSize.wholeSectors else { throw .notWholeSectors(partSize) }
         guard sectors >= smallestPart else { throw .partTooSmall(partSize) }
         // U-Boot loads a part into RAM at a 32-bit address and counts it in `filesize`.
@@ -66,25 +66,25 @@ public struct PartsPlan: Hashable, Sendable {
     }
 
     /// The shortest part: the filler, the block that is written last, and one that is written with the part.
-    public static let smallestPart = skip + SectorCount(2)
+    package static let smallestPart = skip + SectorCount(2)
     /// The largest part: 3 GiB, what a 4 GiB address space has room for beside U-Boot.
-    public static let largestPart = ByteCount(3 << 30)
+    package static let largestPart = ByteCount(3 << 30)
 
     /// Length of all parts together, the filler included; at least ``smallestPart``, as an image has two partitions.
-    public var totalSectors: SectorCount { Self.skip + image.content }
+    package var totalSectors: SectorCount { Self.skip + image.content }
 
     /// Bytes of the image file that are sent: from the start of its boot partition to the end of its rootfs, or of the file
     /// where that ends within the last sector.
-    public var source: Range<UInt64> {
+    package var source: Range<UInt64> {
         // The layout holds the file to at least the rootfs's end less a part of its last sector.
         image.boot.start.byteOffset.bytes..<min(image.rootfs.end.byteOffset.bytes, image.size.bytes)
     }
 
     /// How many parts there are, at least 1.
-    public var partCount: UInt64 { (totalSectors.sectors - 1) / partSectors.sectors + 1 }
+    package var partCount: UInt64 { (totalSectors.sectors - 1) / partSectors.sectors + 1 }
 
     /// The part with this number, 0 to ``partCount`` - 1.
-    public func part(_ number: UInt64) -> Part {
+    package func part(_ number: UInt64) -> Part {
         precondition(number < partCount, "part \(number) of \(partCount)")
         let first = number * partSectors.sectors
         let end = min(first + partSectors.sectors, totalSectors.sectors)
@@ -98,13 +98,13 @@ public struct PartsPlan: Hashable, Sendable {
     }
 
     /// All parts, in order.
-    public var parts: some RandomAccessCollection<Part> { (0..<partCount).lazy.map { part($0) } }
+    package var parts: some RandomAccessCollection<Part> { (0..<partCount).lazy.map { part($0) } }
 
     /// What the target reports with OK: every byte from the start of the image's boot partition to the end of its rootfs.
-    public var bytesToWrite: ByteCount { (totalSectors - Self.skip).byteCount }
+    package var bytesToWrite: ByteCount { (totalSectors - Self.skip).byteCount }
 
     /// The manifest's text, as U-Boot's `env import -t` takes it.
-    public var manifest: String {
+    package var manifest: String {
         """
         rpi_parts=\(partCount.hex)
         rpi_part_sectors=\(partSectors.hex)
@@ -117,7 +117,7 @@ public struct PartsPlan: Hashable, Sendable {
 }
 
 /// Why an image cannot be cut as asked.
-public enum PartsPlanError: Error, Hashable, Sendable {
+package enum PartsPlanError: Error, Hashable, Sendable {
     /// The part size is not a multiple of 512 bytes.
     case notWholeSectors(ByteCount)
     /// The part size leaves nothing to write of the first part.
@@ -127,8 +127,7 @@ public enum PartsPlanError: Error, Hashable, Sendable {
 }
 
 extension PartsPlanError: CustomStringConvertible {
-    /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .notWholeSectors(let size):
             "part size is \(size.bytes) bytes; must be a multiple of 512 bytes (one sector)"

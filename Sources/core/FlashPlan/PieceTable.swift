@@ -1,20 +1,20 @@
-public import DiskLayout
+package import DiskLayout
 
 /// The file that lets a target find out what of a chunk differs: CRC-32 of each 32 KiB and each MiB.
 ///
 /// 8 bytes for each 32 KiB: its CRC-32, then that of the whole MiB where it is its first piece, else 0; all big endian.
 /// A chunk's entries fill whole MiBs: what is missing is taken for zeros. Each chunk's entries follow the one's before.
-public struct PieceTable: Hashable, Sendable {
+package struct PieceTable: Hashable, Sendable {
     /// Length of a piece: 32 KiB.
-    public static let pieceSize = 32 << 10
+    package static let pieceSize = 32 << 10
     /// Bytes of the table for each MiB of a chunk that was begun.
-    public static let bytesPerMebibyte = 256
+    package static let bytesPerMebibyte = 256
 
     /// The file's content.
-    public private(set) var bytes: [UInt8] = []
+    package private(set) var bytes: [UInt8] = []
 
     /// An empty table.
-    public init() {}
+    package init() {}
 
     /// Adds a chunk.
     ///
@@ -22,7 +22,7 @@ public struct PieceTable: Hashable, Sendable {
     ///   - chunk: its content, at most 16 MiB.
     ///   - crc32: the CRC-32 that Ethernet and gzip have, of what it is given.
     /// - Returns: where the chunk's entries start, for ``ChunkPlan/Chunk/pieces``.
-    public mutating func append(
+    package mutating func append(
         _ chunk: UnsafeRawBufferPointer, crc32: (UnsafeRawBufferPointer) -> UInt32
     ) -> ByteCount {
         let start = ByteCount(UInt64(bytes.count))
@@ -52,7 +52,7 @@ public struct PieceTable: Hashable, Sendable {
     }
 
     /// Length of a chunk's entries.
-    public static func size(of chunk: SectorCount) -> ByteCount {
+    package static func size(of chunk: SectorCount) -> ByteCount {
         ByteCount((chunk.byteCount.bytes + (1 << 20 - 1)) >> 20 * UInt64(bytesPerMebibyte))
     }
 }

@@ -1,17 +1,17 @@
-public import DiskLayout
+package import DiskLayout
 
 /// What a target uploads as `REPORT` before its outcome: text, `name=value` in each line.
 ///
 /// Source: docs/plan-protocol.md. It comes from the target: only known names, each once, and short values are taken
 /// (law 7). Numbers are hexadecimal.
-public struct Report: Hashable, Sendable {
+package struct Report: Hashable, Sendable {
     /// The file's name.
-    public static let fileName = "REPORT"
+    package static let fileName = "REPORT"
     /// The most bytes that are looked at.
-    public static let longest = 4096
+    package static let longest = 4096
 
     /// Why a target failed. templates/plan sets it where it sets the reason.
-    public enum Code: String, Hashable, Sendable, CaseIterable {
+    package enum Code: String, Hashable, Sendable, CaseIterable {
         /// The card's boot script has other names than the plan uses.
         case oldBootScript = "old_boot_script"
         /// Partitions 2 and 3 are not where the boot script expects them.
@@ -35,44 +35,44 @@ public struct Report: Hashable, Sendable {
     }
 
     /// The job that the target says it did.
-    public let job: ChunkPlan.PlanID
+    package let job: ChunkPlan.PlanID
     /// What it says about how it went.
-    public let state: Outcome.Kind
+    package let state: Outcome.Kind
     /// Why it failed, for programs; nil where it did not, or does not say, or says what is unknown here.
-    public let code: Code?
+    package let code: Code?
     /// Why it failed, for people, in its words; printable ASCII, at most 512 characters. Nothing is decided by it.
-    public let reason: String?
+    package let reason: String?
     /// Chunks that it says are on the card as planned.
-    public let chunks: UInt64
+    package let chunks: UInt64
     /// Sectors of these that it wrote, and then read back.
-    public let written: SectorCount
+    package let written: SectorCount
     /// Sectors of these that were there already.
-    public let same: SectorCount
+    package let same: SectorCount
     /// What it loaded, each file rounded up to sectors; the plan itself is not counted.
-    public let fetched: SectorCount
+    package let fetched: SectorCount
     /// How often a chunk was tried again.
-    public let retries: UInt64
+    package let retries: UInt64
     /// Chunks that differ, or could not be written.
-    public let badCount: UInt64
+    package let badCount: UInt64
     /// The first of these, 1 for the plan's first; nil: none.
-    public let badChunk: UInt64?
+    package let badChunk: UInt64?
     /// Where that one starts on the card; nil: none.
-    public let badLBA: LBA?
+    package let badLBA: LBA?
     /// The number of the card's boot script; nil: one from before they had numbers.
-    public let script: UInt64?
+    package let script: UInt64?
     /// The board that the card was made for; nil where its boot script does not say.
-    public let board: String?
+    package let board: String?
     /// U-Boot's version, where it has one to tell.
-    public let ubootVersion: String?
+    package let ubootVersion: String?
     /// The board's serial number, where it has one.
-    public let serial: String?
+    package let serial: String?
     /// PARTUUID of the card's partition 1: the disk's signature and `-01`.
-    public let card: String?
+    package let card: String?
 
     /// Reads an uploaded file.
     ///
     /// - Throws: ``ReportError``.
-    public init(bytes: some Collection<UInt8>) throws(ReportError) {
+    package init(bytes: some Collection<UInt8>) throws(ReportError) {
         let values = try Self.values(bytes)
         guard values["rpi_report"] == "1" else { throw .unknownVersion(values["rpi_report"] ?? "") }
         func required(_ name: String) throws(ReportError) -> String {
@@ -159,7 +159,7 @@ public struct Report: Hashable, Sendable {
 }
 
 /// Why an uploaded file is no report.
-public enum ReportError: Error, Hashable, Sendable {
+package enum ReportError: Error, Hashable, Sendable {
     /// More bytes than a report has.
     case tooLong(Int)
     /// The line with this number, empty ones not counted, has no `=` or something that is not printable ASCII.
@@ -177,8 +177,7 @@ public enum ReportError: Error, Hashable, Sendable {
 }
 
 extension ReportError: CustomStringConvertible {
-    /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .tooLong(let count): "target uploaded REPORT with \(count) bytes; must be at most \(Report.longest)"
         case .badLine(let line): "line \(line) of the target's REPORT is not name=value in printable ASCII"
@@ -197,7 +196,7 @@ extension ChunkPlan {
     /// Compares what a target reported with what was planned; only what fits in every number is a proof (law 2).
     ///
     /// - Throws: ``JudgementError``.
-    public func judge(report: Report, outcome: Outcome) throws(JudgementError) -> FlashProof {
+    package func judge(report: Report, outcome: Outcome) throws(JudgementError) -> FlashProof {
         guard report.job == job else { throw .otherJob(report.job, expected: job) }
         guard report.state == outcome.kind else { throw .contradiction(report: report.state, outcome: outcome.kind) }
         guard report.state == .ok else {
@@ -223,7 +222,7 @@ extension ChunkPlan {
 }
 
 /// Why a report is not proof.
-public enum JudgementError: Error, Hashable, Sendable {
+package enum JudgementError: Error, Hashable, Sendable {
     /// It is about another job.
     case otherJob(ChunkPlan.PlanID, expected: ChunkPlan.PlanID)
     /// The report says one thing, the outcome's file name another.
@@ -235,8 +234,7 @@ public enum JudgementError: Error, Hashable, Sendable {
 }
 
 extension JudgementError: CustomStringConvertible {
-    /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .otherJob(let job, let expected):
             "the target's REPORT is about job \(job.hex); must be about \(expected.hex)"

@@ -2,7 +2,7 @@
 /// `source` takes it.
 ///
 /// Source: U-Boot, include/image.h (`struct legacy_img_hdr`); all numbers are big endian.
-public enum ScriptImage {
+package enum ScriptImage {
     /// Wraps a script.
     ///
     /// - Parameters:
@@ -10,7 +10,7 @@ public enum ScriptImage {
     ///   - name: at most 32 bytes; what is longer is cut.
     ///   - time: seconds since 1970, shown by tools only.
     /// - Returns: header, the script's length, 4 bytes 0, the script.
-    public static func encode(script: String, name: String, time: UInt32) -> [UInt8] {
+    package static func encode(script: String, name: String, time: UInt32) -> [UInt8] {
         let text = Array(script.utf8)
         precondition(!text.isEmpty && text.count < 1 << 30, "script of \(text.count) bytes")
         // A script image is one of several images: a list of lengths, ended by 0, comes first.

@@ -5,17 +5,17 @@ import Configuration
 /// The first record is the header `mac,ip,server,gpio`, in any order, with the optional columns `name`,
 /// `reset_hold_ms`, `reset_command`, `tags` and `console`. Fields are as in RFC 4180; blanks around a field without quotes are dropped.
 /// Empty lines and lines that start with `#` are skipped. A UTF-8 byte order mark and CR LF are taken.
-public struct Inventory: Sendable {
+package struct Inventory: Sendable {
     /// The file's name, for messages.
-    public let file: String
+    package let file: String
     /// The targets, in the file's order.
-    public let targets: [Target]
+    package let targets: [Target]
     private let byIP: [IPv4Address: Int]
     private let byMAC: [MACAddress: Int]
     private let byName: [String: Int]
 
     /// The largest file that is read: 16 MiB, some 200,000 targets.
-    public static let largestFile = 16 << 20
+    package static let largestFile = 16 << 20
 
     /// The columns that a file may have.
     enum Column: String, CaseIterable {
@@ -33,7 +33,7 @@ public struct Inventory: Sendable {
     ///   - csv: the content.
     ///   - file: its name, for messages.
     /// - Throws: ``InventoryErrors`` with everything that is wrong.
-    public init(csv: some Collection<UInt8>, file: String) throws(InventoryErrors) {
+    package init(csv: some Collection<UInt8>, file: String) throws(InventoryErrors) {
         var parser = Parser(file: file)
         parser.read(Array(csv))
         guard parser.problems.total == 0 else { throw parser.problems }
@@ -47,7 +47,7 @@ public struct Inventory: Sendable {
     /// Finds a target by its IP address, MAC address or name.
     ///
     /// - Throws: ``TargetError/unknown(_:file:names:)``.
-    public func target(_ text: String) throws(TargetError) -> Target {
+    package func target(_ text: String) throws(TargetError) -> Target {
         if let index = (try? IPv4Address(text)).flatMap({ byIP[$0] }) { return targets[index] }
         if let index = (try? MACAddress(text)).flatMap({ byMAC[$0] }) { return targets[index] }
         if let index = byName[text.lowercased()] { return targets[index] }
@@ -57,12 +57,12 @@ public struct Inventory: Sendable {
 
 extension Inventory {
     /// Every tag that a target has, in alphabetical order.
-    public var tags: [String] { Set(targets.flatMap(\.tags)).sorted() }
+    package var tags: [String] { Set(targets.flatMap(\.tags)).sorted() }
 
     /// The targets that have at least one of these tags, in the file's order. Upper and lower case are the same.
     ///
     /// - Throws: ``TargetError/unknownTag(_:file:tags:)`` for a tag that no target has: it is a typing error.
-    public func targets(tagged tags: [String]) throws(TargetError) -> [Target] {
+    package func targets(tagged tags: [String]) throws(TargetError) -> [Target] {
         for tag in tags where !targets.contains(where: { $0.has(tag) }) {
             throw .unknownTag(tag, file: file, tags: self.tags)
         }
@@ -72,7 +72,7 @@ extension Inventory {
 
 extension Target {
     /// Whether it has this tag. Upper and lower case are the same.
-    public func has(_ tag: String) -> Bool {
+    package func has(_ tag: String) -> Bool {
         let tag = tag.lowercased()
         return tags.contains { $0.lowercased() == tag }
     }
@@ -81,7 +81,7 @@ extension Target {
     ///
     /// - Parameter names: this host's own names and addresses.
     /// - Throws: ``TargetError/otherServer(_:server:)``.
-    public func checkServed(by names: some Sequence<String>) throws(TargetError) {
+    package func checkServed(by names: some Sequence<String>) throws(TargetError) {
         let server = server.lowercased()
         guard names.contains(where: { $0.lowercased() == server }) else {
             throw .otherServer(displayName, server: self.server)
@@ -90,7 +90,7 @@ extension Target {
 }
 
 /// Why a target cannot be taken.
-public enum TargetError: Error, Hashable, Sendable {
+package enum TargetError: Error, Hashable, Sendable {
     /// No row has this address or name.
     case unknown(String, file: String, names: [String])
     /// No row has this tag.
@@ -100,8 +100,7 @@ public enum TargetError: Error, Hashable, Sendable {
 }
 
 extension TargetError: CustomStringConvertible {
-    /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .unknown(let text, let file, let names):
             "no target \(quoted(text)) in \(file); it has \(Self.list(names, none: "no targets"))"
@@ -120,28 +119,27 @@ extension TargetError: CustomStringConvertible {
 }
 
 /// One thing that is wrong in an inventory, and where.
-public struct InventoryError: Error, Hashable, Sendable, CustomStringConvertible {
+package struct InventoryError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The file's name.
-    public let file: String
+    package let file: String
     /// 1 for the first line.
-    public let line: Int
+    package let line: Int
     /// 1 for the first character.
-    public let column: Int
+    package let column: Int
     /// What is wrong.
-    public let reason: String
-    /// As text.
-    public var description: String { "\(file):\(line):\(column): \(reason)" }
+    package let reason: String
+    package var description: String { "\(file):\(line):\(column): \(reason)" }
 }
 
 /// All that is wrong in an inventory: the first ones in full, and how many there are.
-public struct InventoryErrors: Error, Hashable, Sendable, CustomStringConvertible {
+package struct InventoryErrors: Error, Hashable, Sendable, CustomStringConvertible {
     /// How many errors are kept.
-    public static let limit = 20
+    package static let limit = 20
 
     /// The first errors, at most ``limit``.
-    public private(set) var errors: [InventoryError] = []
+    package private(set) var errors: [InventoryError] = []
     /// How many there are.
-    public private(set) var total = 0
+    package private(set) var total = 0
 
     mutating func add(_ error: InventoryError) {
         total += 1
@@ -149,7 +147,7 @@ public struct InventoryErrors: Error, Hashable, Sendable, CustomStringConvertibl
     }
 
     /// One line an error.
-    public var description: String {
+    package var description: String {
         var lines = errors.map(\.description)
         if total > errors.count { lines.append("and \(total - errors.count) more errors in the same file") }
         return lines.joined(separator: "\n")

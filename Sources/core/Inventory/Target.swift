@@ -1,49 +1,49 @@
-public import Configuration
+package import Configuration
 
 /// A board that can be flashed: one row of the inventory.
-public struct Target: Hashable, Sendable {
+package struct Target: Hashable, Sendable {
     /// Its Ethernet address; also the name of its folder on the TFTP server.
-    public let mac: MACAddress
+    package let mac: MACAddress
     /// Where it answers once its system is up.
-    public let ip: IPv4Address
+    package let ip: IPv4Address
     /// The host that its RESET line is wired to: a host name or an address.
-    public let server: String
+    package let server: String
     /// The GPIO line that resets it; nil where only a command does.
-    public let gpio: GPIOLine?
+    package let gpio: GPIOLine?
     /// What people call it; unique, letters, digits, `.`, `_` and `-`.
-    public let name: String?
+    package let name: String?
     /// How long RESET is held low, in milliseconds, 1 to 60000.
-    public let resetHoldMilliseconds: Int
+    package let resetHoldMilliseconds: Int
     /// A shell command that resets it, for instance through a switch that powers it.
-    public let resetCommand: String?
+    package let resetCommand: String?
     /// The serial port of its server that its console is wired to; nil where none is.
-    public let console: SerialPort?
+    package let console: SerialPort?
     /// Words that it can be chosen by, each once: letters, digits, `.`, `_` and `-`.
-    public let tags: [String]
+    package let tags: [String]
     /// The row's line in the file, 1 for the first.
-    public let line: Int
+    package let line: Int
 
     /// How long RESET is held where the row says nothing: 100 ms. The Pi's RUN needs well under 1 ms.
-    public static let defaultResetHoldMilliseconds = 100
+    package static let defaultResetHoldMilliseconds = 100
 
     /// Its name, else its IP address.
-    public var displayName: String { name ?? ip.description }
+    package var displayName: String { name ?? ip.description }
 }
 
 /// A serial port that a target's console is wired to: `/dev/ttyUSB0`, `/dev/ttyUSB0@9600`.
-public struct SerialPort: Hashable, Sendable {
+package struct SerialPort: Hashable, Sendable {
     /// Its device file.
-    public let device: String
+    package let device: String
     /// Its speed in baud.
-    public let baud: Int
+    package let baud: Int
 
     /// The speed where the row says none, which is what U-Boot and the kernel use on a Pi.
-    public static let defaultBaud = 115_200
+    package static let defaultBaud = 115_200
 
     /// Reads one of the forms.
     ///
     /// - Throws: ``SerialPortError``.
-    public init(_ text: some StringProtocol) throws(SerialPortError) {
+    package init(_ text: some StringProtocol) throws(SerialPortError) {
         let parts = text.split(separator: "@", maxSplits: 1, omittingEmptySubsequences: false)
         guard let device = parts.first, device.hasPrefix("/"), device.utf8.count <= 255,
             device.unicodeScalars.allSatisfy({ $0.value > 0x20 && $0.value < 0x7f })
@@ -61,19 +61,18 @@ public struct SerialPort: Hashable, Sendable {
 }
 
 /// A text that names no serial port.
-public struct SerialPortError: Error, Hashable, Sendable, CustomStringConvertible {
+package struct SerialPortError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The text.
-    public let text: String
+    package let text: String
 
-    /// As text.
-    public var description: String {
+    package var description: String {
         "\(quoted(text)) is not a console; must be a serial port's path, with its speed where that is not 115200: "
             + "/dev/ttyUSB0, /dev/serial/by-id/usb-x@9600"
     }
 }
 
 /// How a row names a GPIO line.
-public enum GPIOLine: Hashable, Sendable {
+package enum GPIOLine: Hashable, Sendable {
     /// An offset on the default chip: `17`.
     case offset(UInt32)
     /// An offset on the chip with this name or label: `gpiochip0:17`, `pinctrl-bcm2711:17`.
@@ -84,7 +83,7 @@ public enum GPIOLine: Hashable, Sendable {
     /// Reads one of the forms. A number is an offset, a text with a colon a chip and an offset, all else a line's name.
     ///
     /// - Throws: ``GPIOLineError``.
-    public init(_ text: some StringProtocol) throws(GPIOLineError) {
+    package init(_ text: some StringProtocol) throws(GPIOLineError) {
         guard !text.isEmpty else { throw GPIOLineError(text: "") }
         guard text.unicodeScalars.allSatisfy({ $0.value > 0x20 && $0.value < 0x7f }) else {
             throw GPIOLineError(text: String(text))
@@ -114,7 +113,7 @@ public enum GPIOLine: Hashable, Sendable {
 
 extension GPIOLine: CustomStringConvertible {
     /// As the inventory has it.
-    public var description: String {
+    package var description: String {
         switch self {
         case .offset(let offset): "\(offset)"
         case .chipOffset(let chip, let offset): "\(chip):\(offset)"
@@ -124,15 +123,14 @@ extension GPIOLine: CustomStringConvertible {
 }
 
 /// A text that names no GPIO line.
-public struct GPIOLineError: Error, Hashable, Sendable, CustomStringConvertible {
+package struct GPIOLineError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The text.
-    public let text: String
+    package let text: String
 
     /// About this text.
-    public init(text: String) { self.text = text }
+    package init(text: String) { self.text = text }
 
-    /// As text.
-    public var description: String {
+    package var description: String {
         "\(quoted(text)) is not a GPIO line; must be an offset (17), chip:offset (gpiochip0:17) or a line name (GPIO17)"
     }
 }

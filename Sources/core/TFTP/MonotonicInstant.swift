@@ -1,14 +1,14 @@
 /// An instant of CLOCK_MONOTONIC, which all processes of a host share. Source: clock_gettime(2). The sessions here read no
 /// clock: whoever drives them says what time it is.
-public struct MonotonicInstant: InstantProtocol, Sendable {
+package struct MonotonicInstant: InstantProtocol, Sendable {
     /// Nanoseconds since some point in the past, the same for all processes until the host is started again.
-    public let nanoseconds: Int64
+    package let nanoseconds: Int64
 
     /// - Parameter nanoseconds: as the clock has them.
-    public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+    package init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
 
     /// This one and `duration`, to the nanosecond; at the end of the range the last one.
-    public func advanced(by duration: Duration) -> MonotonicInstant {
+    package func advanced(by duration: Duration) -> MonotonicInstant {
         let (seconds, attoseconds) = duration.components
         let (whole, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
         let limit: Int64 = seconds < 0 ? .min : .max
@@ -20,16 +20,15 @@ public struct MonotonicInstant: InstantProtocol, Sendable {
     }
 
     /// How long it is from this one to `other`; negative where that is earlier.
-    public func duration(to other: MonotonicInstant) -> Duration {
+    package func duration(to other: MonotonicInstant) -> Duration {
         .nanoseconds(other.nanoseconds) - .nanoseconds(nanoseconds)
     }
 
-    /// By time.
-    public static func < (a: MonotonicInstant, b: MonotonicInstant) -> Bool { a.nanoseconds < b.nanoseconds }
+    package static func < (a: MonotonicInstant, b: MonotonicInstant) -> Bool { a.nanoseconds < b.nanoseconds }
     /// A later one.
-    public static func + (instant: MonotonicInstant, duration: Duration) -> MonotonicInstant {
+    package static func + (instant: MonotonicInstant, duration: Duration) -> MonotonicInstant {
         instant.advanced(by: duration)
     }
     /// How long it is from `b` to `a`.
-    public static func - (a: MonotonicInstant, b: MonotonicInstant) -> Duration { b.duration(to: a) }
+    package static func - (a: MonotonicInstant, b: MonotonicInstant) -> Duration { b.duration(to: a) }
 }

@@ -1,28 +1,28 @@
 /// What both sides of a transfer agree on.
-public struct TransferOptions: Hashable, Sendable {
+package struct TransferOptions: Hashable, Sendable {
     /// Bytes in every block but the last, 8 to 65464; 512 where nothing was agreed. Source: RFC 2348.
-    public var blockSize = 512
+    package var blockSize = 512
     /// Blocks that are sent before an ACK is waited for, 1 to 65535; 1 where nothing was agreed. Source: RFC 7440.
-    public var windowSize = 1
+    package var windowSize = 1
     /// Seconds after which the client repeats itself, 1 to 255. Source: RFC 2349.
-    public var timeout: Int?
+    package var timeout: Int?
     /// The OACK that tells the client; nil where it asked for nothing that is taken.
-    public var acknowledgement: [Packet.Option]?
+    package var acknowledgement: [Packet.Option]?
 
     /// Nothing agreed on.
-    public init() {}
+    package init() {}
 
     /// What a server grants.
-    public struct Limits: Hashable, Sendable {
+    package struct Limits: Hashable, Sendable {
         /// The largest block; 65464 is RFC 2348's.
-        public var blockSize = 65464
+        package var blockSize = 65464
         /// The largest window.
-        public var windowSize = 64
+        package var windowSize = 64
         /// The largest window in bytes: what is held in memory for a transfer.
-        public var windowBytes = 512 << 10
+        package var windowBytes = 512 << 10
 
         /// The defaults.
-        public init() {}
+        package init() {}
     }
 
     /// Answers a request's options. Those that are unknown or make no sense are left out of the answer, as RFC 2347
@@ -33,7 +33,7 @@ public struct TransferOptions: Hashable, Sendable {
     ///   - size: the file's length in bytes for a read (the answer to `tsize`); nil for a write, where the client's own
     ///     is repeated.
     ///   - limits: what this server grants.
-    public init(answering requested: [Packet.Option], size: UInt64?, limits: Limits) {
+    package init(answering requested: [Packet.Option], size: UInt64?, limits: Limits) {
         var answer: [Packet.Option] = []
         var requestedWindow: Int?
         for option in requested where !answer.contains(where: { $0.name == option.name }) {
@@ -68,7 +68,7 @@ public struct TransferOptions: Hashable, Sendable {
     }
 
     /// The `tsize` of a write request: how long the client says its file is, in bytes.
-    public static func announcedSize(_ options: [Packet.Option]) -> UInt64? {
+    package static func announcedSize(_ options: [Packet.Option]) -> UInt64? {
         options.first { $0.name == "tsize" }.flatMap { number($0.value) }
     }
 

@@ -1,5 +1,5 @@
 /// A TFTP packet. Source: RFC 1350 section 5, RFC 2347.
-public enum Packet: Hashable, Sendable {
+package enum Packet: Hashable, Sendable {
     /// RRQ: asks for a file.
     case readRequest(Request)
     /// WRQ: offers a file.
@@ -14,72 +14,69 @@ public enum Packet: Hashable, Sendable {
     case optionAcknowledgement([Option])
 
     /// What RRQ and WRQ carry.
-    public struct Request: Hashable, Sendable {
+    package struct Request: Hashable, Sendable {
         /// The file's name as it was sent: untrusted.
-        public let path: String
+        package let path: String
         /// `octet`, `netascii` or `mail`, lower case.
-        public let mode: String
+        package let mode: String
         /// The options, in the packet's order, at most ``Packet/optionLimit``.
-        public let options: [Option]
+        package let options: [Option]
 
-        /// A request as given.
-        public init(path: String, mode: String = "octet", options: [Option] = []) {
-            self.path = path
-            self.mode = mode
-            self.options = options
+        package init(path: String, mode: String = "octet", options: [Option] = []) {
+            (self.path, self.mode, self.options) = (path, mode, options)
         }
     }
 
     /// One option. Source: RFC 2347.
-    public struct Option: Hashable, Sendable {
+    package struct Option: Hashable, Sendable {
         /// Its name, lower case.
-        public let name: String
+        package let name: String
         /// Its value as it was sent.
-        public let value: String
+        package let value: String
 
         /// An option as given; the name is made lower case.
-        public init(name: String, value: String) {
+        package init(name: String, value: String) {
             self.name = name.lowercased()
             self.value = value
         }
     }
 
     /// The longest request that is read, in bytes: RFC 2347 section 'Negotiation Protocol' says 512.
-    public static let longestRequest = 512
+    package static let longestRequest = 512
     /// How many options of a packet are read; a 512-byte request has no room for more that mean anything.
-    public static let optionLimit = 32
+    package static let optionLimit = 32
     /// Bytes before a DATA packet's payload.
-    public static let dataHeaderSize = 4
+    package static let dataHeaderSize = 4
 }
 
 /// The code of an ERROR packet. Source: RFC 1350 'Appendix I', RFC 2347.
-public struct ErrorCode: RawRepresentable, Hashable, Sendable {
+package struct ErrorCode: RawRepresentable, Hashable, Sendable {
     /// The number on the wire.
-    public let rawValue: UInt16
+    package let rawValue: UInt16
 
     /// The code with this number, known or not.
-    public init(rawValue: UInt16) { self.rawValue = rawValue }
+    package init(rawValue: UInt16) { self.rawValue = rawValue }
 
     /// 0: see the message.
-    public static let undefined = ErrorCode(rawValue: 0)
+    package static let undefined = ErrorCode(rawValue: 0)
     /// 1: no such file.
-    public static let fileNotFound = ErrorCode(rawValue: 1)
+    package static let fileNotFound = ErrorCode(rawValue: 1)
     /// 2: not allowed.
-    public static let accessViolation = ErrorCode(rawValue: 2)
+    package static let accessViolation = ErrorCode(rawValue: 2)
     /// 3: disk full or allocation exceeded.
-    public static let diskFull = ErrorCode(rawValue: 3)
+    package static let diskFull = ErrorCode(rawValue: 3)
     /// 4: not an operation of TFTP.
-    public static let illegalOperation = ErrorCode(rawValue: 4)
+    package static let illegalOperation = ErrorCode(rawValue: 4)
     /// 5: a packet from someone else.
-    public static let unknownTransferID = ErrorCode(rawValue: 5)
+    package static let unknownTransferID = ErrorCode(rawValue: 5)
     /// 6: the file is there already.
-    public static let fileExists = ErrorCode(rawValue: 6)
+    package static let fileExists = ErrorCode(rawValue: 6)
     /// 8: the options cannot be agreed on.
-    public static let optionNegotiation = ErrorCode(rawValue: 8)
+    package static let optionNegotiation = ErrorCode(rawValue: 8)
 }
 
 /// Why bytes are no packet.
-public enum PacketError: Error, Hashable, Sendable {
+package enum PacketError: Error, Hashable, Sendable {
     /// Fewer bytes than the kind of packet needs.
     case tooShort(Int)
     /// A number that is no operation.
@@ -93,8 +90,7 @@ public enum PacketError: Error, Hashable, Sendable {
 }
 
 extension PacketError: CustomStringConvertible {
-    /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .tooShort(let count): "packet has \(count) bytes; too few for its kind"
         case .unknownOperation(let code): "packet has operation \(code); must be 1 to 6"
@@ -110,7 +106,7 @@ extension Packet {
     ///
     /// - Parameter bytes: the UDP payload, untrusted.
     /// - Throws: ``PacketError``.
-    public init(parsing bytes: Span<UInt8>) throws(PacketError) {
+    package init(parsing bytes: Span<UInt8>) throws(PacketError) {
         guard bytes.count >= 2 else { throw .tooShort(bytes.count) }
         let operation = UInt16(bytes[0]) << 8 | UInt16(bytes[1])
         switch operation {
@@ -184,7 +180,7 @@ extension Packet {
     }
 
     /// The packet's bytes.
-    public var encoded: [UInt8] {
+    package var encoded: [UInt8] {
         switch self {
         case .readRequest(let request): Self.head(1) + Self.encode(request)
         case .writeRequest(let request): Self.head(2) + Self.encode(request)
@@ -197,7 +193,7 @@ extension Packet {
     }
 
     /// The 4 bytes before a DATA packet's payload.
-    public static func dataHeader(block: UInt16) -> [UInt8] { head(3) + head(block) }
+    package static func dataHeader(block: UInt16) -> [UInt8] { head(3) + head(block) }
 
     private static func head(_ number: UInt16) -> [UInt8] { [UInt8(number >> 8), UInt8(number & 0xff)] }
     private static func encode(_ text: String) -> [UInt8] { Array(text.utf8) + [0] }

@@ -1,7 +1,7 @@
 /// The receiving side of a write, without a socket or a clock. It holds what came, up to a limit.
-public struct Receiver: Sendable {
+package struct Receiver: Sendable {
     /// What the owner of the socket has to do, in order.
-    public enum Action: Hashable, Sendable {
+    package enum Action: Hashable, Sendable {
         /// Send an OACK.
         case sendOptions([Packet.Option])
         /// Send an ACK.
@@ -17,20 +17,20 @@ public struct Receiver: Sendable {
     }
 
     /// How long a finished transfer answers a client that did not get the last ACK: more than twice U-Boot's 5 s.
-    public static let dally = Duration.seconds(12)
+    package static let dally = Duration.seconds(12)
 
     /// The last ACK may be lost, and U-Boot then waits for 5 s: it is sent again this long after the first, unasked. Who
     /// has it and is gone answers with an ICMP, which ends the transfer.
     private static let dallyRepeats: [Duration] = [.milliseconds(30), .milliseconds(200)]
 
     /// What was agreed on.
-    public let options: TransferOptions
+    package let options: TransferOptions
     /// The most that is taken, in bytes.
-    public let limit: Int
+    package let limit: Int
     /// What came so far.
-    public private(set) var content: [UInt8] = []
+    package private(set) var content: [UInt8] = []
     /// When ``expire(at:)`` has to be called next; nil when the transfer is over.
-    public private(set) var deadline: MonotonicInstant?
+    package private(set) var deadline: MonotonicInstant?
 
     private enum Phase { case receiving, dallying, over }
     private var phase: Phase = .receiving
@@ -44,19 +44,16 @@ public struct Receiver: Sendable {
     private var repeatedAcknowledgements = 0
 
     /// A transfer of at most `limit` bytes.
-    public init(limit: Int, options: TransferOptions) {
-        self.limit = limit
-        self.options = options
-    }
+    package init(limit: Int, options: TransferOptions) { (self.limit, self.options) = (limit, options) }
 
     /// Starts the transfer.
-    public mutating func start(at now: MonotonicInstant) -> [Action] {
+    package mutating func start(at now: MonotonicInstant) -> [Action] {
         lastHeard = now
         return repeatAnswer(at: now)
     }
 
     /// The client sent its request again.
-    public mutating func requestRepeated(at now: MonotonicInstant) -> [Action] {
+    package mutating func requestRepeated(at now: MonotonicInstant) -> [Action] {
         guard phase == .receiving, received == 0 else { return [] }
         return repeatAnswer(at: now)
     }
@@ -76,7 +73,7 @@ public struct Receiver: Sendable {
     }
 
     /// Takes a DATA packet.
-    public mutating func receive(block: UInt16, payload: [UInt8], at now: MonotonicInstant) -> [Action] {
+    package mutating func receive(block: UInt16, payload: [UInt8], at now: MonotonicInstant) -> [Action] {
         switch phase {
         case .over: return []
         case .dallying:
@@ -123,12 +120,12 @@ public struct Receiver: Sendable {
     }
 
     /// Takes an ERROR: the transfer is over.
-    public mutating func receive(error code: ErrorCode, message: String) -> [Action] {
+    package mutating func receive(error code: ErrorCode, message: String) -> [Action] {
         end(with: .refused(code, message: message))
     }
 
     /// Takes a packet that has no place in a write.
-    public mutating func receiveMisplaced() -> [Action] {
+    package mutating func receiveMisplaced() -> [Action] {
         end(with: .malformed("peer sent a packet that has no place in a write"))
     }
 
@@ -141,7 +138,7 @@ public struct Receiver: Sendable {
     }
 
     /// Called when ``deadline`` has come.
-    public mutating func expire(at now: MonotonicInstant) -> [Action] {
+    package mutating func expire(at now: MonotonicInstant) -> [Action] {
         guard phase != .over, let due = deadline, now >= due else { return [] }
         if phase == .dallying {
             if repeatedAcknowledgements < Self.dallyRepeats.count {

@@ -1,5 +1,5 @@
 /// How a transfer ended without success.
-public enum TransferFailure: Error, Hashable, Sendable {
+package enum TransferFailure: Error, Hashable, Sendable {
     /// The peer was silent for too long.
     case silence(Duration)
     /// Nobody listens there any more.
@@ -19,8 +19,7 @@ public enum TransferFailure: Error, Hashable, Sendable {
 }
 
 extension TransferFailure: CustomStringConvertible {
-    /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .silence(let time): "no answer for \(time.components.seconds) s"
         case .gone: "the client has gone"
@@ -55,9 +54,9 @@ extension TransferFailure: CustomStringConvertible {
 /// - a packet that the network doubles looks like a gap too, and going back then doubles every packet, so that each
 ///   round causes the next (the 'sorcerer's apprentice'): after a few rounds without an ACK of a window's end the wire
 ///   is left to drain and the client asked where it is.
-public struct Sender: Sendable {
+package struct Sender: Sendable {
     /// What the owner of the socket and the file has to do, in order.
-    public enum Action: Hashable, Sendable {
+    package enum Action: Hashable, Sendable {
         /// Send an OACK.
         case sendOptions([Packet.Option])
         /// Send DATA packets for these blocks; numbers count from 1 without rolling over.
@@ -69,39 +68,35 @@ public struct Sender: Sendable {
     }
 
     /// How long a peer may be silent.
-    public static let timeout = Duration.seconds(30)
+    package static let timeout = Duration.seconds(30)
     /// How long to wait for the answer to an OACK before sending it again. atftp's client aborts the transfer at a second
     /// OACK, so a client that is merely slow must not get one; a client that missed the first repeats its request.
     static let offerWait = Duration.seconds(1)
     /// How often an address that never answered is sent the same again: what it asked in another's name must not
     /// become a flood.
-    public static let unansweredRepeats = 3
+    package static let unansweredRepeats = 3
 
     /// Length of the file in bytes.
-    public let size: UInt64
+    package let size: UInt64
     /// What was agreed on.
-    public let options: TransferOptions
+    package let options: TransferOptions
     /// The highest block that the client has, with all before it.
-    public private(set) var acknowledged: UInt64 = 0
+    package private(set) var acknowledged: UInt64 = 0
     /// The highest block that was sent.
-    public private(set) var highestSent: UInt64 = 0
+    package private(set) var highestSent: UInt64 = 0
     /// DATA packets sent so far, and how many of them were repeats.
-    public private(set) var counters = Counters()
+    package private(set) var counters = Counters()
     /// When ``expire(at:)`` has to be called next; nil when the transfer is over.
-    public private(set) var deadline: MonotonicInstant?
+    package private(set) var deadline: MonotonicInstant?
 
     /// Counts of packets.
-    public struct Counters: Hashable, Sendable {
+    package struct Counters: Hashable, Sendable {
         /// DATA packets.
-        public var sent: UInt64 = 0
+        package var sent: UInt64 = 0
         /// Those of them that had been sent before.
-        public var repeated: UInt64 = 0
+        package var repeated: UInt64 = 0
 
-        /// Counts as given.
-        public init(sent: UInt64 = 0, repeated: UInt64 = 0) {
-            self.sent = sent
-            self.repeated = repeated
-        }
+        package init(sent: UInt64 = 0, repeated: UInt64 = 0) { (self.sent, self.repeated) = (sent, repeated) }
     }
 
     private enum Phase { case offering, sending, over }
@@ -134,35 +129,32 @@ public struct Sender: Sendable {
     private var fruitlessProbes = 0
 
     /// A transfer of a file of this many bytes.
-    public init(size: UInt64, options: TransferOptions) {
-        self.size = size
-        self.options = options
-    }
+    package init(size: UInt64, options: TransferOptions) { (self.size, self.options) = (size, options) }
 
     /// The file's last block; it is shorter than the others and may be empty.
-    public var lastBlock: UInt64 { size / UInt64(options.blockSize) + 1 }
+    package var lastBlock: UInt64 { size / UInt64(options.blockSize) + 1 }
 
     /// Where a block lies in the file, in bytes.
-    public func range(of block: UInt64) -> Range<UInt64> {
+    package func range(of block: UInt64) -> Range<UInt64> {
         let start = (block - 1) * UInt64(options.blockSize)
         return start..<min(size, start + UInt64(options.blockSize))
     }
 
     /// How long nothing was heard of the client.
-    public func silence(at now: MonotonicInstant) -> Duration { now - lastHeard }
+    package func silence(at now: MonotonicInstant) -> Duration { now - lastHeard }
 
     /// Bytes that the client has.
-    public var acknowledgedBytes: UInt64 { min(size, acknowledged * UInt64(options.blockSize)) }
+    package var acknowledgedBytes: UInt64 { min(size, acknowledged * UInt64(options.blockSize)) }
 
     /// Starts the transfer.
-    public mutating func start(at now: MonotonicInstant) -> [Action] {
+    package mutating func start(at now: MonotonicInstant) -> [Action] {
         lastHeard = now
         windowSent = now
         return offer(at: now)
     }
 
     /// The client sent its request again.
-    public mutating func requestRepeated(at now: MonotonicInstant) -> [Action] {
+    package mutating func requestRepeated(at now: MonotonicInstant) -> [Action] {
         guard phase != .over, !hasAnswered else { return [] }
         isRepeated = true
         return offer(at: now)
@@ -192,7 +184,7 @@ public struct Sender: Sendable {
     /// Takes an ACK.
     ///
     /// - Parameter number: the packet's 16-bit block number.
-    public mutating func receive(acknowledgement number: UInt16, at now: MonotonicInstant) -> [Action] {
+    package mutating func receive(acknowledgement number: UInt16, at now: MonotonicInstant) -> [Action] {
         switch phase {
         case .over: return []
         case .offering:
@@ -314,12 +306,12 @@ public struct Sender: Sendable {
     }
 
     /// Takes an ERROR: the transfer is over.
-    public mutating func receive(error code: ErrorCode, message: String) -> [Action] {
+    package mutating func receive(error code: ErrorCode, message: String) -> [Action] {
         end(with: .refused(code, message: message))
     }
 
     /// Takes a packet that has no place in a read.
-    public mutating func receiveMisplaced() -> [Action] {
+    package mutating func receiveMisplaced() -> [Action] {
         end(with: .malformed("peer sent a packet that has no place in a read"))
     }
 
@@ -331,7 +323,7 @@ public struct Sender: Sendable {
     }
 
     /// Called when ``deadline`` has come.
-    public mutating func expire(at now: MonotonicInstant) -> [Action] {
+    package mutating func expire(at now: MonotonicInstant) -> [Action] {
         guard phase != .over, let due = deadline, now >= due else { return [] }
         let giveUp = lastHeard + Self.timeout
         if now >= giveUp { return end(with: .silence(Self.timeout)) }

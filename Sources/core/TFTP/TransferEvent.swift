@@ -1,6 +1,6 @@
 /// What happened to a target's files on a TFTP server. A file's name is as it was asked for: a range of a file has a name of
 /// its own. Our own server tells all of it; what another one does is seen through its folder, without most numbers.
-public enum TransferEvent: Hashable, Sendable {
+package enum TransferEvent: Hashable, Sendable {
     /// A target began to read a file. `size` in bytes and the client's IPv4 address are nil where another server serves.
     case opened(file: String, size: UInt64? = nil, address: String? = nil)
     /// It has this many bytes of the file.

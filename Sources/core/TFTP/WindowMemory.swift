@@ -6,13 +6,13 @@
 /// one is only tried again now and then, twice as rarely after each failure, and where there is one on a short file, which
 /// costs little. A single lost packet is another matter: it costs what was sent behind it in its window, and on a network
 /// that loses 1 % a window of 32 is still the fastest.
-public struct WindowMemory: Hashable, Sendable {
+package struct WindowMemory: Hashable, Sendable {
     /// The largest and the smallest window, in blocks.
-    public let limits: ClosedRange<Int>
+    package let limits: ClosedRange<Int>
     /// The window that is granted, in blocks; the client may ask for less.
-    public private(set) var window: Int
+    package private(set) var window: Int
     /// The smallest window, in blocks, that has turned out to be too large; nil where none has.
-    public private(set) var tooLarge: Int?
+    package private(set) var tooLarge: Int?
     /// Clean files of enough packets since the window changed or was tried.
     private var cleanFiles = 0
     /// How many of them come before a larger window is tried.
@@ -28,7 +28,7 @@ public struct WindowMemory: Hashable, Sendable {
     static let pausesWithoutTrial = 4
 
     /// Begins with the largest window.
-    public init(limits: ClosedRange<Int> = 4...64) {
+    package init(limits: ClosedRange<Int> = 4...64) {
         self.limits = limits
         window = limits.upperBound
     }
@@ -36,7 +36,7 @@ public struct WindowMemory: Hashable, Sendable {
     /// The largest window for the next transfer, in blocks.
     ///
     /// - Parameter bytes: the file's length.
-    public func window(forBytes bytes: UInt64) -> Int {
+    package func window(forBytes bytes: UInt64) -> Int {
         guard tooLarge != nil, cleanFiles >= pause else { return window }
         guard Self.trialBytes.contains(bytes) || cleanFiles >= pause * Self.pausesWithoutTrial else { return window }
         return min(limits.upperBound, window * 2)
@@ -48,7 +48,7 @@ public struct WindowMemory: Hashable, Sendable {
     ///   - counters: its DATA packets.
     ///   - granted: the window that it had, in blocks.
     ///   - isComplete: false where the client fell silent.
-    public mutating func learn(from counters: Sender.Counters, granted: Int, isComplete: Bool) {
+    package mutating func learn(from counters: Sender.Counters, granted: Int, isComplete: Bool) {
         if !isComplete {
             shrink(to: granted / 2, from: granted)
         } else if counters.sent < Self.fewest {
@@ -99,7 +99,7 @@ extension WindowMemory: Codable {
     /// Reads what ``encode(to:)`` wrote, for the default limits.
     ///
     /// - Throws: `DecodingError` where it is not that, or its numbers cannot have come from ``learn(from:granted:isComplete:)``.
-    public init(from decoder: any Decoder) throws {
+    package init(from decoder: any Decoder) throws {
         self.init()
         let fields = try decoder.container(keyedBy: CodingKeys.self)
         func number(_ key: CodingKeys, in range: ClosedRange<Int>) throws -> Int {
@@ -125,7 +125,7 @@ extension WindowMemory: Codable {
     }
 
     /// Writes everything but the limits, so that another server or a later one can go on with it.
-    public func encode(to encoder: any Encoder) throws {
+    package func encode(to encoder: any Encoder) throws {
         var fields = encoder.container(keyedBy: CodingKeys.self)
         try fields.encode(Self.version, forKey: .version)
         try fields.encode(window, forKey: .window)
@@ -138,18 +138,18 @@ extension WindowMemory: Codable {
 
 /// A ``WindowMemory`` that was kept by another process, or by an earlier one: another version's, and one that makes no
 /// sense, is none. Reading it never fails, so that nothing else that lies beside it is lost.
-public struct KeptWindows: Hashable, Sendable, Codable {
+package struct KeptWindows: Hashable, Sendable, Codable {
     /// nil: nothing that could be used.
-    public let memory: WindowMemory?
+    package let memory: WindowMemory?
 
     /// One to be kept.
-    public init(_ memory: WindowMemory?) { self.memory = memory }
+    package init(_ memory: WindowMemory?) { self.memory = memory }
 
     /// Reads what ``encode(to:)`` wrote.
-    public init(from decoder: any Decoder) { memory = try? WindowMemory(from: decoder) }
+    package init(from decoder: any Decoder) { memory = try? WindowMemory(from: decoder) }
 
     /// Writes it as ``WindowMemory`` is written.
-    public func encode(to encoder: any Encoder) throws {
+    package func encode(to encoder: any Encoder) throws {
         if let memory { return try memory.encode(to: encoder) }
         var value = encoder.singleValueContainer()
         try value.encodeNil()

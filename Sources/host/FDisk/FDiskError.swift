@@ -1,7 +1,7 @@
 import Glibc
 
 /// Why a partition table cannot be read or written.
-public enum FDiskError: Error, Hashable, Sendable {
+package enum FDiskError: Error, Hashable, Sendable {
     /// The file or device cannot be opened; the errno of `fdisk_assign_device`.
     case cannotOpen(path: String, errno: Int32)
     /// The file has 0 bytes, so no table.
@@ -23,7 +23,7 @@ public enum FDiskError: Error, Hashable, Sendable {
 }
 
 /// The calls of libfdisk that can fail, by their C names.
-public enum FDiskCall: String, Hashable, Sendable {
+package enum FDiskCall: String, Hashable, Sendable {
     case newContext = "fdisk_new_context"
     case setAsk = "fdisk_set_ask"
     case assignDevice = "fdisk_assign_device"
@@ -50,8 +50,7 @@ public enum FDiskCall: String, Hashable, Sendable {
 }
 
 extension FDiskError: CustomStringConvertible {
-    /// The message: lower case, one line.
-    public var description: String {
+    package var description: String {
         switch self {
         case .cannotOpen(let path, let errno):
             "\(path): \(Self.text(of: errno))"

@@ -1,4 +1,4 @@
-public import DiskLayout
+package import DiskLayout
 import Glibc
 
 /// Reads the DOS partition table of a disk image or device; never writes to it.
@@ -10,7 +10,7 @@ import Glibc
 ///   among them (numbers from 5), sorted by number.
 /// - Throws: ``FDiskError``: ``FDiskError/cannotOpen(path:errno:)``, ``FDiskError/empty(path:)``,
 ///   ``FDiskError/noLabel(path:)``, ``FDiskError/gpt(path:)`` and the others that tell what is there instead.
-public func readPartitionTable(of path: String, named name: String? = nil) throws(FDiskError) -> PartitionTable {
+package func readPartitionTable(of path: String, named name: String? = nil) throws(FDiskError) -> PartitionTable {
     let name = name ?? path
     try requireSector(in: path, named: name)
     let device = try Device(path: path, named: name, readOnly: true)
@@ -29,7 +29,7 @@ public func readPartitionTable(of path: String, named name: String? = nil) throw
 ///   - table: entries with numbers 1 to 4 from LBA 2048 on, within the file's length, not overlapping.
 ///   - path: a file or block device, at least as long as the table describes.
 /// - Throws: ``FDiskError``.
-public func writePartitionTable(_ table: PartitionTable, to path: String) throws(FDiskError) {
+package func writePartitionTable(_ table: PartitionTable, to path: String) throws(FDiskError) {
     try requireSector(in: path, named: path)
     let device = try Device(path: path, named: path, readOnly: false)
     try device.createDOSLabel(diskID: table.diskID)

@@ -4,7 +4,7 @@ import LinuxHost
 import SystemPackage
 
 /// How a line is named.
-public enum LineReference: Hashable, Sendable {
+package enum LineReference: Hashable, Sendable {
     /// An offset on the default chip: the one with the Pi's header.
     case offset(UInt32)
     /// An offset on the chip with this name or label.
@@ -14,40 +14,40 @@ public enum LineReference: Hashable, Sendable {
 }
 
 /// A GPIO chip as the kernel describes it.
-public struct ChipDescription: Hashable, Sendable {
+package struct ChipDescription: Hashable, Sendable {
     /// Its device file.
-    public let path: String
+    package let path: String
     /// The kernel's name, `gpiochip0`; it can change from boot to boot.
-    public let name: String
+    package let name: String
     /// The driver's name for it, `pinctrl-bcm2711`.
-    public let label: String
+    package let label: String
     /// How many lines it has.
-    public let lines: UInt32
+    package let lines: UInt32
 
     /// Labels of the chips that carry a Raspberry Pi's 40-pin header: up to the Pi 3, the Pi 4, the Pi 5.
     static let headerLabels: Set<String> = ["pinctrl-bcm2835", "pinctrl-bcm2711", "pinctrl-rp1"]
 }
 
 /// A line as the kernel describes it.
-public struct LineDescription: Hashable, Sendable {
+package struct LineDescription: Hashable, Sendable {
     /// The chip.
-    public let chip: ChipDescription
+    package let chip: ChipDescription
     /// Its number on the chip.
-    public let offset: UInt32
+    package let offset: UInt32
     /// Its name; empty where it has none.
-    public let name: String
+    package let name: String
     /// Who has requested it; empty where nobody says so.
-    public let consumer: String
+    package let consumer: String
     /// Whether someone has requested it.
-    public let isUsed: Bool
+    package let isUsed: Bool
     /// Whether it is driven. One that nobody uses was left so by its last user.
-    public let isOutput: Bool
+    package let isOutput: Bool
     /// Whether it is driven and nobody uses it: a program that held it was killed, or firmware set it up. Known without a
     /// request, and all that is: what the wire has can only be read by the line's user.
-    public var isForgotten: Bool { isOutput && !isUsed }
+    package var isForgotten: Bool { isOutput && !isUsed }
 
     /// `gpiochip0:17`.
-    public var place: String { "\(chip.name):\(offset)" }
+    package var place: String { "\(chip.name):\(offset)" }
 }
 
 /// An open chip; closed with the value.
@@ -92,21 +92,21 @@ private func text<Tuple>(_ tuple: Tuple) -> String {
 }
 
 /// The major version of the libgpiod that this was built with, 1 or 2. C: cgpiod_api.
-public var libgpiodVersion: Int { Int(cgpiod_api()) }
+package var libgpiodVersion: Int { Int(cgpiod_api()) }
 
 /// The GPIO chips of this host; looking at them requests no line.
-public struct GPIOChips: Sendable {
+package struct GPIOChips: Sendable {
     /// In the order of their device files.
-    public let all: [ChipDescription]
+    package let all: [ChipDescription]
     /// Why one of the others could not be opened: what is missing in ``all`` may be there.
-    public let firstError: GPIOError?
+    package let firstError: GPIOError?
 
     private static let folder = "/dev"
 
     /// Looks for `/dev/gpiochip*`.
     ///
     /// - Throws: ``GPIOError/noChips`` where there is none, ``GPIOError/system(call:line:code:)`` where none can be opened.
-    public init() throws(GPIOError) {
+    package init() throws(GPIOError) {
         var chips: [ChipDescription] = []
         var firstError: GPIOError?
         for path in Self.paths() {
@@ -120,13 +120,10 @@ public struct GPIOChips: Sendable {
         self.init(all: chips, firstError: firstError)
     }
 
-    init(all: [ChipDescription], firstError: GPIOError? = nil) {
-        self.all = all
-        self.firstError = firstError
-    }
+    init(all: [ChipDescription], firstError: GPIOError? = nil) { (self.all, self.firstError) = (all, firstError) }
 
     /// The device files: `/dev/gpiochip0`, …; none of them is opened.
-    public static func paths() -> [String] {
+    package static func paths() -> [String] {
         // Raspberry Pi OS links a Pi 5's old name gpiochip4 to the chip, which must not be there twice.
         let files = ((try? Folder.entries(of: FilePath(folder))) ?? []).filter { !$0.isLink }
         let numbers = files.compactMap { number(of: $0.name) }
@@ -142,7 +139,7 @@ public struct GPIOChips: Sendable {
     /// Pi's, the only chip that there is.
     ///
     /// - Throws: ``GPIOError/noDefaultChip(chips:)``, or why a chip that may be the one could not be opened.
-    public func defaultChip() throws(GPIOError) -> ChipDescription {
+    package func defaultChip() throws(GPIOError) -> ChipDescription {
         if let header = all.first(where: { ChipDescription.headerLabels.contains($0.label) }) { return header }
         if let firstError { throw firstError }
         guard all.count == 1 else { throw .noDefaultChip(chips: names) }
@@ -152,7 +149,7 @@ public struct GPIOChips: Sendable {
     /// All lines of a chip, in the order of their offsets.
     ///
     /// - Throws: ``GPIOError/system(call:line:code:)``.
-    public func lines(of chip: ChipDescription) throws(GPIOError) -> [LineDescription] {
+    package func lines(of chip: ChipDescription) throws(GPIOError) -> [LineDescription] {
         let handle = try ChipHandle(path: chip.path)
         var lines: [LineDescription] = []
         for offset in 0..<chip.lines { lines.append(try handle.line(offset, of: chip)) }
@@ -162,7 +159,7 @@ public struct GPIOChips: Sendable {
     /// The line that a reference names.
     ///
     /// - Throws: ``GPIOError`` where there is no such line, or more than one.
-    public func line(_ reference: LineReference) throws(GPIOError) -> LineDescription {
+    package func line(_ reference: LineReference) throws(GPIOError) -> LineDescription {
         switch reference {
         case .offset(let offset): return try line(offset, on: try defaultChip())
         case .chipOffset(let name, let offset): return try line(offset, on: try chip(name))
@@ -213,6 +210,6 @@ public struct GPIOChips: Sendable {
 /// Finds the line that a reference names; nothing is requested.
 ///
 /// - Throws: ``GPIOError`` where there is no such line, or more than one.
-public func findLine(_ reference: LineReference) throws(GPIOError) -> LineDescription {
+package func findLine(_ reference: LineReference) throws(GPIOError) -> LineDescription {
     try GPIOChips().line(reference)
 }

@@ -1,7 +1,7 @@
 import Glibc
 
 /// Why a GPIO line cannot be used.
-public enum GPIOError: Error, Hashable, Sendable {
+package enum GPIOError: Error, Hashable, Sendable {
     /// This host has no `/dev/gpiochip*`.
     case noChips
     /// No chip has this name or label; what there is.
@@ -23,8 +23,7 @@ public enum GPIOError: Error, Hashable, Sendable {
 }
 
 extension GPIOError: CustomStringConvertible {
-    /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .noChips: "no GPIO chip on this host; a target here needs a reset_command in its row"
         case .noSuchChip(let name, let chips): "no GPIO chip '\(name)'; this host has \(chips.joined(separator: ", "))"

@@ -5,7 +5,7 @@ import Glibc
 ///
 /// The line is only ever driven low or an input, never driven high (law 5). Whatever ends the value's life, the line is
 /// made an input first and then given back, because Raspberry Pi kernels keep an output driven after its release.
-public struct ResetLine: ~Copyable {
+package struct ResetLine: ~Copyable {
     private let handle: LineHandle
 
     /// Requests the line as an input.
@@ -14,17 +14,17 @@ public struct ResetLine: ~Copyable {
     ///   - line: from ``findLine(_:)``.
     ///   - consumer: what other programs see as the line's user.
     /// - Throws: ``GPIOError/busy(line:consumer:)`` where someone has it.
-    public init(_ line: LineDescription, consumer: String = "rpiflash") throws(GPIOError) {
+    package init(_ line: LineDescription, consumer: String = "rpiflash") throws(GPIOError) {
         handle = try LineHandle(line, consumer: consumer)
     }
 
     /// Drives the line low: the target is held in reset.
-    public mutating func assert() throws(GPIOError) {
+    package mutating func assert() throws(GPIOError) {
         try handle.check("drive", unsafe cgpiod_line_assert(handle.raw))
     }
 
     /// Makes the line an input and gives it back: the target starts.
-    public consuming func release() throws(GPIOError) {
+    package consuming func release() throws(GPIOError) {
         try handle.check("release", unsafe cgpiod_line_release(handle.raw))
     }
 }
@@ -67,7 +67,7 @@ public struct ResetLine: ~Copyable {
 /// Holds a target in reset for a while, then lets it go. Cancellation lets it go at once.
 ///
 /// - Throws: ``GPIOError``, or `CancellationError`.
-public func pulse(_ line: LineDescription, hold: Duration) async throws {
+package func pulse(_ line: LineDescription, hold: Duration) async throws {
     var reset = try ResetLine(line)
     try reset.assert()
     // Whatever ends the sleep ends the line's owner, and that releases it.

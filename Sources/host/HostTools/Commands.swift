@@ -1,4 +1,4 @@
-public import SystemPackage
+package import SystemPackage
 
 extension ToolRunner {
     /// Makes an empty FAT filesystem in a part of `image`, with the same bytes each time.
@@ -12,7 +12,7 @@ extension ToolRunner {
     ///   - volumeID: the volume's serial number.
     ///   - label: at most 11 characters.
     /// - Throws: ``HostToolError``; `CancellationError`.
-    public func makeFAT(
+    package func makeFAT(
         in image: String, folder: FilePath, firstSector: UInt64, sectors: UInt64, bits: Int, sectorsPerCluster: Int,
         volumeID: UInt32, label: String
     ) async throws {
@@ -32,7 +32,7 @@ extension ToolRunner {
     ///   - files: absolute paths; each keeps its own name.
     ///   - image: a file name in `folder`.
     /// - Throws: ``HostToolError``; `CancellationError`.
-    public func copyIntoFAT(_ files: [FilePath], image: String, folder: FilePath, byteOffset: UInt64) async throws {
+    package func copyIntoFAT(_ files: [FilePath], image: String, folder: FilePath, byteOffset: UInt64) async throws {
         try await run(.mcopy, ["-i", "\(image)@@\(byteOffset)"] + files.map(\.string) + ["::/"], in: folder)
     }
 
@@ -41,7 +41,7 @@ extension ToolRunner {
     /// - Parameter image: a file that begins with the filesystem.
     /// - Returns: whether it is sound now.
     /// - Throws: ``HostToolError/missing(_:)``, ``HostToolError/notStarted(_:reason:)``; `CancellationError`.
-    public func repairFAT(_ image: FilePath) async throws -> Bool {
+    package func repairFAT(_ image: FilePath) async throws -> Bool {
         // Status 1: something was repaired, or cannot be.
         _ = try await status(of: .fsckVFAT, ["-a", image.string])
         return try await isSoundFAT(image)
@@ -51,7 +51,7 @@ extension ToolRunner {
     ///
     /// - Parameter image: a file that begins with the filesystem; it is only read.
     /// - Throws: ``HostToolError/missing(_:)``, ``HostToolError/notStarted(_:reason:)``; `CancellationError`.
-    public func isSoundFAT(_ image: FilePath) async throws -> Bool {
+    package func isSoundFAT(_ image: FilePath) async throws -> Bool {
         try await status(of: .fsckVFAT, ["-n", image.string]) == 0
     }
 
@@ -60,7 +60,7 @@ extension ToolRunner {
     /// - Parameter image: a file that begins with the filesystem.
     /// - Returns: whether it is sound now.
     /// - Throws: ``HostToolError/missing(_:)``, ``HostToolError/notStarted(_:reason:)``; `CancellationError`.
-    public func repairExt(_ image: FilePath) async throws -> Bool {
+    package func repairExt(_ image: FilePath) async throws -> Bool {
         // 1 and 2: it was repaired.
         try await (0...2).contains(status(of: .e2fsck, ["-f", "-p", image.string]) ?? -1)
     }
@@ -69,7 +69,7 @@ extension ToolRunner {
     ///
     /// - Parameter image: a file that begins with the filesystem; it is only read.
     /// - Throws: ``HostToolError/missing(_:)``, ``HostToolError/notStarted(_:reason:)``; `CancellationError`.
-    public func isSoundExt(_ image: FilePath) async throws -> Bool {
+    package func isSoundExt(_ image: FilePath) async throws -> Bool {
         try await status(of: .e2fsck, ["-f", "-n", image.string]) == 0
     }
 
@@ -78,14 +78,14 @@ extension ToolRunner {
     /// - Parameter result: does not exist yet.
     /// - Returns: false where the overlay does not fit the tree, or one of them is damaged.
     /// - Throws: ``HostToolError/missing(_:)``, ``HostToolError/notStarted(_:reason:)``; `CancellationError`.
-    public func applyOverlay(_ overlay: FilePath, to tree: FilePath, into result: FilePath) async throws -> Bool {
+    package func applyOverlay(_ overlay: FilePath, to tree: FilePath, into result: FilePath) async throws -> Bool {
         try await status(of: .fdtoverlay, ["-i", tree.string, "-o", result.string, overlay.string]) == 0
     }
 
     /// A node's properties as text; nil where there is no such node.
     ///
     /// - Throws: ``HostToolError``; `CancellationError`.
-    public func deviceTreeProperties(_ tree: FilePath, node: String) async throws -> [String: String]? {
+    package func deviceTreeProperties(_ tree: FilePath, node: String) async throws -> [String: String]? {
         let names: String
         do {
             names = try await run(.fdtget, ["-p", tree.string, node])
@@ -112,7 +112,7 @@ extension ToolRunner {
     ///   - architecture: as mkimage's `-A` takes it: `arm64`, `arm`.
     ///   - name: at most 31 characters, shown by `dumpimage -l` and U-Boot's `iminfo`.
     /// - Throws: ``HostToolError``; `CancellationError`.
-    public func makeScriptImage(
+    package func makeScriptImage(
         of script: String, to image: String, folder: FilePath, architecture: String, name: String
     ) async throws {
         try await run(
@@ -130,7 +130,7 @@ extension ToolRunner {
     ///
     /// - Parameter file: a file name in `folder`.
     /// - Throws: ``HostToolError``; `CancellationError`.
-    public func compress(_ file: String, folder: FilePath) async throws {
+    package func compress(_ file: String, folder: FilePath) async throws {
         try await run(
             .xz,
             [
@@ -145,7 +145,7 @@ extension ToolRunner {
     ///   - path: the file.
     ///   - offset, count: the range in bytes, within the file.
     /// - Throws: ``HostToolError``; `Errno` where the file cannot be read; `CancellationError`.
-    public func sha256(of path: FilePath, from offset: UInt64, count: UInt64) async throws -> String {
+    package func sha256(of path: FilePath, from offset: UInt64, count: UInt64) async throws -> String {
         let output = try await run(.sha256sum, ["--binary"]) { input in
             let file = try FileDescriptor.open(path, .readOnly)
             defer { try? file.close() }

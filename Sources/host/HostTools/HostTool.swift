@@ -2,44 +2,41 @@ import LinuxHost
 import Configuration
 
 /// A program of the host that the product calls, and the Debian package that brings it.
-public struct HostTool: Hashable, Sendable {
+package struct HostTool: Hashable, Sendable {
     /// The program's name, without a folder.
-    public let name: String
+    package let name: String
     /// The Debian package to install where the program is missing.
-    public let debianPackage: String
+    package let debianPackage: String
 
     /// A program of this name from this package.
-    public init(name: String, debianPackage: String) {
-        self.name = name
-        self.debianPackage = debianPackage
-    }
+    package init(name: String, debianPackage: String) { (self.name, self.debianPackage) = (name, debianPackage) }
 
     /// Makes U-Boot script images.
-    public static let mkimage = HostTool(name: "mkimage", debianPackage: "u-boot-tools")
+    package static let mkimage = HostTool(name: "mkimage", debianPackage: "u-boot-tools")
     /// Makes FAT filesystems in a file.
-    public static let mkfsVFAT = HostTool(name: "mkfs.vfat", debianPackage: "dosfstools")
+    package static let mkfsVFAT = HostTool(name: "mkfs.vfat", debianPackage: "dosfstools")
     /// Copies files into a FAT filesystem in a file.
-    public static let mcopy = HostTool(name: "mcopy", debianPackage: "mtools")
+    package static let mcopy = HostTool(name: "mcopy", debianPackage: "mtools")
     /// Checks and repairs FAT filesystems in a file.
-    public static let fsckVFAT = HostTool(name: "fsck.vfat", debianPackage: "dosfstools")
+    package static let fsckVFAT = HostTool(name: "fsck.vfat", debianPackage: "dosfstools")
     /// Checks and repairs ext filesystems in a file.
-    public static let e2fsck = HostTool(name: "e2fsck", debianPackage: "e2fsprogs")
+    package static let e2fsck = HostTool(name: "e2fsck", debianPackage: "e2fsprogs")
     /// Applies overlays to device trees.
-    public static let fdtoverlay = HostTool(name: "fdtoverlay", debianPackage: "device-tree-compiler")
+    package static let fdtoverlay = HostTool(name: "fdtoverlay", debianPackage: "device-tree-compiler")
     /// Reads device trees.
-    public static let fdtget = HostTool(name: "fdtget", debianPackage: "device-tree-compiler")
+    package static let fdtget = HostTool(name: "fdtget", debianPackage: "device-tree-compiler")
     /// Shows the firewall.
-    public static let nft = HostTool(name: "nft", debianPackage: "nftables")
+    package static let nft = HostTool(name: "nft", debianPackage: "nftables")
     /// Compresses.
-    public static let xz = HostTool(name: "xz", debianPackage: "xz-utils")
+    package static let xz = HostTool(name: "xz", debianPackage: "xz-utils")
     /// Reaches targets' Linux.
     package static let ssh = HostTool(name: "ssh", debianPackage: "openssh-client")
     /// Hashes.
-    public static let sha256sum = HostTool(name: "sha256sum", debianPackage: "coreutils")
+    package static let sha256sum = HostTool(name: "sha256sum", debianPackage: "coreutils")
 }
 
 /// Why a program of the host did not do its work.
-public enum HostToolError: Error, Hashable, Sendable {
+package enum HostToolError: Error, Hashable, Sendable {
     /// It is in none of the folders searched.
     case missing(HostTool)
     /// It could not be started, and why.
@@ -52,15 +49,14 @@ public enum HostToolError: Error, Hashable, Sendable {
 
 extension HostToolError {
     /// The program said that the disk is full; its words are always English (LC_ALL=C).
-    public var isDiskFull: Bool {
+    package var isDiskFull: Bool {
         guard case .failed(_, _, let errors) = self else { return false }
         return errors.contains("No space left on device")
     }
 }
 
 extension HostToolError: CustomStringConvertible {
-    /// The message: lower case, one line.
-    public var description: String {
+    package var description: String {
         switch self {
         case .missing(let tool):
             "\(tool.name) is not installed; \(Installation.current.remedy(package: tool.debianPackage))"

@@ -7,12 +7,12 @@ import SystemPackage
 ///
 /// The command's output goes to a nameless file, not a pipe: what it leaves running in the background may keep the file
 /// open as long as it likes.
-public struct ShellCommand: Sendable {
+package struct ShellCommand: Sendable {
     /// The line.
-    public let text: String
+    package let text: String
 
     /// The command.
-    public init(_ text: String) { self.text = text }
+    package init(_ text: String) { self.text = text }
 
     /// Runs the command and waits until it ends.
     ///
@@ -20,7 +20,7 @@ public struct ShellCommand: Sendable {
     /// - Returns: the end of what it printed, at most 4 KiB.
     /// - Throws: ``ShellCommandError``, or `CancellationError` after it and all that it started were ended.
     @discardableResult
-    public func run(within limit: Duration) async throws -> String {
+    package func run(within limit: Duration) async throws -> String {
         let file = try namelessFile()
         defer { try? file.close() }
         let status = try await withThrowingTaskGroup(of: TerminationStatus?.self) { group in
@@ -78,7 +78,7 @@ public struct ShellCommand: Sendable {
 }
 
 /// Why a command did not do what it should.
-public enum ShellCommandError: Error, Hashable, Sendable {
+package enum ShellCommandError: Error, Hashable, Sendable {
     /// The shell could not be started.
     case notStarted(String, String)
     /// It ended with an exit status that is not 0, or by a signal.
@@ -89,7 +89,7 @@ public enum ShellCommandError: Error, Hashable, Sendable {
 
 extension ShellCommandError: CustomStringConvertible {
     /// One sentence for a person, with the last line that the command printed.
-    public var description: String {
+    package var description: String {
         switch self {
         case .notStarted(let text, let reason): "cannot start '\(text)': \(reason)"
         case .failed(let text, let status, let output): "'\(text)' ended with \(status)\(Self.lastLine(output))"

@@ -3,20 +3,20 @@ import LinuxHost
 /// The time that is written into what is made, in place of the time at which it is made.
 ///
 /// https://reproducible-builds.org/specs/source-date-epoch/
-public struct SourceDate: Hashable, Sendable {
+package struct SourceDate: Hashable, Sendable {
     /// Seconds since 1970, UTC. Range 1980-01-01 to 2107-12-31: what FAT can tell.
-    public let seconds: UInt64
+    package let seconds: UInt64
 
     /// 2023-01-01, the year of the U-Boot that the product builds. Any fixed date does: a build from a release's
     /// archive, which has no git, gives the same bytes as one from a clone.
-    public static let standard = SourceDate(seconds: 1_672_531_200)
+    package static let standard = SourceDate(seconds: 1_672_531_200)
 
     private init(seconds: UInt64) { self.seconds = seconds }
 
     /// The time that `SOURCE_DATE_EPOCH` gives, moved into the range; ``standard`` where it is not set or empty.
     ///
     /// - Throws: ``SourceDateError`` where it is not a whole number.
-    public init(environmentValue: String?) throws(SourceDateError) {
+    package init(environmentValue: String?) throws(SourceDateError) {
         guard let text = environmentValue, !text.isEmpty else {
             self = .standard
             return
@@ -29,9 +29,8 @@ public struct SourceDate: Hashable, Sendable {
 }
 
 /// SOURCE_DATE_EPOCH is not a number of seconds.
-public struct SourceDateError: Error, Hashable, Sendable, CustomStringConvertible {
+package struct SourceDateError: Error, Hashable, Sendable, CustomStringConvertible {
     /// What it is.
-    public let text: String
-    /// The message: lower case, one line.
-    public var description: String { "SOURCE_DATE_EPOCH is '\(text)'; must be a whole number of seconds since 1970" }
+    package let text: String
+    package var description: String { "SOURCE_DATE_EPOCH is '\(text)'; must be a whole number of seconds since 1970" }
 }

@@ -1,8 +1,8 @@
 import Subprocess
-public import SystemPackage
+package import SystemPackage
 
 /// Runs programs of the host in a fixed environment, so that what they make depends on what they are given alone.
-public struct ToolRunner: Sendable {
+package struct ToolRunner: Sendable {
     /// Folders searched, in order.
     private let folders: [FilePath]
     private let environment: [Environment.Key: String]
@@ -11,7 +11,7 @@ public struct ToolRunner: Sendable {
     ///   - path: `PATH`'s value; the system's own folders are searched behind it, because an ordinary user's PATH lacks
     ///     /usr/sbin, where mkfs.vfat is.
     ///   - sourceDate: the time that is written into what is made, in place of the present.
-    public init(path: String?, sourceDate: SourceDate) {
+    package init(path: String?, sourceDate: SourceDate) {
         self.init(
             path: path, sourceDate: sourceDate,
             folders: ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"])
@@ -38,7 +38,7 @@ public struct ToolRunner: Sendable {
     /// Where `tool` is; a name with a slash is its path.
     ///
     /// - Throws: ``HostToolError/missing(_:)``.
-    public func find(_ tool: HostTool) throws(HostToolError) -> FilePath {
+    package func find(_ tool: HostTool) throws(HostToolError) -> FilePath {
         let paths = tool.name.contains("/") ? [FilePath(tool.name)] : folders.map { $0.appending(tool.name) }
         for path in paths {
             guard let status = try? Stat(path), status.type == .regular,
@@ -58,7 +58,7 @@ public struct ToolRunner: Sendable {
     /// - Returns: what it printed, at most 1 MiB.
     /// - Throws: ``HostToolError``, with what it printed on standard error; `CancellationError`.
     @discardableResult
-    public func run(
+    package func run(
         _ tool: HostTool, _ arguments: [String], in folder: FilePath? = nil,
         input: (@Sendable (ToolInput) async throws -> Void)? = nil
     ) async throws -> String {
@@ -102,7 +102,7 @@ public struct ToolRunner: Sendable {
     ///
     /// - Returns: its exit status; nil where a signal ended it.
     /// - Throws: ``HostToolError/missing(_:)``, ``HostToolError/notStarted(_:reason:)``; `CancellationError`.
-    public func status(of tool: HostTool, _ arguments: [String]) async throws -> Int32? {
+    package func status(of tool: HostTool, _ arguments: [String]) async throws -> Int32? {
         let program = try find(tool)
         var options = PlatformOptions()
         options.createSession = true
@@ -122,11 +122,11 @@ public struct ToolRunner: Sendable {
 }
 
 /// The standard input of a running program.
-public struct ToolInput: Sendable {
+package struct ToolInput: Sendable {
     private let sink: @Sendable ([UInt8]) async throws -> Void
 
     init(_ sink: @escaping @Sendable ([UInt8]) async throws -> Void) { self.sink = sink }
 
     /// Writes all of `bytes`; waits while the program does not read.
-    public func write(_ bytes: [UInt8]) async throws { try await sink(bytes) }
+    package func write(_ bytes: [UInt8]) async throws { try await sink(bytes) }
 }

@@ -1,8 +1,8 @@
-public import BootFiles
+package import BootFiles
 import CDeflate
 import DiskLayout
 import FlashPlan
-public import HostTools
+package import HostTools
 import LinuxHost
 import OSImage
 import SystemPackage
@@ -23,7 +23,7 @@ extension ImageStore {
     ///   - tools: runs fsck.vfat.
     /// - Returns: `base` where there is nothing to change.
     /// - Throws: ``ImageStoreError``, `CancellationError`; the store is then as it was.
-    public func customize(
+    package func customize(
         _ base: PreparedImage, _ edit: BootPartitionEdit, for name: String, tools: ToolRunner
     ) async throws -> PreparedImage {
         guard edit != BootPartitionEdit() else { return base }
@@ -47,7 +47,7 @@ extension ImageStore {
     /// Tries what ``customize(_:_:for:tools:)`` does with the boot partition, in TMPDIR; nothing is made in the store.
     ///
     /// - Throws: ``ImageStoreError`` as that would, `CancellationError`.
-    public func checkCustomization(
+    package func checkCustomization(
         of base: PreparedImage, _ edit: BootPartitionEdit, tools: ToolRunner
     ) async throws {
         guard edit != BootPartitionEdit() else { return }

@@ -1,11 +1,11 @@
-public import DiskLayout
+package import DiskLayout
 import Glibc
 import LinuxHost
-public import OSImage
+package import OSImage
 import SystemPackage
 
 /// What is known of an image without preparing it.
-public enum StoredImageStatus: Sendable {
+package enum StoredImageStatus: Sendable {
     /// It is prepared.
     case prepared(PreparedImage)
     /// It is not; its partition table, and its length, nil where it is compressed.
@@ -21,7 +21,7 @@ extension ImageStore {
     /// in TMPDIR, and removed.
     ///
     /// - Throws: ``ImageStoreError``, as preparing it would; `CancellationError`.
-    public func status(of image: ImageReader, relocation: RelocationRequest? = nil) async throws -> StoredImageStatus {
+    package func status(of image: ImageReader, relocation: RelocationRequest? = nil) async throws -> StoredImageStatus {
         if let prepared = preparedImage(of: image, relocation: relocation) { return .prepared(prepared) }
         do {
             try checkWritable()

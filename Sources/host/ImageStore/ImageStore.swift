@@ -1,10 +1,10 @@
 import Crypto
-public import DiskLayout
+package import DiskLayout
 import Glibc
-public import HostTools
-public import LinuxHost
-public import OSImage
-public import SystemPackage
+package import HostTools
+package import LinuxHost
+package import OSImage
+package import SystemPackage
 
 /// Prepared images, by content: each is prepared once, and every target gets hard links to its files.
 ///
@@ -19,22 +19,21 @@ public import SystemPackage
 ///
 /// An image appears with one rename after all of its files are on the disk. Removing one is safe at any time: who has
 /// links to its files keeps them.
-public struct ImageStore: Sendable {
+package struct ImageStore: Sendable {
     /// Where the store is unless told otherwise.
-    public static let defaultPath: FilePath = "/var/lib/rpiflash/images"
+    package static let defaultPath: FilePath = "/var/lib/rpiflash/images"
 
     /// The store's folder.
-    public let path: FilePath
+    package let path: FilePath
     /// A file that was changed less than this long before it was read is not known again by its times alone.
     private let freshNanoseconds: Int64
 
     /// - Parameter path: the store's folder; made with the first image.
-    public init(at path: FilePath = Self.defaultPath) { self.init(at: path, freshNanoseconds: 2_000_000_000) }
+    package init(at path: FilePath = Self.defaultPath) { self.init(at: path, freshNanoseconds: 2_000_000_000) }
 
     /// - Parameter freshNanoseconds: coarse clocks of file systems tick every 2 s at worst (FAT).
     package init(at path: FilePath, freshNanoseconds: Int64) {
-        self.path = path
-        self.freshNanoseconds = freshNanoseconds
+        (self.path, self.freshNanoseconds) = (path, freshNanoseconds)
     }
 
     var images: FilePath { path.appending("images") }
@@ -49,7 +48,7 @@ public struct ImageStore: Sendable {
     /// The file is not read.
     ///
     /// - Returns: nil where it must be prepared.
-    public func preparedImage(of image: ImageReader, relocation: RelocationRequest? = nil) -> PreparedImage? {
+    package func preparedImage(of image: ImageReader, relocation: RelocationRequest? = nil) -> PreparedImage? {
         let resolved = Self.absolute(image.path)
         let name = Self.key(of: resolved, relocation) + ".json"
         guard let record = StoreFiles.json(SourceRecord.self, at: sources.appending(name)),
@@ -97,7 +96,7 @@ public struct ImageStore: Sendable {
     /// All prepared images, by name; damaged ones too, so that they can be removed.
     ///
     /// - Throws: ``ImageStoreError``.
-    public func list() throws(ImageStoreError) -> [StoredImage] {
+    package func list() throws(ImageStoreError) -> [StoredImage] {
         var records: [String: [SourceRecord]] = [:]
         for name in try StoreFiles.names(in: sources) {
             guard let record = StoreFiles.json(SourceRecord.self, at: sources.appending(name)) else { continue }
@@ -123,7 +122,7 @@ public struct ImageStore: Sendable {
     /// Bytes that the store takes on the disk; what images share counts once.
     ///
     /// - Throws: ``ImageStoreError``.
-    public func size() throws(ImageStoreError) -> ByteCount {
+    package func size() throws(ImageStoreError) -> ByteCount {
         var inodes: [UInt64: UInt64] = [:]
         try StoreFiles.diskUse(of: path, into: &inodes)
         return ByteCount(inodes.values.reduce(0, +))
@@ -133,7 +132,7 @@ public struct ImageStore: Sendable {
     ///
     /// - Parameter id: as ``list()`` gives it.
     /// - Throws: ``ImageStoreError``: ``ImageStoreError/unknown(id:store:)``.
-    public func remove(_ id: String) async throws {
+    package func remove(_ id: String) async throws {
         guard Self.isID(id), try StoreFiles.names(in: images).contains(id) else {
             throw ImageStoreError.unknown(id: id, store: path)
         }
@@ -178,7 +177,7 @@ public struct ImageStore: Sendable {
     ///   - lockSeconds: how long to wait for another one who prepares this file.
     ///   - progress: called from any task, in order.
     /// - Throws: ``ImageStoreError``, `CancellationError`; the store is then as it was.
-    public func prepare(
+    package func prepare(
         _ image: ImageReader, relocation: RelocationRequest? = nil, workers: Int = 2, lockSeconds: Int = 3600,
         progress: @escaping @Sendable (PreparationProgress) -> Void = { _ in }
     ) async throws -> PreparedImage {
@@ -235,21 +234,17 @@ public struct ImageStore: Sendable {
 }
 
 /// How an image is made ready for a card.
-public struct RelocationRequest: Sendable {
+package struct RelocationRequest: Sendable {
     /// Whether its rootfs grows on the first boot.
-    public let growth: RootfsGrowth
+    package let growth: RootfsGrowth
     /// Runs fsck.vfat, e2fsck, fdtoverlay and fdtget.
-    public let tools: ToolRunner
+    package let tools: ToolRunner
 
-    /// A request as given.
-    public init(growth: RootfsGrowth, tools: ToolRunner) {
-        self.growth = growth
-        self.tools = tools
-    }
+    package init(growth: RootfsGrowth, tools: ToolRunner) { (self.growth, self.tools) = (growth, tools) }
 }
 
 /// How far a preparation is.
-public enum PreparationProgress: Hashable, Sendable {
+package enum PreparationProgress: Hashable, Sendable {
     /// Another process prepares the same file.
     case waiting(LockHolder)
     /// A compressed image is unpacked.
@@ -263,29 +258,29 @@ public enum PreparationProgress: Hashable, Sendable {
 }
 
 /// A prepared image as a list shows it.
-public struct StoredImage: Hashable, Sendable {
+package struct StoredImage: Hashable, Sendable {
     /// SHA-256 of its content; the folder's name.
-    public let id: String
+    package let id: String
     /// What it is made of; nil where it is damaged.
-    public let manifest: Manifest?
+    package let manifest: Manifest?
     /// The files that it was prepared from.
-    public let sources: [FilePath]
+    package let sources: [FilePath]
     /// Bytes that its files take on the disk; some of them may be shared with others.
-    public let diskBytes: ByteCount
+    package let diskBytes: ByteCount
 }
 
 /// A prepared image.
-public struct PreparedImage: Hashable, Sendable {
+package struct PreparedImage: Hashable, Sendable {
     let store: FilePath
     /// Where its files are.
-    public let folder: FilePath
+    package let folder: FilePath
     /// What it is made of.
-    public let manifest: Manifest
+    package let manifest: Manifest
 
     /// The image's layout. Types and the disk's signature are not kept: a card has its own.
     ///
     /// - Throws: ``DiskLayout/ImageLayoutError`` where somebody changed the manifest.
-    public func layout() throws(ImageLayoutError) -> OSImageLayout {
+    package func layout() throws(ImageLayoutError) -> OSImageLayout {
         let partitions = manifest.partitions.map { entry in
             Partition(
                 number: entry.number - 1, type: entry.number == 2 ? .fat32LBA : .linux, start: LBA(entry.start),
@@ -301,13 +296,13 @@ public struct PreparedImage: Hashable, Sendable {
     }
 
     /// A chunk's file.
-    public func file(of chunk: Manifest.Chunk) -> FilePath { folder.appending(chunk.file) }
+    package func file(of chunk: Manifest.Chunk) -> FilePath { folder.appending(chunk.file) }
     /// The table of all chunks' pieces.
-    public var pieces: FilePath { folder.appending("pieces") }
+    package var pieces: FilePath { folder.appending("pieces") }
 
     /// Whether others than its owner and the store's group may not read it: it has settings for its first boot, and so
     /// passwords and keys. What it shares with an image without settings everybody may read all the same.
-    public var isPrivate: Bool { manifest.relocation?.customized != nil }
+    package var isPrivate: Bool { manifest.relocation?.customized != nil }
 
     /// Gives one of its files another name, for a target to load: a hard link, which stays when the image is removed, or
     /// a copy where there can be no link (another file system, another user's store) or it could not be read there.
@@ -318,7 +313,7 @@ public struct PreparedImage: Hashable, Sendable {
     ///   - isForEveryone: every user of this host can read it, also where the image is private.
     /// - Throws: ``ImageStoreError``: ``ImageStoreError/targetFull(target:)``, ``ImageStoreError/unknown(id:store:)`` where
     ///   the image was removed.
-    public func link(_ name: String, to path: FilePath, isForEveryone: Bool = false) throws(ImageStoreError) {
+    package func link(_ name: String, to path: FilePath, isForEveryone: Bool = false) throws(ImageStoreError) {
         let file = folder.appending(name)
         guard try StoreFiles.linkOrCopy(file, to: path, isForEveryone: isForEveryone, store: store) else {
             throw .unknown(id: manifest.id, store: store)

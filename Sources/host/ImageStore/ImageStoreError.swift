@@ -1,11 +1,11 @@
-public import DiskLayout
+package import DiskLayout
 import HostTools
-public import LinuxHost
-public import OSImage
-public import SystemPackage
+package import LinuxHost
+package import OSImage
+package import SystemPackage
 
 /// Why an image cannot be prepared or a store not be used.
-public enum ImageStoreError: Error, Hashable, Sendable {
+package enum ImageStoreError: Error, Hashable, Sendable {
     /// The image is none that a card takes, or cannot be read.
     case image(OSImageError)
     /// A call on a file of the store failed.
@@ -32,7 +32,7 @@ public enum ImageStoreError: Error, Hashable, Sendable {
 
 extension ImageStoreError {
     /// Whether the image is to blame, and not the store.
-    public var isAboutImage: Bool {
+    package var isAboutImage: Bool {
         switch self {
         case .image, .cannotBeCut, .cannotCustomize: true
         default: false
@@ -63,8 +63,7 @@ extension ImageStore {
 }
 
 extension ImageStoreError: CustomStringConvertible {
-    /// The message: lower case, one line.
-    public var description: String {
+    package var description: String {
         switch self {
         case .image(let error):
             "\(error)"

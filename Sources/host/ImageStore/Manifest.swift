@@ -1,85 +1,85 @@
-public import BootFiles
+package import BootFiles
 import Crypto
-public import DiskLayout
-public import FlashPlan
-public import OSImage
+package import DiskLayout
+package import FlashPlan
+package import OSImage
 
 /// What a prepared image is made of: the text of `manifest.json`. Offsets and counts are in sectors of 512 bytes.
-public struct Manifest: Hashable, Sendable, Codable {
+package struct Manifest: Hashable, Sendable, Codable {
     /// The version that this program writes; others are not read.
-    public static let currentVersion = 2
+    package static let currentVersion = 2
     /// The layout's version, 2.
-    public let version: Int
+    package let version: Int
     /// SHA-256 of what follows from the content alone: partitions and chunks. The folder's name.
-    public let id: String
+    package let id: String
     /// The image's file name: of the file that it was asked for by, in the file of the one that was prepared first.
-    public private(set) var name: String
+    package private(set) var name: String
     /// Bytes of the raw image, of the same file. Files with the same content in their partitions can differ behind them.
-    public private(set) var imageBytes: UInt64
+    package private(set) var imageBytes: UInt64
     /// Bytes of the file `pieces`.
-    public let piecesBytes: UInt64
+    package let piecesBytes: UInt64
     /// The image's first and second partition.
-    public let partitions: [PartitionEntry]
+    package let partitions: [PartitionEntry]
     /// In the order in which they are written to a card.
-    public let chunks: [Chunk]
+    package let chunks: [Chunk]
     /// What was done to it for a card; nil where it is as its file is.
-    public let relocation: RelocationRecord?
+    package let relocation: RelocationRecord?
 
     /// What was done to an image so that it works on a card.
-    public struct RelocationRecord: Hashable, Sendable, Codable {
+    package struct RelocationRecord: Hashable, Sendable, Codable {
         /// Paths of the files that differ from the image's, with the image's partition in front: `1:cmdline.txt`.
-        public let changed: [String]
+        package let changed: [String]
         /// What a user should know: one sentence each, lower case.
-        public let notes: [String]
+        package let notes: [String]
         /// Why it cannot work on a card: one sentence each, lower case.
-        public let obstacles: [String]
+        package let obstacles: [String]
         /// Whether the rootfs grows to the size of its partition on the first boot.
-        public let grows: Bool
+        package let grows: Bool
         /// The form in which it takes settings for its first boot.
-        public let firstBoot: FirstBootMechanism
+        package let firstBoot: FirstBootMechanism
         /// The settings that it has for its first boot: what they are for; nil where there are none.
-        public var customized: String?
+        package var customized: String?
         /// The boards that start no kernel of it, by name, and why not; nil where it was prepared before that was looked at.
-        public var unstartable: [String: String]?
+        package var unstartable: [String: String]?
     }
 
     /// A partition of the image.
-    public struct PartitionEntry: Hashable, Sendable, Codable {
+    package struct PartitionEntry: Hashable, Sendable, Codable {
         /// Its number on the card, 2 or 3: the image's number and one.
-        public let number: Int
+        package let number: Int
         /// Where it starts in the image.
-        public let start: UInt64
+        package let start: UInt64
         /// Its length in the image.
-        public let sectors: UInt64
+        package let sectors: UInt64
         /// What it holds.
-        public let filesystem: Filesystem
+        package let filesystem: Filesystem
         /// Sectors in use.
-        public let usedSectors: UInt64
+        package let usedSectors: UInt64
         /// What a user may want to know of it.
-        public let note: String?
+        package let note: String?
     }
 
     /// A run of sectors.
-    public struct Chunk: Hashable, Sendable, Codable {
+    package struct Chunk: Hashable, Sendable, Codable {
         /// The partition's number on the card, 2 or 3.
-        public let partition: Int
+        package let partition: Int
         /// From the partition's start.
-        public let offset: UInt64
+        package let offset: UInt64
         /// Its length.
-        public let count: UInt64
+        package let count: UInt64
         /// SHA-256 of the sectors, 64 lower-case hexadecimal digits.
-        public let sha256: String
+        package let sha256: String
         /// The name of its file in the folder. Chunks with the same content have the same file.
-        public let file: String
+        package let file: String
         /// How the file holds it.
-        public let encoding: ChunkEncoding
+        package let encoding: ChunkEncoding
         /// Bytes of the file.
-        public let encodedBytes: UInt64
+        package let encodedBytes: UInt64
         /// Where its entries start in the file `pieces`, in bytes.
-        public let pieces: UInt64
+        package let pieces: UInt64
 
         /// Bytes of the sectors.
-        public var bytes: UInt64 { count * SectorCount.bytesPerSector }
+        package var bytes: UInt64 { count * SectorCount.bytesPerSector }
 
         /// The same with its entries elsewhere.
         fileprivate func with(pieces: UInt64) -> Chunk {
@@ -114,9 +114,9 @@ public struct Manifest: Hashable, Sendable, Codable {
     }
 
     /// Bytes of all chunks.
-    public var bytes: ByteCount { ByteCount(chunks.reduce(0) { $0 + $1.bytes }) }
+    package var bytes: ByteCount { ByteCount(chunks.reduce(0) { $0 + $1.bytes }) }
     /// Bytes of all chunks' files as they are sent, one that is used twice counted twice.
-    public var encodedBytes: ByteCount { ByteCount(chunks.reduce(0) { $0 + $1.encodedBytes }) }
+    package var encodedBytes: ByteCount { ByteCount(chunks.reduce(0) { $0 + $1.encodedBytes }) }
 
     /// The same content as another file has it.
     func named(_ name: String, imageBytes: UInt64) -> Manifest {

@@ -1,19 +1,19 @@
 import Glibc
-public import SystemPackage
+package import SystemPackage
 
 /// Names of users and groups, and what groups this process is in.
-public enum Accounts {
+package enum Accounts {
     /// The group whose members may flash, as the Debian package makes it.
-    public static let flashers = "rpiflash"
+    package static let flashers = "rpiflash"
 
     /// Who runs this program, also behind sudo: a name, or the number of a user without one.
-    public static var caller: String {
+    package static var caller: String {
         if let name = sudo("SUDO_USER") { return name }
         return name(ofUser: getuid())
     }
 
     /// The user id of ``caller``.
-    public static var callerID: UInt32 { sudo("SUDO_UID").flatMap { UInt32($0) } ?? getuid() }
+    package static var callerID: UInt32 { sudo("SUDO_UID").flatMap { UInt32($0) } ?? getuid() }
 
     /// sudo's word counts only where it can be sudo's: it makes its child root.
     private static func sudo(_ variable: String) -> String? {
@@ -23,13 +23,13 @@ public enum Accounts {
     }
 
     /// A user's name, or its number. C: `getpwuid_r`.
-    public static func name(ofUser id: UInt32) -> String { user(id)?.name ?? "user \(id)" }
+    package static func name(ofUser id: UInt32) -> String { user(id)?.name ?? "user \(id)" }
 
     /// A group's name, or its number. C: `getgrgid_r`.
-    public static func name(ofGroup id: UInt32) -> String { group(id)?.name ?? "group \(id)" }
+    package static func name(ofGroup id: UInt32) -> String { group(id)?.name ?? "group \(id)" }
 
     /// The number of a group; nil where this host has none of that name. C: `getgrnam_r`.
-    public static func groupID(named name: String) -> UInt32? {
+    package static func groupID(named name: String) -> UInt32? {
         unsafe withRoom { start, size in
             var (entry, found) = unsafe (Glibc.group(), UnsafeMutablePointer<Glibc.group>?.none)
             let code = unsafe getgrnam_r(name, &entry, start, size, &found)
@@ -38,7 +38,7 @@ public enum Accounts {
     }
 
     /// Whether this process acts as a member of the group.
-    public static func isMember(of group: UInt32) -> Bool {
+    package static func isMember(of group: UInt32) -> Bool {
         if getegid() == group { return true }
         let count = getgroups(0, nil)
         guard count > 0 else { return false }
@@ -51,12 +51,12 @@ public enum Accounts {
     /// of a sentence; nil where no group is missing.
     ///
     /// - Parameter path: a file or folder; one that is not there would be made in the first folder above it that is.
-    public static func missingGroup(for path: FilePath) -> String? {
+    package static func missingGroup(for path: FilePath) -> String? {
         missingGroupID(for: path).map { notMember(of: $0) }
     }
 
     /// The group that this process lacks for that; nil where none is missing.
-    public static func missingGroupID(for path: FilePath) -> UInt32? {
+    package static func missingGroupID(for path: FilePath) -> UInt32? {
         var (status, path) = (stat(), path)
         while unsafe path.withPlatformString({ unsafe stat($0, &status) }) != 0 {
             let parent = path.removingLastComponent()
@@ -70,7 +70,7 @@ public enum Accounts {
     }
 
     /// The sentence's end for a group that this process is not in.
-    public static func notMember(of id: UInt32) -> String {
+    package static func notMember(of id: UInt32) -> String {
         let user = name(ofUser: geteuid())
         guard let group = group(id) else { return "\(user) is not in group \(id)" }
         return group.members.contains(user)

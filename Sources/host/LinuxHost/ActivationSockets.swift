@@ -1,12 +1,12 @@
 import Glibc
-public import SystemPackage
+package import SystemPackage
 
 /// Sockets that systemd has opened for this process (socket activation). Source: sd_listen_fds(3).
-public struct ActivationSockets: Sendable {
+package struct ActivationSockets: Sendable {
     /// A bound UDP socket; nil where there is none.
-    public private(set) var datagram: FileDescriptor?
+    package private(set) var datagram: FileDescriptor?
     /// A listening SOCK_SEQPACKET Unix socket; nil where there is none.
-    public private(set) var control: FileDescriptor?
+    package private(set) var control: FileDescriptor?
 
     /// Those that the environment names for this process; none where it names none. Child processes do not get them.
     ///
@@ -14,7 +14,7 @@ public struct ActivationSockets: Sendable {
     ///   - process: `LISTEN_PID`.
     ///   - count: `LISTEN_FDS`; the sockets are numbers 3 and up.
     /// - Throws: ``ActivationError`` where there is another socket than these two kinds.
-    public init(process: String?, count: String?) throws(ActivationError) {
+    package init(process: String?, count: String?) throws(ActivationError) {
         guard let process, Int32(process) == getpid(), let count, let number = Int32(count), number > 0 else { return }
         guard number <= 2 else { throw .tooMany(Int(number)) }
         for descriptor in 3..<3 + number {
@@ -39,14 +39,13 @@ public struct ActivationSockets: Sendable {
 }
 
 /// The sockets that systemd handed over are not those that are expected.
-public enum ActivationError: Error, Hashable, Sendable, CustomStringConvertible {
+package enum ActivationError: Error, Hashable, Sendable, CustomStringConvertible {
     /// More than two.
     case tooMany(Int)
     /// This one is neither UDP over IPv4 nor a Unix socket that keeps messages apart, or the second of its kind.
     case unfit(Int)
 
-    /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .tooMany(let count):
             "systemd handed over \(count) sockets; must be one ListenDatagram and one ListenSequentialPacket"

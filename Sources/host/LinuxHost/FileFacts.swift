@@ -1,8 +1,8 @@
 import Glibc
-public import SystemPackage
+package import SystemPackage
 
 /// Bytes that may be written to the file system of `path`; nil where it does not say. C: `statvfs`.
-public func freeBytes(at path: FilePath) -> UInt64? {
+package func freeBytes(at path: FilePath) -> UInt64? {
     var status = statvfs()
     guard unsafe path.withPlatformString({ unsafe statvfs($0, &status) }) == 0 else { return nil }
     let blocks = geteuid() == 0 ? status.f_bfree : status.f_bavail
@@ -10,24 +10,24 @@ public func freeBytes(at path: FilePath) -> UInt64? {
 }
 
 /// Which file system a file is on; nil where it is not there.
-public func fileSystem(of path: FilePath) -> UInt64? {
+package func fileSystem(of path: FilePath) -> UInt64? {
     var status = stat()
     return unsafe path.withPlatformString { unsafe stat($0, &status) } == 0 ? UInt64(status.st_dev) : nil
 }
 
 /// Whether a file or folder is there.
-public func exists(_ path: FilePath) -> Bool { unsafe path.withPlatformString { unsafe access($0, F_OK) } == 0 }
+package func exists(_ path: FilePath) -> Bool { unsafe path.withPlatformString { unsafe access($0, F_OK) } == 0 }
 
 /// Whether this process may write to a file or folder.
-public func isWritable(_ path: FilePath) -> Bool { unsafe path.withPlatformString { unsafe access($0, W_OK) } == 0 }
+package func isWritable(_ path: FilePath) -> Bool { unsafe path.withPlatformString { unsafe access($0, W_OK) } == 0 }
 
 /// Why this process may not read a file; nil where it may.
-public func whyNotReadable(_ path: FilePath) -> Errno? {
+package func whyNotReadable(_ path: FilePath) -> Errno? {
     unsafe path.withPlatformString { unsafe access($0, R_OK) } == 0 ? nil : Errno(rawValue: errno)
 }
 
 /// A folder, or the nearest one above it that is there: in which it would be made.
-public func nearestFolder(_ path: FilePath) -> FilePath {
+package func nearestFolder(_ path: FilePath) -> FilePath {
     var folder = path
     while !exists(folder), !folder.removingLastComponent().isEmpty, folder != "/" {
         folder = folder.removingLastComponent()
@@ -36,15 +36,15 @@ public func nearestFolder(_ path: FilePath) -> FilePath {
 }
 
 /// The time of day that this host believes in.
-public enum HostClock {
+package enum HostClock {
     /// Whether it lies before this program was written to the disk.
-    public static var isBehindThisProgram: Bool {
+    package static var isBehindThisProgram: Bool {
         var program = stat()
         return unsafe stat("/proc/self/exe", &program) == 0 && time(nil) < program.st_mtim.tv_sec
     }
 
     /// `2026-11-29 10:35 UTC`.
-    public static var text: String {
+    package static var text: String {
         var (now, parts, text) = unsafe (time(nil), tm(), [CChar](repeating: 0, count: 32))
         unsafe gmtime_r(&now, &parts)
         unsafe strftime(&text, text.count, "%Y-%m-%d %H:%M UTC", &parts)

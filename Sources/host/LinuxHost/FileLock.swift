@@ -1,14 +1,14 @@
 import Glibc
-public import SystemPackage
+package import SystemPackage
 
 /// A lock across processes and users (C: `flock`); given back with the value's life, also when the process dies.
-public struct FileLock: ~Copyable, Sendable {
+package struct FileLock: ~Copyable, Sendable {
     private let descriptor: Int32
     private let path: FilePath
     private let removesFile: Bool
 
     /// The lock if nobody has it, else who does.
-    public enum Attempt: ~Copyable, Sendable {
+    package enum Attempt: ~Copyable, Sendable {
         /// It is ours.
         case locked(FileLock)
         /// It is another's.
@@ -27,7 +27,7 @@ public struct FileLock: ~Copyable, Sendable {
     ///   - path: the lock's file, which is made; who may lock it follows from its folder, see ``AccessModes``.
     ///   - removesFile: whether the file goes with the lock.
     /// - Throws: `Errno`.
-    public static func attempt(_ path: FilePath, removesFile: Bool = false) throws(Errno) -> Attempt {
+    package static func attempt(_ path: FilePath, removesFile: Bool = false) throws(Errno) -> Attempt {
         while true {
             let (descriptor, isOurs) = try open(path)
             if flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
@@ -58,7 +58,7 @@ public struct FileLock: ~Copyable, Sendable {
     /// The holder of a lock; nil where nobody holds it. Creates nothing.
     ///
     /// - Throws: `Errno`.
-    public static func holder(of path: FilePath) throws(Errno) -> LockHolder? {
+    package static func holder(of path: FilePath) throws(Errno) -> LockHolder? {
         let descriptor = unsafe path.withPlatformString { unsafe Glibc.open($0, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) }
         guard descriptor >= 0 else {
             if errno == ENOENT { return nil }
@@ -110,14 +110,13 @@ public struct FileLock: ~Copyable, Sendable {
 }
 
 /// The holder of a lock as the lock file names it, for messages.
-public struct LockHolder: Hashable, Sendable, CustomStringConvertible {
+package struct LockHolder: Hashable, Sendable, CustomStringConvertible {
     /// The process; nil where the file does not say it.
-    public let process: Int32?
+    package let process: Int32?
     /// Who runs it, by name, else as `user NUMBER`; nil where the file does not say it.
-    public let user: String?
+    package let user: String?
 
-    /// As given.
-    public init(process: Int32?, user: String?) { (self.process, self.user) = (process, user) }
+    package init(process: Int32?, user: String?) { (self.process, self.user) = (process, user) }
 
     static var current: LockHolder { LockHolder(process: getpid(), user: Accounts.caller) }
 
@@ -137,7 +136,7 @@ public struct LockHolder: Hashable, Sendable, CustomStringConvertible {
     var text: String { "\(process ?? 0) \(user ?? "")\n" }
 
     /// `process 4711 of alice`.
-    public var description: String {
+    package var description: String {
         "process \(process.map { "\($0)" } ?? "unknown")" + (user.map { " of \($0)" } ?? "")
     }
 }

@@ -1,5 +1,5 @@
 import Glibc
-public import SystemPackage
+package import SystemPackage
 
 /// Refuses files that another unprivileged user could have written, as sshd's StrictModes and sudo do: what a flash runs,
 /// or puts on a card, is taken from root, from who runs the program, from who owns it or a folder above it, and from nobody
@@ -7,7 +7,7 @@ public import SystemPackage
 ///
 /// Every folder on the way counts, and every link: who may write to a folder may put another file there. A folder whose
 /// sticky bit is set (`/tmp`) is fine, as what others have in it is theirs and is refused as such.
-public struct FileTrust: Sendable {
+package struct FileTrust: Sendable {
     private let owners: Set<UInt32>
     private let groups: Set<UInt32>
     /// Who may write there may put another program in place, so that nothing is won by asking.
@@ -15,7 +15,7 @@ public struct FileTrust: Sendable {
     private let isInNamespace: Bool
 
     /// That of this process.
-    public static let current: FileTrust = {
+    package static let current: FileTrust = {
         var program: FilePath?
         if let path = unsafe realpath("/proc/self/exe", nil) {
             program = unsafe FilePath(String(cString: path))
@@ -72,7 +72,7 @@ public struct FileTrust: Sendable {
     ///
     /// - Parameter path: the file as it will be opened.
     /// - Throws: ``UntrustedFile``.
-    public func check(_ path: FilePath) throws(UntrustedFile) {
+    package func check(_ path: FilePath) throws(UntrustedFile) {
         var current: FilePath = "/"
         var rest = Array(absolute(path).components.reversed())
         var links = 0
@@ -152,9 +152,9 @@ public struct FileTrust: Sendable {
 }
 
 /// A file that is not used, as somebody else could have written it.
-public struct UntrustedFile: Error, Hashable, Sendable, CustomStringConvertible {
+package struct UntrustedFile: Error, Hashable, Sendable, CustomStringConvertible {
     /// What makes it so.
-    public enum Reason: Hashable, Sendable {
+    package enum Reason: Hashable, Sendable {
         /// It is this user's.
         case owner(String)
         /// Everybody may write to it.
@@ -164,14 +164,13 @@ public struct UntrustedFile: Error, Hashable, Sendable, CustomStringConvertible 
     }
 
     /// The file.
-    public let file: FilePath
+    package let file: FilePath
     /// It, or a folder or link on the way to it.
-    public let place: FilePath
+    package let place: FilePath
     /// What is wrong with that.
-    public let reason: Reason
+    package let reason: Reason
 
-    /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         let place = place == file ? "it" : "\(place)"
         let remedy =
             switch reason {

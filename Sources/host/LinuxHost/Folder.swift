@@ -1,20 +1,20 @@
 import Glibc
-public import SystemPackage
+package import SystemPackage
 
 /// What a folder holds.
-public enum Folder {
+package enum Folder {
     /// One file, folder or link in a folder.
-    public struct Entry: Hashable, Sendable {
+    package struct Entry: Hashable, Sendable {
         /// Bytes that are no UTF-8 stand as U+FFFD.
-        public let name: String
+        package let name: String
         /// Whether it is a symbolic link. False also where the filesystem does not say so.
-        public let isLink: Bool
+        package let isLink: Bool
     }
 
     /// The entries of a folder but `.` and `..`, in no order.
     ///
     /// - Throws: `Errno`; `Errno.noSuchFileOrDirectory` where there is no folder.
-    public static func entries(of path: FilePath) throws(Errno) -> [Entry] {
+    package static func entries(of path: FilePath) throws(Errno) -> [Entry] {
         guard let folder = unsafe path.withPlatformString({ unsafe opendir($0) }) else { throw Errno(rawValue: errno) }
         defer { unsafe closedir(folder) }
         // A record ends with its name: reading `pointee.d_name`, which has room for the longest name, would read beyond the
@@ -36,7 +36,7 @@ public enum Folder {
     /// The names of what a folder holds, sorted.
     ///
     /// - Throws: `Errno`; `Errno.noSuchFileOrDirectory` where there is no folder.
-    public static func names(in path: FilePath) throws(Errno) -> [String] {
+    package static func names(in path: FilePath) throws(Errno) -> [String] {
         try entries(of: path).map(\.name).sorted()
     }
 }

@@ -1,10 +1,10 @@
 import Glibc
-public import SystemPackage
+package import SystemPackage
 
 /// Tells what other programs do with the files of a folder, through inotify.
-public final class FolderWatch: Sendable {
+package final class FolderWatch: Sendable {
     /// What was done with a file.
-    public enum Event: Hashable, Sendable {
+    package enum Event: Hashable, Sendable {
         /// Opened.
         case opened(String)
         /// Read from; reads that follow each other are told once.
@@ -20,7 +20,7 @@ public final class FolderWatch: Sendable {
     /// Watches a folder from now on.
     ///
     /// - Throws: `Errno`.
-    public init(_ folder: FilePath) throws(Errno) {
+    package init(_ folder: FilePath) throws(Errno) {
         descriptor = inotify_init1(Int32(IN_CLOEXEC) | Int32(IN_NONBLOCK))
         guard descriptor >= 0 else { throw Errno(rawValue: errno) }
         let events = UInt32(IN_OPEN | IN_ACCESS | IN_CLOSE_NOWRITE | IN_CLOSE_WRITE | IN_ONLYDIR)
@@ -35,7 +35,7 @@ public final class FolderWatch: Sendable {
 
     /// What happened since the last call. The kernel joins equal events that follow each other, so a file that is read
     /// in a million steps between two calls is one event.
-    public func take() -> [Event] {
+    package func take() -> [Event] {
         var events: [Event] = []
         unsafe withUnsafeTemporaryAllocation(byteCount: 65536, alignment: 8) { buffer in
             while true {

@@ -1,7 +1,7 @@
 import Glibc
 
 /// This host's own names and addresses: host name, short and full, and the IPv4 addresses of its interfaces.
-public func ownHostNames() -> Set<String> {
+package func ownHostNames() -> Set<String> {
     let name = ownHostName()
     var names: Set<String> = ["localhost", name, String(name.prefix { $0 != "." })]
     names.formUnion(fullNames(of: name))
@@ -11,7 +11,7 @@ public func ownHostNames() -> Set<String> {
 }
 
 /// This host's name as the kernel has it, gethostname(2); empty where it cannot be had.
-public func ownHostName() -> String {
+package func ownHostName() -> String {
     var buffer = [CChar](repeating: 0, count: 256)
     guard unsafe gethostname(&buffer, buffer.count - 1) == 0 else { return "" }
     return unsafe buffer.withUnsafeBufferPointer {
@@ -63,7 +63,7 @@ func socketAddress(_ dotted: String, port: UInt16) -> sockaddr_in? {
 /// The address that this host talks to another one from; nil where there is no way to it.
 ///
 /// - Parameter address: the other host's IPv4 address, dotted.
-public func localAddress(towards address: String) -> String? {
+package func localAddress(towards address: String) -> String? {
     guard var remote = socketAddress(address, port: 69) else { return nil }
     let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     guard descriptor >= 0 else { return nil }

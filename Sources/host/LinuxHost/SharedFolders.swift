@@ -1,20 +1,20 @@
 import Glibc
-public import SystemPackage
+package import SystemPackage
 
 /// The modes of what is made in a folder, whatever the umask.
 ///
 /// Where the folder keeps its group (setgid) and the group may write to it, as `/var/lib/rpiflash` and `/srv/tftp`, the
 /// group may write to what is made in it too. Elsewhere the owner alone may.
-public struct AccessModes: Hashable, Sendable {
+package struct AccessModes: Hashable, Sendable {
     /// Of a file: 0664, 0660, 0644 or 0600.
-    public let file: CInterop.Mode
+    package let file: CInterop.Mode
     /// Of a folder: 02775, 02770, 0755 or 0700.
-    public let folder: CInterop.Mode
+    package let folder: CInterop.Mode
 
     /// - Parameters:
     ///   - folder: where it is made.
     ///   - isPrivate: whether other users may not read it; nil: as they may not use the folder itself.
-    public init(in folder: FilePath, isPrivate: Bool? = nil) {
+    package init(in folder: FilePath, isPrivate: Bool? = nil) {
         var status = stat()
         // A folder that is not there is an error of what follows.
         let mode = unsafe folder.withPlatformString { unsafe stat($0, &status) } == 0 ? status.st_mode : 0o755
@@ -26,14 +26,13 @@ public struct AccessModes: Hashable, Sendable {
 }
 
 /// What a call on a file or folder gave.
-public struct PathError: Error, Hashable, Sendable {
+package struct PathError: Error, Hashable, Sendable {
     /// Which file or folder.
-    public let path: FilePath
+    package let path: FilePath
     /// What the system says.
-    public let errno: Errno
+    package let errno: Errno
 
-    /// As given.
-    public init(_ path: FilePath, _ errno: Errno) { (self.path, self.errno) = (path, errno) }
+    package init(_ path: FilePath, _ errno: Errno) { (self.path, self.errno) = (path, errno) }
 
     init(_ path: FilePath, code: Int32) { self.init(path, Errno(rawValue: code)) }
 }
@@ -42,7 +41,7 @@ public struct PathError: Error, Hashable, Sendable {
 ///
 /// - Parameter isPrivate: whether other users may not look into it.
 /// - Returns: false where there is something of that name.
-public func makeFolder(_ path: FilePath, isPrivate: Bool = false) throws(PathError) -> Bool {
+package func makeFolder(_ path: FilePath, isPrivate: Bool = false) throws(PathError) -> Bool {
     let mode = AccessModes(in: parent(of: path), isPrivate: isPrivate).folder
     // Never more open than it is to be, also in between.
     guard unsafe path.withPlatformString({ unsafe mkdir($0, mode & 0o777) }) == 0 else {
@@ -62,7 +61,7 @@ public func makeFolder(_ path: FilePath, isPrivate: Bool = false) throws(PathErr
 ///
 /// A link in place of a folder must be root's or one's own: members of a group that shares the folder above it could
 /// lead each other anywhere.
-public func makeFolders(_ path: FilePath) throws(PathError) {
+package func makeFolders(_ path: FilePath) throws(PathError) {
     do {
         if try makeFolder(path) { return }
     } catch {
@@ -85,7 +84,7 @@ public func makeFolders(_ path: FilePath) throws(PathError) {
 ///   - mode: nil: as ``AccessModes`` has it.
 ///   - isAppending: whether what is written goes to its end.
 /// - Returns: the open file, for reading and writing.
-public func makeFile(
+package func makeFile(
     _ path: FilePath, mode: CInterop.Mode? = nil, isAppending: Bool = false
 ) throws(PathError) -> FileDescriptor {
     let mode = mode ?? AccessModes(in: parent(of: path)).file
@@ -102,7 +101,7 @@ public func makeFile(
 }
 
 /// The same for a file that may be there: a new one then takes its place, and it does not matter whose the old one was.
-public func replaceFile(_ path: FilePath) throws(PathError) -> FileDescriptor {
+package func replaceFile(_ path: FilePath) throws(PathError) -> FileDescriptor {
     for _ in 0..<100 {
         do {
             return try makeFile(path)

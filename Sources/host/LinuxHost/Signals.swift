@@ -3,13 +3,13 @@ import Glibc
 import Synchronization
 
 /// Turns SIGINT, SIGTERM and SIGHUP into a cancellation, so that everything is cleaned up on the way out.
-public enum Interruption {
+package enum Interruption {
     private static let hangup = Mutex<(@Sendable () -> Void)?>(nil)
     /// What a signal does, called with its name.
     private static let ending = Mutex<(@Sendable (String) -> Void)?>(nil)
 
     /// From here on the end of standard input cancels, as SIGTERM does. What comes in is thrown away.
-    public static func whenStandardInputEnds() {
+    package static func whenStandardInputEnds() {
         // A queue of its own has a thread of its own, which may wait.
         DispatchQueue(label: "standard input").async {
             var buffer = [UInt8](repeating: 0, count: 4096)
@@ -29,22 +29,22 @@ public enum Interruption {
     }
 
     /// Until ``Hangup/cancel()``, SIGHUP calls this instead of cancelling: services take it for 'reload'.
-    public static func onHangup(_ action: @escaping @Sendable () -> Void) -> Hangup {
+    package static func onHangup(_ action: @escaping @Sendable () -> Void) -> Hangup {
         hangup.withLock { $0 = action }
         return Hangup()
     }
 
     /// A meaning of SIGHUP other than the end.
-    public struct Hangup: Sendable {
+    package struct Hangup: Sendable {
         /// SIGHUP cancels again.
-        public func cancel() { hangup.withLock { $0 = nil } }
+        package func cancel() { hangup.withLock { $0 = nil } }
     }
 
     /// Runs `body` in a task that these signals cancel. A signal that was ignored when the process started (nohup)
     /// stays ignored.
     ///
     /// - Parameter signalled: called at a signal, with its name.
-    public static func withCancellation<Value: Sendable>(
+    package static func withCancellation<Value: Sendable>(
         signalled: @escaping @Sendable (String) -> Void, _ body: @escaping @Sendable () async throws -> Value
     ) async throws -> Value {
         let task = Task { try await body() }

@@ -1,8 +1,8 @@
 import Glibc
-public import SystemPackage
+package import SystemPackage
 
 /// Why a file was not read whole.
-public enum SmallFileError: Error, Hashable, Sendable {
+package enum SmallFileError: Error, Hashable, Sendable {
     /// It has more bytes than this.
     case tooLong(limit: Int)
     /// What the system says.
@@ -10,12 +10,12 @@ public enum SmallFileError: Error, Hashable, Sendable {
 }
 
 /// Files that are read whole into memory: inventories, scripts, records, what a target uploaded.
-public enum SmallFile {
+package enum SmallFile {
     /// A file's content. Links are followed, and it may be a pipe: somebody named it.
     ///
     /// - Parameter limit: bytes at most.
     /// - Throws: ``SmallFileError``.
-    public static func read(_ path: FilePath, limit: Int) throws(SmallFileError) -> [UInt8] {
+    package static func read(_ path: FilePath, limit: Int) throws(SmallFileError) -> [UInt8] {
         let content = try start(of: path, count: limit + 1, O_RDONLY)
         guard content.count <= limit else { throw .tooLong(limit: limit) }
         return content
@@ -25,7 +25,7 @@ public enum SmallFile {
     /// its folder.
     ///
     /// - Parameter count: bytes at most.
-    public static func start(of path: FilePath, count: Int) -> [UInt8]? {
+    package static func start(of path: FilePath, count: Int) -> [UInt8]? {
         try? start(of: path, count: count, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
     }
 

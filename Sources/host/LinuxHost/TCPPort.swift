@@ -1,21 +1,18 @@
 import Glibc
 
 /// A TCP port of another host.
-public struct TCPPort: Hashable, Sendable {
+package struct TCPPort: Hashable, Sendable {
     /// The host's IPv4 address, dotted.
-    public let address: String
+    package let address: String
     /// 1 to 65535.
-    public let port: UInt16
+    package let port: UInt16
 
     /// The port.
-    public init(address: String, port: UInt16) {
-        self.address = address
-        self.port = port
-    }
+    package init(address: String, port: UInt16) { (self.address, self.port) = (address, port) }
 
     /// Whether a connection is accepted there within a time; it is closed at once. A refusal is not an answer: the host may
     /// be up, but what is waited for is not.
-    public func answers(within limit: Duration) async throws -> Bool {
+    package func answers(within limit: Duration) async throws -> Bool {
         guard var remote = socketAddress(address, port: port) else { return false }
         let descriptor = socket(
             AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)

@@ -1,10 +1,10 @@
 import Glibc
-public import SystemPackage
+package import SystemPackage
 
 /// The folder for files that do not outlive a command: TMPDIR, else /tmp.
 ///
 /// - Throws: ``TemporaryFolderError`` where it is not a folder that can be written to.
-public func temporaryFolder() throws(TemporaryFolderError) -> FilePath {
+package func temporaryFolder() throws(TemporaryFolderError) -> FilePath {
     let path = environmentValue("TMPDIR") ?? "/tmp"
     var status = stat()
     guard unsafe stat(path, &status) == 0 else { throw TemporaryFolderError(path: path, errno: Errno(rawValue: errno)) }
@@ -16,14 +16,13 @@ public func temporaryFolder() throws(TemporaryFolderError) -> FilePath {
 }
 
 /// There is no folder for temporary files.
-public struct TemporaryFolderError: Error, Hashable, Sendable, CustomStringConvertible {
+package struct TemporaryFolderError: Error, Hashable, Sendable, CustomStringConvertible {
     /// Where it should be.
-    public let path: String
+    package let path: String
     /// What the system says.
-    public let errno: Errno
+    package let errno: Errno
 
-    /// The message: lower case, one line.
-    public var description: String {
+    package var description: String {
         let reason = errno.description.prefix(1).lowercased() + errno.description.dropFirst()
         return "\(path): no folder for temporary files: \(reason); set TMPDIR to one that can be written to"
     }
@@ -35,7 +34,7 @@ public struct TemporaryFolderError: Error, Hashable, Sendable, CustomStringConve
 ///   - prefix: what its name begins with.
 ///   - body: is given its path; what it makes there are files, not folders.
 /// - Throws: ``TemporaryFolderError`` where it cannot be made; what `body` throws.
-public func withTemporaryFolder<Result>(
+package func withTemporaryFolder<Result>(
     prefix: String, _ body: (FilePath) async throws -> Result
 ) async throws -> Result {
     let folder = try temporaryFolder()

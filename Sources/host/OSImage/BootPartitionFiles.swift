@@ -1,11 +1,11 @@
-public import BootFiles
+package import BootFiles
 
 /// What a boot partition's files say to the boot script and the firmware.
 extension FATFiles {
     /// The names of the kernel's command lines: one, or several where config.txt tells boards apart.
     ///
     /// - Parameter names: as ``names()`` gives them.
-    public func commandLineNames(_ configuration: FirmwareConfiguration?, among names: [String]) -> [String] {
+    package func commandLineNames(_ configuration: FirmwareConfiguration?, among names: [String]) -> [String] {
         var found: [String] = []
         for paths in (configuration ?? FirmwareConfiguration("")).commandLinePaths {
             let first = paths.lazy.compactMap { path in names.first { $0.lowercased() == path } }.first
@@ -18,7 +18,7 @@ extension FATFiles {
     ///
     /// - Parameter names: as ``names()`` gives them.
     /// - Throws: ``FATError``.
-    public func firmwareConfiguration(among names: [String]) throws(FATError) -> FirmwareConfiguration? {
+    package func firmwareConfiguration(among names: [String]) throws(FATError) -> FirmwareConfiguration? {
         guard let name = names.first(where: { $0.lowercased() == "config.txt" }) else { return nil }
         let text = try read(name)
         var included: [String: [UInt8]] = [:]

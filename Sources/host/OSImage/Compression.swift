@@ -2,7 +2,7 @@ import DiskLayout
 package import SystemPackage
 
 /// The ways in which OS images are compressed for download.
-public enum Compression: String, Hashable, Sendable, CaseIterable {
+package enum Compression: String, Hashable, Sendable, CaseIterable {
     case xz, gzip, zip, zstd, bzip2
 
     /// The first bytes of such a file: the formats' own specifications (xz 2.1.1.1, RFC 1952, APPNOTE 4.3.7, RFC 8878).
@@ -44,7 +44,7 @@ public enum Compression: String, Hashable, Sendable, CaseIterable {
     ///
     /// - Throws: ``OSImageError``: ``OSImageError/otherFormat(path:_:)`` where its first bytes are those of an archive or a
     ///   disk image of a kind that is not taken.
-    public init?(of image: ImageReader) throws(OSImageError) {
+    package init?(of image: ImageReader) throws(OSImageError) {
         let start = try FileStart(of: image)
         if let format = OtherFormat(start.bytes) { throw .otherFormat(path: image.path, format) }
         guard let found = try start.compression() else { return nil }

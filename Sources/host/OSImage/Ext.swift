@@ -290,8 +290,7 @@ extension ExtReference {
         var error: (any Error)?
 
         init(copy: @escaping (UInt64, UInt64) throws -> Void, budget: UInt64) {
-            self.copy = copy
-            self.budget = budget
+            (self.copy, self.budget) = (copy, budget)
         }
 
         func take(_ block: UInt64, _ index: Int64) -> Bool {

@@ -1,20 +1,16 @@
-public import DiskLayout
+package import DiskLayout
 
 /// A run of sectors within a partition.
-public struct SectorExtent: Hashable, Sendable {
+package struct SectorExtent: Hashable, Sendable {
     /// Sectors from the partition's start.
-    public let offset: SectorCount
+    package let offset: SectorCount
     /// Its length, at least 1 sector.
-    public let count: SectorCount
+    package let count: SectorCount
 
-    /// A run as given.
-    public init(offset: SectorCount, count: SectorCount) {
-        self.offset = offset
-        self.count = count
-    }
+    package init(offset: SectorCount, count: SectorCount) { (self.offset, self.count) = (offset, count) }
 
     /// Sectors from the partition's start to the first one behind the run.
-    public var end: SectorCount { offset + count }
+    package var end: SectorCount { offset + count }
 }
 
 /// Puts runs of sectors together, in bounded memory whatever a hostile or badly fragmented filesystem holds.
@@ -30,10 +26,7 @@ struct ExtentCollector {
     /// Gaps up to this many sectors are filled; 0 until there are too many runs.
     private var smallestGap: UInt64 = 0
 
-    init(size: UInt64, limit: Int = 1 << 20) {
-        self.size = size
-        self.limit = limit
-    }
+    init(size: UInt64, limit: Int = 1 << 20) { (self.size, self.limit) = (size, limit) }
 
     /// Adds a run that starts no earlier than the last one; what reaches past the partition is cut off.
     mutating func add(_ offset: UInt64, _ count: UInt64) {

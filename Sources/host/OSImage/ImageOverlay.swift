@@ -2,7 +2,7 @@ import Glibc
 import Synchronization
 
 /// What is changed of an image while its file stays as it is (law 4): blocks in memory that lie over the file.
-public final class ImageOverlay: Sendable {
+package final class ImageOverlay: Sendable {
     /// Bytes of a block.
     static let blockSize: UInt64 = 4096
     /// Blocks at most: 64 MiB. A few text files and their file system's records take far less than 1 MiB.
@@ -26,25 +26,25 @@ public final class ImageOverlay: Sendable {
     private let state = Mutex(State())
 
     /// Nothing is changed.
-    public init() {}
+    package init() {}
 
     /// Whether nothing is changed.
-    public var isEmpty: Bool { state.withLock { $0.blocks.isEmpty } }
+    package var isEmpty: Bool { state.withLock { $0.blocks.isEmpty } }
 
     /// The changes at one moment. It shares its blocks with the overlay, so it costs next to nothing.
-    public struct Mark: Sendable {
+    package struct Mark: Sendable {
         fileprivate let state: State
     }
 
     /// The changes as they are now, for ``restore(_:)``.
-    public func mark() -> Mark { state.withLock { Mark(state: $0) } }
+    package func mark() -> Mark { state.withLock { Mark(state: $0) } }
 
     /// Takes back everything that was changed since a mark was set.
-    public func restore(_ mark: Mark) { state.withLock { $0 = mark.state } }
+    package func restore(_ mark: Mark) { state.withLock { $0 = mark.state } }
 
     /// Whether something was changed since a mark was set; a block that was written with what it held counts as changed
     /// only where it holds something else now.
-    public func differs(from mark: Mark) -> Bool {
+    package func differs(from mark: Mark) -> Bool {
         state.withLock { state in
             state.numbers != mark.state.numbers || state.numbers.contains { state.blocks[$0] != mark.state.blocks[$0] }
         }

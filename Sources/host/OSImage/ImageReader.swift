@@ -1,19 +1,19 @@
-public import DiskLayout
+package import DiskLayout
 import Glibc
-public import SystemPackage
+package import SystemPackage
 
 /// What tells a file from another one, and from itself before it was changed. C: `fstat`.
-public struct FileFingerprint: Hashable, Sendable, Codable {
+package struct FileFingerprint: Hashable, Sendable, Codable {
     /// The file system's device number.
-    public let device: UInt64
+    package let device: UInt64
     /// The file's number on it.
-    public let inode: UInt64
+    package let inode: UInt64
     /// Length in bytes.
-    public let size: UInt64
+    package let size: UInt64
     /// When the content was changed last, in nanoseconds since 1970.
-    public let modified: Int64
+    package let modified: Int64
     /// When anything was changed last, in nanoseconds since 1970; nobody can set it back.
-    public let changed: Int64
+    package let changed: Int64
 
     init(_ status: stat) {
         device = UInt64(status.st_dev)
@@ -24,7 +24,7 @@ public struct FileFingerprint: Hashable, Sendable, Codable {
     }
 
     /// A file's own, without opening it; nil where there is none or it is not a regular file.
-    public init?(of path: FilePath) {
+    package init?(of path: FilePath) {
         var status = stat()
         let result = unsafe path.withPlatformString { unsafe stat($0, &status) }
         guard result == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
@@ -38,14 +38,14 @@ public struct FileFingerprint: Hashable, Sendable, Codable {
 }
 
 /// An image, open for reading only (law 4). It may be read from several tasks at once.
-public final class ImageReader: Sendable {
+package final class ImageReader: Sendable {
     /// Where it was found.
-    public let path: FilePath
+    package let path: FilePath
     /// What it was when it was opened.
-    public let fingerprint: FileFingerprint
+    package let fingerprint: FileFingerprint
     private let file: OwnedDescriptor
     /// What is read in place of some of the file's bytes.
-    public let overlay: ImageOverlay?
+    package let overlay: ImageOverlay?
 
     /// lseek's way to the next data and the next hole. Source: Linux, include/uapi/linux/fs.h; Glibc's own names are not
     /// visible to Swift.
@@ -55,7 +55,7 @@ public final class ImageReader: Sendable {
     ///
     /// - Throws: ``OSImageError/missing(path:)``, ``OSImageError/notAFile(path:kind:)``,
     ///   ``OSImageError/unreadable(path:errno:)``, ``OSImageError/empty(path:)``.
-    public init(_ path: FilePath) throws(OSImageError) {
+    package init(_ path: FilePath) throws(OSImageError) {
         _ = try imageSize(of: path)
         let file = try OwnedDescriptor(opening: path)
         let status = try file.status(of: path)
@@ -71,7 +71,7 @@ public final class ImageReader: Sendable {
     /// The same image, as it is open, with changes laid over it: a copy-on-write view.
     ///
     /// - Throws: ``OSImageError/unreadable(path:errno:)``, ``OSImageError/changed(path:)``.
-    public init(_ base: ImageReader, overlay: ImageOverlay) throws(OSImageError) {
+    package init(_ base: ImageReader, overlay: ImageOverlay) throws(OSImageError) {
         let file = try OwnedDescriptor(opening: FilePath(base.descriptorPath))
         let status = FileFingerprint(try file.status(of: base.path))
         guard status.inode == base.fingerprint.inode, status.device == base.fingerprint.device else {
@@ -84,10 +84,10 @@ public final class ImageReader: Sendable {
     }
 
     /// Length in bytes, at least 1.
-    public var size: ByteCount { ByteCount(fingerprint.size) }
+    package var size: ByteCount { ByteCount(fingerprint.size) }
 
     /// The open file; reads have their own offsets.
-    public var descriptor: FileDescriptor { FileDescriptor(rawValue: file.raw) }
+    package var descriptor: FileDescriptor { FileDescriptor(rawValue: file.raw) }
 
     /// A path that leads to this very file for as long as the reader lives, whatever happens to its name.
     var descriptorPath: String { "/proc/self/fd/\(file.raw)" }
@@ -99,7 +99,7 @@ public final class ImageReader: Sendable {
     ///   - offset: bytes from the file's start.
     /// - Throws: ``OSImageError/unreadable(path:errno:)``, ``OSImageError/changed(path:)`` where the file ends before it
     ///   did.
-    public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(OSImageError) {
+    package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(OSImageError) {
         let padded = SectorCount(roundingUp: size).byteCount.bytes
         guard offset <= padded, UInt64(buffer.count) <= padded - offset else { throw .changed(path: path) }
         let inFile = Int(min(UInt64(buffer.count), fingerprint.size - min(offset, fingerprint.size)))
@@ -137,7 +137,7 @@ public final class ImageReader: Sendable {
     /// - Parameters:
     ///   - buffer: zeros.
     ///   - offset: in bytes.
-    public func readData(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(OSImageError) {
+    package func readData(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(OSImageError) {
         let end = offset + UInt64(buffer.count)
         guard end <= SectorCount(roundingUp: size).byteCount.bytes else { throw .changed(path: path) }
         var next = offset
@@ -165,7 +165,7 @@ public final class ImageReader: Sendable {
     /// The first stretch of data in a range of bytes; nil where the rest is a hole. C: `lseek` with `SEEK_DATA`.
     ///
     /// A file system without holes has data everywhere. What is changed is data.
-    public func data(in range: Range<UInt64>) throws(OSImageError) -> Range<UInt64>? {
+    package func data(in range: Range<UInt64>) throws(OSImageError) -> Range<UInt64>? {
         let inFile = try fileData(in: range)
         guard let changed = overlay?.block(from: range.lowerBound, to: range.upperBound) else { return inFile }
         guard let inFile, inFile.lowerBound <= changed.lowerBound else { return changed }
@@ -190,7 +190,7 @@ public final class ImageReader: Sendable {
     }
 
     /// Bytes of a range that are not holes.
-    public func dataBytes(in range: Range<UInt64>) throws(OSImageError) -> ByteCount {
+    package func dataBytes(in range: Range<UInt64>) throws(OSImageError) -> ByteCount {
         var (sum, next) = (UInt64(0), range.lowerBound)
         while let data = try data(in: next..<range.upperBound) {
             sum += UInt64(data.count)
@@ -202,7 +202,7 @@ public final class ImageReader: Sendable {
     /// Checks that nobody changed the image since it was opened.
     ///
     /// - Throws: ``OSImageError/changed(path:)``.
-    public func checkUnchanged() throws(OSImageError) {
+    package func checkUnchanged() throws(OSImageError) {
         let now = FileFingerprint(try file.status(of: path))
         // Not the time of the last change of anything: a new hard link or owner does no harm.
         guard now.size == fingerprint.size, now.modified == fingerprint.modified else { throw .changed(path: path) }

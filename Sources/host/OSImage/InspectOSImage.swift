@@ -1,6 +1,6 @@
-public import DiskLayout
+package import DiskLayout
 import FDisk
-public import SystemPackage
+package import SystemPackage
 
 /// Looks at an OS image: what of it matters to a card. The file is only read (law 4).
 ///
@@ -10,7 +10,7 @@ public import SystemPackage
 /// - Parameter image: raw (not compressed).
 /// - Returns: its two partitions and its length in bytes, which need not be a multiple of 512.
 /// - Throws: ``OSImageError``.
-public func inspectOSImage(_ image: ImageReader) throws(OSImageError) -> OSImageLayout {
+package func inspectOSImage(_ image: ImageReader) throws(OSImageError) -> OSImageLayout {
     if let compression = try Compression(of: image) { throw .compressed(path: image.path, by: compression) }
     let table = try partitionTable(of: image)
     do {
@@ -21,7 +21,7 @@ public func inspectOSImage(_ image: ImageReader) throws(OSImageError) -> OSImage
 }
 
 /// Opens an OS image and looks at it, as ``inspectOSImage(_:)`` does.
-public func inspectOSImage(at path: FilePath) throws(OSImageError) -> OSImageLayout {
+package func inspectOSImage(at path: FilePath) throws(OSImageError) -> OSImageLayout {
     try inspectOSImage(try ImageReader(path))
 }
 
@@ -76,7 +76,7 @@ func imageSize(of path: FilePath) throws(OSImageError) -> ByteCount {
 }
 
 /// Why a file cannot be flashed.
-public enum OSImageError: Error, Hashable, Sendable {
+package enum OSImageError: Error, Hashable, Sendable {
     /// There is no such file.
     case missing(path: FilePath)
     /// It is something else than a regular file.
@@ -113,7 +113,7 @@ public enum OSImageError: Error, Hashable, Sendable {
     case layout(path: FilePath, ImageLayoutError)
 
     /// What a path leads to where it is not a regular file.
-    public enum Kind: String, Hashable, Sendable {
+    package enum Kind: String, Hashable, Sendable {
         case directory
         case blockDevice = "block device"
         case characterDevice = "character device"
@@ -149,8 +149,7 @@ extension OSImageError {
 }
 
 extension OSImageError: CustomStringConvertible {
-    /// The message: lower case, one line.
-    public var description: String {
+    package var description: String {
         switch self {
         case .missing(let path):
             "\(path): image does not exist"

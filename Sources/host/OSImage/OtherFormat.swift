@@ -1,7 +1,7 @@
 import SystemPackage
 
 /// What people have in place of an OS image, and that is not taken. Each is told by its first bytes.
-public enum OtherFormat: String, Hashable, Sendable, CaseIterable {
+package enum OtherFormat: String, Hashable, Sendable, CaseIterable {
     case sevenZip = "7z archive"
     case lz4 = "lz4 file"
     case tar = "tar archive"
@@ -99,7 +99,7 @@ public enum OtherFormat: String, Hashable, Sendable, CaseIterable {
 }
 
 /// What a compressed file has in it where that is not a raw image.
-public enum PackedContent: Hashable, Sendable {
+package enum PackedContent: Hashable, Sendable {
     /// A file that is compressed once more.
     case compressed(Compression)
     /// A file of another kind.

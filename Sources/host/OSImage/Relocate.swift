@@ -1,11 +1,11 @@
-public import BootFiles
-public import DiskLayout
-public import HostTools
+package import BootFiles
+package import DiskLayout
+package import HostTools
 import LinuxHost
-public import SystemPackage
+package import SystemPackage
 
 /// Whether a rootfs shall become as large as the card's partition 3 on its first boot.
-public enum RootfsGrowth: String, Hashable, Sendable, CaseIterable {
+package enum RootfsGrowth: String, Hashable, Sendable, CaseIterable {
     /// Where the image itself would have grown it, by what has to be taken out of it.
     case automatic
     /// Always.
@@ -14,39 +14,39 @@ public enum RootfsGrowth: String, Hashable, Sendable, CaseIterable {
     case never
 
     /// - Parameter choice: whether it was asked for; nil where it was not said.
-    public init(_ choice: Bool?) {
+    package init(_ choice: Bool?) {
         self = choice.map { $0 ? .always : .never } ?? .automatic
     }
 }
 
 /// An image made ready for a card whose first partition belongs to U-Boot.
-public struct Relocation: Sendable {
+package struct Relocation: Sendable {
     /// The image with the changes laid over it.
-    public let view: ImageReader
+    package let view: ImageReader
     /// What differs in the view, in order.
-    public let changes: [FileChange]
+    package let changes: [FileChange]
     /// What a user should know: one sentence each, lower case.
-    public let notes: [String]
+    package let notes: [String]
     /// Why the image cannot work on a card: one sentence each, lower case. Empty where nothing is known that keeps it
     /// from working.
-    public let obstacles: [String]
+    package let obstacles: [String]
     /// The rootfs grows to the size of partition 3 on the first boot.
-    public let grows: Bool
+    package let grows: Bool
     /// The form in which the image takes settings for its first boot.
-    public let firstBoot: FirstBootMechanism
+    package let firstBoot: FirstBootMechanism
     /// The boards that start no kernel of it, by name, and why not.
-    public let unstartable: [String: String]
+    package let unstartable: [String: String]
 
     /// A file of the image that differs in the view.
-    public struct FileChange: Hashable, Sendable {
+    package struct FileChange: Hashable, Sendable {
         /// The image's partition, 1 or 2.
-        public let partition: Int
+        package let partition: Int
         /// The file's path in its filesystem, without a slash in front.
-        public let path: String
+        package let path: String
         /// Its content in the image.
-        public let before: [UInt8]
+        package let before: [UInt8]
         /// Its content in the view; nil where it is removed.
-        public let after: [UInt8]?
+        package let after: [UInt8]?
     }
 }
 
@@ -68,7 +68,7 @@ public struct Relocation: Sendable {
 ///   - growth: whether the rootfs shall grow.
 ///   - tools: runs fsck.vfat, e2fsck, fdtoverlay and fdtget.
 /// - Throws: ``OSImageError``, `HostToolError` where a program is missing, `CancellationError`.
-public func relocateOSImage(
+package func relocateOSImage(
     _ image: ImageReader, layout: OSImageLayout, work: FilePath, growth: RootfsGrowth, tools: ToolRunner
 ) async throws -> Relocation {
     try await relocateOSImage(

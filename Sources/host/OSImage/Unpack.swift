@@ -1,16 +1,16 @@
 import CArchive
-public import DiskLayout
+package import DiskLayout
 import Glibc
-public import SystemPackage
+package import SystemPackage
 
 /// How far the unpacking of an image is.
-public struct UnpackProgress: Hashable, Sendable {
+package struct UnpackProgress: Hashable, Sendable {
     /// Bytes of the compressed file that were read.
-    public let read: ByteCount
+    package let read: ByteCount
     /// Bytes of the compressed file.
-    public let total: ByteCount
+    package let total: ByteCount
     /// Bytes of the raw image so far.
-    public let unpacked: ByteCount
+    package let unpacked: ByteCount
 }
 
 /// Unpacks a compressed image into a new sparse file: zeros become holes.
@@ -30,7 +30,7 @@ public struct UnpackProgress: Hashable, Sendable {
 ///   - start: ends once this much is unpacked, where nothing of the rest is looked at; nil: unpacks all.
 ///   - progress: called about every MiB of the raw image.
 /// - Throws: ``OSImageError``, `CancellationError`.
-public func unpackOSImage(
+package func unpackOSImage(
     _ source: ImageReader, to target: FilePath, limit: ByteCount, start: ByteCount? = nil,
     progress: (UnpackProgress) -> Void
 ) async throws {

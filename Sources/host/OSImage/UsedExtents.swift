@@ -1,15 +1,15 @@
-public import DiskLayout
+package import DiskLayout
 import SystemPackage
 
 /// What a partition of an image holds.
-public enum Filesystem: String, Hashable, Sendable, Codable {
+package enum Filesystem: String, Hashable, Sendable, Codable {
     case ext2, ext3, ext4
     case fat12, fat16, fat32
     case exfat, ntfs, btrfs, xfs, f2fs, squashfs, erofs
     case unknown
 
     /// Whether its unused sectors can be told.
-    public var tellsUnused: Bool {
+    package var tellsUnused: Bool {
         switch self {
         case .ext2, .ext3, .ext4, .fat12, .fat16, .fat32: true
         default: false
@@ -18,19 +18,19 @@ public enum Filesystem: String, Hashable, Sendable, Codable {
 }
 
 /// What of a partition a card must get.
-public struct PartitionUsage: Hashable, Sendable {
+package struct PartitionUsage: Hashable, Sendable {
     /// What was found.
-    public let filesystem: Filesystem
+    package let filesystem: Filesystem
     /// Sorted, apart from each other, within the partition; always with its first sector.
-    public let extents: [SectorExtent]
+    package let extents: [SectorExtent]
     /// Sectors in use. The extents may have more where there were too many gaps to keep (over 1,048,576).
-    public let used: SectorCount
+    package let used: SectorCount
     /// Why more was taken than the filesystem says, or what was left out: lower case, one sentence.
-    public let note: String?
+    package let note: String?
 }
 
 /// What holes of an image file mean where the filesystem does not tell what is unused.
-public enum Holes: Hashable, Sendable {
+package enum Holes: Hashable, Sendable {
     /// They are zeros that the card must have. Copying and unpacking programs make holes of any zeros, a filesystem's own
     /// among them: left out, the card would keep what it had there.
     case zeros
@@ -49,7 +49,7 @@ public enum Holes: Hashable, Sendable {
 ///   - image: the raw image. Untrusted: no content makes this trap.
 ///   - holes: what holes of the file mean in a partition that is taken whole.
 /// - Throws: ``OSImageError`` where the image cannot be read.
-public func usedExtents(
+package func usedExtents(
     of partition: Partition, in image: ImageReader, holes: Holes = .zeros
 ) throws(OSImageError) -> PartitionUsage {
     try usedExtents(of: partition, in: image, holes: holes, limit: 1 << 20)

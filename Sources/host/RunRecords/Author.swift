@@ -5,7 +5,7 @@ import SystemPackage
 
 extension RunRecord.Author {
     /// Who runs this process.
-    public static func current() -> Self {
+    package static func current() -> Self {
         Self(
             user: Accounts.caller, host: hostName(), from: sshClient(),
             command: CommandLine.arguments.map { sanitized($0) })

@@ -1,14 +1,14 @@
 /// Finds a card's maker, product and size in a console, as U-Boot's `mmc info` prints them.
-public struct CardModel: Sendable {
+package struct CardModel: Sendable {
     private var values: [String: String] = [:]
     /// Maker (hexadecimal), product and size: `3 SC16G 14.8 GiB`; nil until all were seen.
-    public private(set) var text: String?
+    package private(set) var text: String?
 
     /// Nothing seen.
-    public init() {}
+    package init() {}
 
     /// Takes a line of the console, sanitized.
-    public mutating func take(_ line: String) {
+    package mutating func take(_ line: String) {
         guard line.count < 64, let colon = line.firstIndex(of: ":") else { return }
         let value = line[line.index(after: colon)...].drop { $0 == " " }
         let name = String(line[..<colon])

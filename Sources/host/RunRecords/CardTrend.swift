@@ -3,9 +3,9 @@ import Configuration
 ///
 /// A card is known by its target, the PARTUUID of its partition 1 and, where the console was heard, its maker, product
 /// and size: U-Boot tells no serial number. A card that is replaced by one of the same kind is taken for the old one.
-public struct CardTrend: Hashable, Sendable {
+package struct CardTrend: Hashable, Sendable {
     /// What follows from the numbers.
-    public enum Verdict: Hashable, Sendable {
+    package enum Verdict: Hashable, Sendable {
         /// Fewer than ``CardTrend/leastRuns`` earlier runs of which the rate is known, and no retries.
         case tooFewRuns
         /// Nothing to say.
@@ -19,35 +19,35 @@ public struct CardTrend: Hashable, Sendable {
     }
 
     /// Earlier runs with a known rate that a comparison needs.
-    public static let leastRuns = 3
+    package static let leastRuns = 3
     /// Earlier runs that count, the last ones.
-    public static let mostRuns = 10
+    package static let mostRuns = 10
     /// A rate below this share of the median is slow.
-    public static let slowPercent = 60
+    package static let slowPercent = 60
 
     /// The code of a run whose card did not hold what was written: `rpi_code` in docs/plan-protocol.md.
-    public static let lostWriteCode = "lost_write"
+    package static let lostWriteCode = "lost_write"
 
     /// What tells cards apart.
-    public struct Key: Hashable, Sendable {
+    package struct Key: Hashable, Sendable {
         /// The target's Ethernet address.
-        public let mac: String
+        package let mac: String
         /// PARTUUID of partition 1; nil where the target told none.
-        public let partuuid: String?
+        package let partuuid: String?
         /// Maker, product, size; nil where none is known.
-        public internal(set) var model: String?
+        package internal(set) var model: String?
     }
 
     /// Which card.
-    public let key: Key
+    package let key: Key
     /// Its runs, the oldest first.
-    public let runs: [RunRecord]
+    package let runs: [RunRecord]
 
     /// Groups runs by card.
     ///
     /// - Parameter records: the oldest first.
     /// - Returns: the cards, the one that was flashed last at the end.
-    public static func all(_ records: [RunRecord]) -> [CardTrend] {
+    package static func all(_ records: [RunRecord]) -> [CardTrend] {
         var cards: [(key: Key, runs: [RunRecord])] = []
         for record in records {
             guard let card = record.card else { continue }
@@ -69,10 +69,10 @@ public struct CardTrend: Hashable, Sendable {
     }
 
     /// Bytes a second of the last run; nil where it wrote too little.
-    public var rate: Double? { runs.last?.card?.writeRate }
+    package var rate: Double? { runs.last?.card?.writeRate }
 
     /// Bytes a second before the last run: the median; nil for fewer than ``leastRuns``.
-    public var usualRate: Double? {
+    package var usualRate: Double? {
         let rates = runs.dropLast().compactMap { $0.card?.writeRate }.suffix(Self.mostRuns).sorted()
         guard rates.count >= Self.leastRuns else { return nil }
         let middle = rates.count / 2
@@ -80,7 +80,7 @@ public struct CardTrend: Hashable, Sendable {
     }
 
     /// What follows.
-    public var verdict: Verdict {
+    package var verdict: Verdict {
         guard let last = runs.last, let card = last.card else { return .tooFewRuns }
         if last.code == Self.lostWriteCode { return .lostWrites }
         if let rate, let usual = usualRate, rate * 100 < usual * Double(Self.slowPercent) {
@@ -94,7 +94,7 @@ public struct CardTrend: Hashable, Sendable {
 
 extension CardTrend {
     /// What the numbers say of the card.
-    public var text: String {
+    package var text: String {
         switch verdict {
         case .tooFewRuns: "too few runs to compare"
         case .steady: "as usual"
@@ -107,7 +107,7 @@ extension CardTrend {
     }
 
     /// One sentence where something is wrong.
-    public var warning: String? {
+    package var warning: String? {
         let name = runs.last?.target.displayName ?? key.mac
         switch verdict {
         case .tooFewRuns, .steady: return nil

@@ -15,10 +15,7 @@ package final class EventReporter: Sendable {
     private let state = Mutex(State())
 
     /// - Parameter target: its name where it is one of several.
-    package init(_ writer: EventWriter, target: String? = nil) {
-        self.writer = writer
-        self.target = target
-    }
+    package init(_ writer: EventWriter, target: String? = nil) { (self.writer, self.target) = (writer, target) }
 
     /// Takes what a flash tells.
     package func report(_ progress: FlashProgress) {

@@ -2,12 +2,12 @@ import FoundationEssentials
 import Glibc
 import LinuxHost
 import Synchronization
-public import SystemPackage
+package import SystemPackage
 
 /// The record of a run in progress. What cannot be written is no reason to stop a flash: the first error is kept.
-public final class OpenRun: Sendable {
+package final class OpenRun: Sendable {
     /// The most bytes that are kept of the console; and of the events.
-    public static let longestConsole = 4 << 20
+    package static let longestConsole = 4 << 20
     static let longestEvents = 16 << 20
     static let temporaryName = "run.json.new"
 
@@ -25,9 +25,9 @@ public final class OpenRun: Sendable {
     }
 
     /// The record's name.
-    public let id: String
+    package let id: String
     /// Its folder.
-    public let folder: FilePath
+    package let folder: FilePath
     private let state: Mutex<State>
 
     init(_ record: RunRecord, in folder: FilePath) throws(RunStoreError) {
@@ -68,10 +68,10 @@ public final class OpenRun: Sendable {
     }
 
     /// The first error of any writing; nil where all is kept.
-    public var problem: RunStoreError? { state.withLock { $0.problem } }
+    package var problem: RunStoreError? { state.withLock { $0.problem } }
 
     /// Adds an event, a line of JSON without its end.
-    public func addEvent(_ line: String) {
+    package func addEvent(_ line: String) {
         state.withLock { state in state.problem = state.problem ?? Self.add(line + "\n", to: &state.events) }
     }
 
@@ -80,7 +80,7 @@ public final class OpenRun: Sendable {
     /// - Parameters:
     ///   - line: sanitized.
     ///   - seconds: since the run began.
-    public func addConsole(_ line: String, seconds: Double) {
+    package func addConsole(_ line: String, seconds: Double) {
         let text = Self.stamp(seconds) + line + "\n"
         state.withLock { state in
             // A console that never ends must not fill the disk.
@@ -120,12 +120,12 @@ public final class OpenRun: Sendable {
     /// Keeps what the target reported.
     ///
     /// - Parameter lines: sanitized.
-    public func keepReport(_ lines: [String]) {
+    package func keepReport(_ lines: [String]) {
         replace(RunStore.reportName, with: lines.map { $0 + "\n" }.joined())
     }
 
     /// Writes the record anew.
-    public func write(_ record: RunRecord) {
+    package func write(_ record: RunRecord) {
         let encoder = JSONEncoder()
         encoder.dateEncodingStrategy = .iso8601
         encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]

@@ -1,22 +1,22 @@
 import Configuration
 
 /// A word about a run and its value: a CI job, a place, a ticket.
-public struct RunLabel: Hashable, Sendable {
+package struct RunLabel: Hashable, Sendable {
     /// A small letter, then at most 31 small letters, digits and `_`.
-    public let key: String
+    package let key: String
     /// At most ``longestValue`` bytes; untrusted, and sanitized before it is kept.
-    public let value: String
+    package let value: String
 
     /// The most labels of a run.
-    public static let most = 8
+    package static let most = 8
     /// The longest value, in bytes of UTF-8.
-    public static let longestValue = 256
+    package static let longestValue = 256
 
     /// Reads `KEY=VALUE`.
     ///
     /// - Parameter text: as the command line has it.
     /// - Throws: ``RunLabelError``.
-    public init(_ text: String) throws(RunLabelError) {
+    package init(_ text: String) throws(RunLabelError) {
         guard let equals = text.firstIndex(of: "=") else { throw .noValue(sanitized(text)) }
         let (key, value) = (String(text[..<equals]), sanitized(String(text[text.index(after: equals)...])))
         guard key.wholeMatch(of: /[a-z][a-z0-9_]{0,31}/) != nil else { throw .key(sanitized(key)) }
@@ -28,7 +28,7 @@ public struct RunLabel: Hashable, Sendable {
     ///
     /// - Returns: nil where there are none.
     /// - Throws: ``RunLabelError``.
-    public static func all(_ labels: [RunLabel]) throws(RunLabelError) -> [String: String]? {
+    package static func all(_ labels: [RunLabel]) throws(RunLabelError) -> [String: String]? {
         guard labels.count <= most else { throw .many(labels.count) }
         var all: [String: String] = [:]
         for label in labels where all.updateValue(label.value, forKey: label.key) != nil { throw .twice(label.key) }
@@ -37,7 +37,7 @@ public struct RunLabel: Hashable, Sendable {
 }
 
 /// Why labels are not taken.
-public enum RunLabelError: Error, Hashable, Sendable {
+package enum RunLabelError: Error, Hashable, Sendable {
     /// There is no `=`.
     case noValue(String)
     /// A key of another form.
@@ -51,8 +51,7 @@ public enum RunLabelError: Error, Hashable, Sendable {
 }
 
 extension RunLabelError: CustomStringConvertible {
-    /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .noValue(let text): "label '\(text)' has no value; must be KEY=VALUE"
         case .key(let key):

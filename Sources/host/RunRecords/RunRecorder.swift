@@ -45,8 +45,7 @@ package final class RunRecorder: Sendable {
     ///   - start: the first event.
     ///   - console: whence the target's console is taken; nil: it is not.
     package init(_ store: RunStore, _ record: RunRecord, start: FlashEvent, console: ConsoleSource?) {
-        self.store = store
-        self.console = console
+        (self.store, self.console) = (store, console)
         state = Mutex(State(record: record))
         let sink = Sink()
         self.sink = sink

@@ -1,8 +1,8 @@
-public import FoundationEssentials
+package import FoundationEssentials
 
 extension RunRecord.TargetEntry {
     /// Whether a user who writes this means it.
-    public func answers(to text: String) -> Bool {
+    package func answers(to text: String) -> Bool {
         let text = text.lowercased()
         return text == name?.lowercased() || text == ip || text.replacing("-", with: ":") == mac
     }
@@ -10,7 +10,7 @@ extension RunRecord.TargetEntry {
 
 extension StoredRun {
     /// What a text names.
-    public enum Found {
+    package enum Found {
         /// This run.
         case one(StoredRun)
         /// As many runs have names that start with it.
@@ -22,7 +22,7 @@ extension StoredRun {
     /// Finds a run: `last`, its name or as much of the beginning as no other has, or a target, whose last run is meant.
     ///
     /// - Parameter runs: the oldest first.
-    public static func find(_ text: String, in runs: [StoredRun]) -> Found {
+    package static func find(_ text: String, in runs: [StoredRun]) -> Found {
         if text == "last", let last = runs.last { return .one(last) }
         let named = runs.filter { $0.id.hasPrefix(text) }
         if named.count == 1 || named.first?.id == text { return .one(named[0]) }
@@ -35,7 +35,7 @@ extension StoredRun {
     /// - Parameters:
     ///   - target: a name, IP address or MAC address; nil: any.
     ///   - last: how many; nil: all.
-    public static func select(
+    package static func select(
         _ runs: [StoredRun], target: String? = nil, labels: [RunLabel] = [], last: Int? = nil
     ) -> [StoredRun] {
         let found = runs.filter { run in
@@ -52,7 +52,7 @@ extension StoredRun {
     ///   - runs: the oldest first.
     ///   - keep: of each target the last ones stay, this many; nil: none for that.
     ///   - olderThan: seconds; what began later stays. nil: none for that. A run without a readable record counts as old.
-    public static func prunable(
+    package static func prunable(
         _ runs: [StoredRun], keep: Int?, olderThan: Double?, now: Date
     ) -> [StoredRun] {
         var kept: [Substring: Int] = [:]

@@ -1,12 +1,12 @@
 import FoundationEssentials
 import Glibc
 import LinuxHost
-public import SystemPackage
+package import SystemPackage
 
 /// The folder of run records: one folder a run.
-public struct RunStore: Sendable {
+package struct RunStore: Sendable {
     /// Where they are unless told otherwise.
-    public static let defaultPath: FilePath = "/var/lib/rpiflash/runs"
+    package static let defaultPath: FilePath = "/var/lib/rpiflash/runs"
     /// The text of the record.
     static let recordName = "run.json"
     /// What happened, one JSON object a line.
@@ -17,16 +17,16 @@ public struct RunStore: Sendable {
     static let reportName = "report.txt"
 
     /// The folder.
-    public let path: FilePath
+    package let path: FilePath
 
     /// - Parameter path: the folder; made with the first run.
-    public init(at path: FilePath = Self.defaultPath) { self.path = path }
+    package init(at path: FilePath = Self.defaultPath) { self.path = path }
 
     /// Begins a run's record, locked for as long as the process lives or until it is finished.
     ///
     /// - Parameter record: of which the id is set.
     /// - Throws: ``RunStoreError``.
-    public func begin(_ record: RunRecord) throws(RunStoreError) -> OpenRun {
+    package func begin(_ record: RunRecord) throws(RunStoreError) -> OpenRun {
         do { try makeFolders(path) } catch { throw RunStoreError(error) }
         let name = Self.name(of: record)
         for attempt in 1...1000 {
@@ -56,7 +56,7 @@ public struct RunStore: Sendable {
     /// All runs, the oldest first. A folder that is none of ours is left out.
     ///
     /// - Throws: ``RunStoreError``; a folder that is not there has no runs.
-    public func list() throws(RunStoreError) -> [StoredRun] {
+    package func list() throws(RunStoreError) -> [StoredRun] {
         let names: [String]
         do throws(Errno) {
             names = try Folder.names(in: path)
@@ -72,7 +72,7 @@ public struct RunStore: Sendable {
     ///
     /// - Parameter mac: the target's Ethernet address.
     /// - Throws: ``RunStoreError``.
-    public func list(mac: String) throws(RunStoreError) -> [StoredRun] {
+    package func list(mac: String) throws(RunStoreError) -> [StoredRun] {
         let digits = mac.filter { $0 != ":" }
         return try list().filter { $0.targetDigits == digits }
     }
@@ -81,7 +81,7 @@ public struct RunStore: Sendable {
     ///
     /// - Parameter mac: the target's Ethernet address.
     /// - Throws: ``RunStoreError``.
-    public func running(mac: String) throws(RunStoreError) -> StoredRun? {
+    package func running(mac: String) throws(RunStoreError) -> StoredRun? {
         // A target has one flash at a time, so that only its last run can go on.
         let last = try list(mac: mac).last
         return last?.isRunning == true ? last : nil
@@ -91,7 +91,7 @@ public struct RunStore: Sendable {
     ///
     /// - Returns: whether it is gone.
     /// - Throws: ``RunStoreError``.
-    public func remove(_ run: StoredRun) throws(RunStoreError) -> Bool {
+    package func remove(_ run: StoredRun) throws(RunStoreError) -> Bool {
         if run.isRunning { return false }
         // A run has files only, and only these.
         for name in run.files() {
@@ -109,17 +109,17 @@ public struct RunStore: Sendable {
 }
 
 /// A run's record as it lies in the store.
-public struct StoredRun: Sendable {
+package struct StoredRun: Sendable {
     /// Its folder's name.
-    public let id: String
+    package let id: String
     /// Its folder.
-    public let folder: FilePath
+    package let folder: FilePath
 
     /// The digits of its target's Ethernet address, from its name; also where the record is damaged.
-    public var targetDigits: Substring { id.dropFirst(16).prefix(12) }
+    package var targetDigits: Substring { id.dropFirst(16).prefix(12) }
 
     /// Its record; nil where it cannot be read.
-    public var record: RunRecord? {
+    package var record: RunRecord? {
         guard let bytes = Self.read(folder.appending(RunStore.recordName), limit: 1 << 20) else { return nil }
         let decoder = JSONDecoder()
         decoder.dateDecodingStrategy = .iso8601
@@ -130,7 +130,7 @@ public struct StoredRun: Sendable {
     }
 
     /// Whether the process that flashes is alive.
-    public var isRunning: Bool {
+    package var isRunning: Bool {
         let descriptor = unsafe open(folder.appending(RunStore.eventsName).string, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
         guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
@@ -138,7 +138,7 @@ public struct StoredRun: Sendable {
     }
 
     /// What its files take, in bytes.
-    public var bytes: UInt64 {
+    package var bytes: UInt64 {
         files().reduce(0) { sum, name in
             var status = stat()
             return unsafe lstat(folder.appending(name).string, &status) == 0 ? sum + UInt64(status.st_size) : sum
@@ -151,11 +151,11 @@ public struct StoredRun: Sendable {
     }
 
     /// The console's file.
-    public var console: FilePath { folder.appending(RunStore.consoleName) }
+    package var console: FilePath { folder.appending(RunStore.consoleName) }
     /// The events' file.
-    public var events: FilePath { folder.appending(RunStore.eventsName) }
+    package var events: FilePath { folder.appending(RunStore.eventsName) }
     /// The file of what the target reported; it is not there where it reported nothing.
-    public var report: FilePath { folder.appending(RunStore.reportName) }
+    package var report: FilePath { folder.appending(RunStore.reportName) }
 
     static func read(_ path: FilePath, limit: Int) -> [UInt8]? {
         SmallFile.start(of: path, count: limit + 1).flatMap { $0.count <= limit ? $0 : nil }
@@ -163,16 +163,15 @@ public struct StoredRun: Sendable {
 }
 
 /// Why a record cannot be kept or read.
-public struct RunStoreError: Error, Hashable, Sendable, CustomStringConvertible {
+package struct RunStoreError: Error, Hashable, Sendable, CustomStringConvertible {
     /// Which file or folder.
-    public let path: FilePath
+    package let path: FilePath
     /// What the system says.
-    public let errno: Errno
+    package let errno: Errno
 
     init(_ path: FilePath, _ code: Int32) { (self.path, self.errno) = (path, Errno(rawValue: code)) }
 
     init(_ error: PathError) { (path, errno) = (error.path, error.errno) }
 
-    /// One sentence for a person.
-    public var description: String { "\(path): \(errno)" }
+    package var description: String { "\(path): \(errno)" }
 }

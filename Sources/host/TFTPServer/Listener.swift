@@ -46,11 +46,7 @@ final class ListenHandler: ChannelInboundHandler {
         root: Root, registry: Registry, dallying: DallyingUploads, group: any EventLoopGroup,
         limits: TransferOptions.Limits
     ) {
-        self.root = root
-        self.registry = registry
-        self.dallying = dallying
-        self.group = group
-        self.limits = limits
+        (self.root, self.registry, self.dallying, self.group, self.limits) = (root, registry, dallying, group, limits)
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {

@@ -1,10 +1,10 @@
 import Glibc
-public import TFTP
+package import TFTP
 
 /// What a server hands out, and takes, for one target.
-public struct ServedFolder: Hashable, Sendable {
+package struct ServedFolder: Hashable, Sendable {
     /// Where a file that is handed out lies.
-    public enum Source: Hashable, Sendable {
+    package enum Source: Hashable, Sendable {
         /// In the job's folder, under the name that is asked for; no link is followed.
         case folder
         /// An open file, wherever it lies; nothing else is opened, so no right to it is needed.
@@ -12,25 +12,24 @@ public struct ServedFolder: Hashable, Sendable {
     }
 
     /// The target's folder in the TFTP root: its MAC address, lower case with colons.
-    public let folder: String
+    package let folder: String
     /// What may be read, by the name that is asked for as `<folder>/<name>`.
-    public let files: [String: Source]
+    package let files: [String: Source]
     /// Names of ``files`` of which parts may be read too, by names in hexadecimal without 0x, in sectors of 512 bytes:
     /// - `<folder>/<name>@<start>+<count>`: at least one sector, none behind the file's last whole one;
     /// - `<folder>/<name>@<start>-<mask>`: pieces of 64 sectors, one behind the other. The mask's first bit, the highest of
     ///   its first digit, is for the piece at the start, the next one for the next; at most ``mostPieces``, at least one of
     ///   them set. A piece that goes beyond the file's last whole sector ends there.
-    public let ranged: Set<String>
+    package let ranged: Set<String>
     /// The one of ``files`` that a target asks for first; nil where there is none. What it uploaded before it asks for that
     /// belongs to another try, and does not stand in the way of what it uploads then.
-    public let entry: String?
+    package let entry: String?
     /// The target's IPv4 address, dotted. Who has another address must have the MAC address that the folder is named by.
-    public let address: String
+    package let address: String
     /// What is known of the window that the target takes.
-    public let windows: WindowMemory
+    package let windows: WindowMemory
 
-    /// A job as given.
-    public init(
+    package init(
         folder: String, files: [String: Source], ranged: Set<String> = [], entry: String? = nil, address: String,
         windows: WindowMemory = WindowMemory()
     ) {
@@ -43,27 +42,27 @@ public struct ServedFolder: Hashable, Sendable {
     }
 
     /// A job whose files all lie in its folder.
-    public init(folder: String, files: Set<String>, address: String) {
+    package init(folder: String, files: Set<String>, address: String) {
         self.init(
             folder: folder, files: Dictionary(uniqueKeysWithValues: files.map { ($0, .folder) }), address: address)
     }
 
     /// Length of a piece in sectors: 32 KiB, as in a flash plan's table of pieces (docs/plan-protocol.md).
-    public static let pieceSectors: UInt64 = 64
+    package static let pieceSectors: UInt64 = 64
     /// How many pieces a mask can have: 16 MiB, the longest chunk of a flash plan.
-    public static let mostPieces = 512
+    package static let mostPieces = 512
     /// Names of the files that a target may upload; no other name is ever taken.
-    public static let uploads: Set<String> = ["OK", "FAILED", "REPORT"]
+    package static let uploads: Set<String> = ["OK", "FAILED", "REPORT"]
     /// The longest upload in bytes: 64 KiB.
-    public static let longestUpload = 64 << 10
+    package static let longestUpload = 64 << 10
 }
 
 /// An open file that a job hands out. Closed with its last reference.
-public final class SharedFile: Hashable, Sendable {
+package final class SharedFile: Hashable, Sendable {
     let descriptor: Int32
 
     /// A file of its own on what `descriptor` has open; nil where there is no room for one more.
-    public init?(duplicating descriptor: Int32) {
+    package init?(duplicating descriptor: Int32) {
         let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
         guard copy >= 0 else { return nil }
         self.descriptor = copy
@@ -71,15 +70,13 @@ public final class SharedFile: Hashable, Sendable {
 
     deinit { close(descriptor) }
 
-    /// The same one only.
-    public static func == (a: SharedFile, b: SharedFile) -> Bool { a === b }
-    /// By identity.
-    public func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(self)) }
+    package static func == (a: SharedFile, b: SharedFile) -> Bool { a === b }
+    package func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(self)) }
 }
 
 extension MonotonicInstant {
     /// The present one.
-    public static var now: MonotonicInstant {
+    package static var now: MonotonicInstant {
         var time = timespec()
         unsafe clock_gettime(CLOCK_MONOTONIC, &time)
         return MonotonicInstant(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
@@ -87,22 +84,21 @@ extension MonotonicInstant {
 }
 
 /// What happened on a server, and when.
-public struct TimedTransferEvent: Hashable, Sendable {
+package struct TimedTransferEvent: Hashable, Sendable {
     /// What.
-    public let event: TransferEvent
+    package let event: TransferEvent
     /// When: for what a packet brought about, when it was read.
-    public let instant: MonotonicInstant
+    package let instant: MonotonicInstant
     /// What is known of the window that the target takes, where the end of a transfer may have told something about it.
-    public let windows: WindowMemory?
+    package let windows: WindowMemory?
 
-    /// An event as given.
-    public init(_ event: TransferEvent, at instant: MonotonicInstant, windows: WindowMemory? = nil) {
+    package init(_ event: TransferEvent, at instant: MonotonicInstant, windows: WindowMemory? = nil) {
         (self.event, self.instant, self.windows) = (event, instant, windows)
     }
 }
 
 /// Why a server cannot serve.
-public enum TFTPServerError: Error, Hashable, Sendable {
+package enum TFTPServerError: Error, Hashable, Sendable {
     /// Another program has the port.
     case addressInUse(String)
     /// The port is below 1024 and this process may not bind it.
@@ -116,8 +112,7 @@ public enum TFTPServerError: Error, Hashable, Sendable {
 }
 
 extension TFTPServerError: CustomStringConvertible {
-    /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .addressInUse(let address): "another program has UDP \(address)"
         case .notPermitted(let address):

@@ -3,23 +3,21 @@ import NIOPosix
 import TFTP
 
 /// Asks another TFTP server for one small file, or sends it one, to see what it can do.
-public struct ServerProbe: Sendable {
+package struct ServerProbe: Sendable {
     /// The server's IPv4 address.
-    public let host: String
+    package let host: String
     /// Its UDP port.
-    public let port: Int
+    package let port: Int
     /// How long a silent server is waited for, in seconds; the request is sent again each second.
-    public let attempts: Int
+    package let attempts: Int
 
     /// A probe of the server at this address.
-    public init(host: String, port: Int, attempts: Int = 3) {
-        self.host = host
-        self.port = port
-        self.attempts = attempts
+    package init(host: String, port: Int, attempts: Int = 3) {
+        (self.host, self.port, self.attempts) = (host, port, attempts)
     }
 
     /// What the server said.
-    public enum Answer: Hashable, Sendable {
+    package enum Answer: Hashable, Sendable {
         /// A read brought this content, at most 512 bytes.
         case content([UInt8])
         /// A write was taken.
@@ -31,12 +29,12 @@ public struct ServerProbe: Sendable {
     }
 
     /// Reads a file of at most 511 bytes.
-    public func read(_ path: String) async -> Answer {
+    package func read(_ path: String) async -> Answer {
         await run(.readRequest(Packet.Request(path: path)), content: nil)
     }
 
     /// Writes a file of at most 511 bytes.
-    public func write(_ path: String, content: [UInt8]) async -> Answer {
+    package func write(_ path: String, content: [UInt8]) async -> Answer {
         precondition(content.count < 512, "a probe is one block")
         return await run(.writeRequest(Packet.Request(path: path)), content: content)
     }
@@ -78,9 +76,7 @@ private final class ProbeHandler: ChannelInboundHandler {
         server: SocketAddress, request: Packet, content: [UInt8]?, attempts: Int,
         answer: EventLoopPromise<ServerProbe.Answer>
     ) {
-        self.server = server
-        self.content = content
-        self.answer = answer
+        (self.server, self.content, self.answer) = (server, content, answer)
         packet = request
         peer = server
         self.attempts = attempts

@@ -135,11 +135,7 @@ final class ReadHandler: SessionHandler {
         learn: @escaping (_ counters: Sender.Counters, _ granted: Int, _ isComplete: Bool) -> Void,
         report: @escaping (TransferEvent) -> Void
     ) {
-        self.learn = learn
-        self.file = file
-        self.name = name
-        self.address = address
-        self.report = report
+        (self.learn, self.file, self.name, self.address, self.report) = (learn, file, name, address, report)
         sender = Sender(size: file.size, options: options)
     }
 

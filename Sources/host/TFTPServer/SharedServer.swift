@@ -2,18 +2,18 @@
 ///
 /// Whoever asks while it is being started gets what that brings, the server or the error. After an error the next one
 /// that asks starts it anew: another program that had the port may be gone by then.
-public actor SharedServer<Server: Sendable> {
+package actor SharedServer<Server: Sendable> {
     private let stop: @Sendable (Server) async -> Void
     private var starting: Task<Result<Server, TFTPServerError>, Never>?
 
     /// - Parameter stop: ends a server.
-    public init(stop: @escaping @Sendable (Server) async -> Void) { self.stop = stop }
+    package init(stop: @escaping @Sendable (Server) async -> Void) { self.stop = stop }
 
     /// The server; started where it is not.
     ///
     /// - Parameter start: starts it.
     /// - Throws: what `start` does.
-    public func server(
+    package func server(
         startedBy start: @escaping @Sendable () async throws(TFTPServerError) -> Server
     ) async throws(TFTPServerError) -> Server {
         let task =
@@ -33,7 +33,7 @@ public actor SharedServer<Server: Sendable> {
     }
 
     /// Ends it, also where it is only being started.
-    public func close() async {
+    package func close() async {
         while let task = starting {
             starting = nil
             if case .success(let server) = await task.value { await stop(server) }
@@ -43,5 +43,5 @@ public actor SharedServer<Server: Sendable> {
 
 extension SharedServer<TFTPServer> {
     /// A TFTP server.
-    public init() { self.init { await $0.stop() } }
+    package init() { self.init { await $0.stop() } }
 }

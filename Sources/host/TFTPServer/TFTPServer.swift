@@ -7,12 +7,12 @@ import TFTP
 ///
 /// Uploads are never written to disk; they are handed over as events. Memory does not grow with the files: a transfer
 /// holds one window.
-public final class TFTPServer: Sendable {
+package final class TFTPServer: Sendable {
     private let channel: any Channel
     private let registry: Registry
     private let dallying: DallyingUploads
     /// The UDP port that requests are taken on.
-    public let port: Int
+    package let port: Int
 
     private init(channel: any Channel, registry: Registry, dallying: DallyingUploads) {
         self.channel = channel
@@ -28,7 +28,7 @@ public final class TFTPServer: Sendable {
     ///   - host: the IPv4 address to bind, `0.0.0.0` for all.
     ///   - port: the UDP port; 0 for any free one.
     /// - Throws: ``TFTPServerError``.
-    public static func start(root: String, host: String, port: Int) async throws(TFTPServerError) -> TFTPServer {
+    package static func start(root: String, host: String, port: Int) async throws(TFTPServerError) -> TFTPServer {
         try await start(root: root, address: "\(host):\(port)") { $0.bind(host: host, port: port) }
     }
 
@@ -38,7 +38,7 @@ public final class TFTPServer: Sendable {
     ///   - root: the TFTP root folder.
     ///   - socket: the bound socket, from here on owned.
     /// - Throws: ``TFTPServerError``.
-    public static func start(root: String, socket: Int32) async throws(TFTPServerError) -> TFTPServer {
+    package static func start(root: String, socket: Int32) async throws(TFTPServerError) -> TFTPServer {
         try await start(root: root, address: "socket \(socket)") { $0.withBoundSocket(socket) }
     }
 
@@ -81,15 +81,15 @@ public final class TFTPServer: Sendable {
     /// Serves a job from now on.
     ///
     /// - Returns: what happens; ends when the job is removed or the server stops.
-    public func add(_ job: ServedFolder) -> AsyncStream<TimedTransferEvent> { registry.add(job) }
+    package func add(_ job: ServedFolder) -> AsyncStream<TimedTransferEvent> { registry.add(job) }
 
     /// Serves a job from now on, unless its folder has one.
     ///
     /// - Returns: what happens, as ``add(_:)``; nil where another job has the folder.
-    public func register(_ job: ServedFolder) -> AsyncStream<TimedTransferEvent>? { registry.addNew(job) }
+    package func register(_ job: ServedFolder) -> AsyncStream<TimedTransferEvent>? { registry.addNew(job) }
 
     /// Serves a job no longer. Transfers that are under way end by themselves.
-    public func remove(folder: String) { registry.remove(folder: folder) }
+    package func remove(folder: String) { registry.remove(folder: folder) }
 
     /// How long a client whose upload is complete must have been silent before ``stop()`` takes it for satisfied, and how
     /// long it is waited for at most.
@@ -98,7 +98,7 @@ public final class TFTPServer: Sendable {
     /// Ends all transfers and frees the port: at once, or where an upload was completed just now, when its client has
     /// been quiet for a second. It may have missed the last ACK and repeat itself, and would take a closed port for a
     /// failure. A cancelled task does not wait.
-    public func stop() async {
+    package func stop() async {
         registry.removeAll()
         let limit = MonotonicInstant.now + Self.longestDally
         while let heard = dallying.latest {

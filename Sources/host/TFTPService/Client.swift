@@ -1,18 +1,18 @@
 import CUnixSocket
 import Glibc
 import Synchronization
-public import SystemPackage
-public import TFTP
-public import TFTPServer
+package import SystemPackage
+package import TFTP
+package import TFTPServer
 
 /// Where the service listens for jobs: `/run/rpiflash/serve.sock`.
-public let defaultServiceSocket = FilePath("/run/rpiflash/serve.sock")
+package let defaultServiceSocket = FilePath("/run/rpiflash/serve.sock")
 
 /// A flash's way to a TFTP service that runs on this host.
-public final class ServiceClient: Sendable {
+package final class ServiceClient: Sendable {
     private let connection: Connection
     /// The TFTP root that the service has.
-    public let root: FilePath
+    package let root: FilePath
     private let identity: (device: UInt64, inode: UInt64)
 
     private init(connection: Connection, root: FilePath, identity: (device: UInt64, inode: UInt64)) {
@@ -26,7 +26,7 @@ public final class ServiceClient: Sendable {
     /// - Parameter socket: where it listens.
     /// - Returns: nil where none runs.
     /// - Throws: ``ServiceError``.
-    public static func connect(to socket: FilePath = defaultServiceSocket) throws(ServiceError) -> ServiceClient? {
+    package static func connect(to socket: FilePath = defaultServiceSocket) throws(ServiceError) -> ServiceClient? {
         let descriptor = unsafe socket.withPlatformString { unsafe cunix_connect($0) }
         guard descriptor >= 0 else {
             let code = errno
@@ -51,7 +51,7 @@ public final class ServiceClient: Sendable {
     }
 
     /// Whether the service hands out this folder.
-    public func serves(_ root: FilePath) -> Bool {
+    package func serves(_ root: FilePath) -> Bool {
         folderIdentity(root).map { $0.device == identity.device && $0.inode == identity.inode } ?? false
     }
 
@@ -67,7 +67,7 @@ public final class ServiceClient: Sendable {
     ///   - windows: what is known of the window that the target takes.
     /// - Returns: what happens; ends with the service or with ``close()``.
     /// - Throws: ``ServiceError``.
-    public func register(
+    package func register(
         folder: String, files: Set<String>, entry: String, image: String? = nil, imageFile: FileDescriptor? = nil,
         address: String, windows: WindowMemory? = nil
     ) throws(ServiceError) -> AsyncStream<TimedTransferEvent> {
@@ -104,11 +104,11 @@ public final class ServiceClient: Sendable {
     }
 
     /// Ends the job.
-    public func close() { connection.shutDown() }
+    package func close() { connection.shutDown() }
 }
 
 /// Why a running service is of no use.
-public enum ServiceError: Error, Hashable, Sendable {
+package enum ServiceError: Error, Hashable, Sendable {
     /// The socket cannot be connected to.
     case unreachable(FilePath, Errno)
     /// Something listens, but does not greet.
@@ -124,8 +124,7 @@ public enum ServiceError: Error, Hashable, Sendable {
 }
 
 extension ServiceError: CustomStringConvertible {
-    /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .unreachable(let socket, let error):
             "the rpiflash service on \(socket) cannot be reached: \(error)"

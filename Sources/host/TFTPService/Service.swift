@@ -2,12 +2,12 @@ import CUnixSocket
 import FoundationEssentials
 import Glibc
 import Synchronization
-public import SystemPackage
-public import TFTP
-public import TFTPServer
+package import SystemPackage
+package import TFTP
+package import TFTPServer
 
 /// What a service tells its log.
-public enum ServiceEvent: Sendable {
+package enum ServiceEvent: Sendable {
     /// A client has come. It has no job yet.
     case connected
     /// A client has gone, and its job with it.
@@ -30,7 +30,7 @@ public enum ServiceEvent: Sendable {
 ///
 /// Who may open the socket may have files served; its file's group and mode decide that. Each client has a thread of its
 /// own, which never waits for the client to read: no client can delay another one's events.
-public final class Service: Sendable {
+package final class Service: Sendable {
     /// What a service stands of its clients.
     struct Limits: Sendable {
         /// Clients at a time. Where that many are there, the oldest that has no job makes room.
@@ -69,7 +69,7 @@ public final class Service: Sendable {
     ///   - server: who serves.
     ///   - root: the server's root.
     ///   - log: told what happens.
-    public convenience init(
+    package convenience init(
         socket: FileDescriptor, path: FilePath?, server: TFTPServer, root: FilePath,
         log: @escaping @Sendable (ServiceEvent) -> Void
     ) {
@@ -98,7 +98,7 @@ public final class Service: Sendable {
     ///   - path: the socket's file; one that nobody listens on is replaced.
     ///   - mode: the file's mode.
     /// - Throws: `Errno`; `addressInUse` where a service listens there.
-    public static func listen(at path: FilePath, mode: FilePermissions) throws(Errno) -> FileDescriptor {
+    package static func listen(at path: FilePath, mode: FilePermissions) throws(Errno) -> FileDescriptor {
         let descriptor = unsafe path.withPlatformString { unsafe cunix_listen($0, mode.rawValue) }
         guard descriptor >= 0 else { throw Errno(rawValue: errno) }
         return FileDescriptor(rawValue: descriptor)
@@ -107,7 +107,7 @@ public final class Service: Sendable {
     /// Checks whether ``listen(at:mode:)`` could listen at a path; makes and replaces nothing.
     ///
     /// - Throws: `Errno`, as it would.
-    public static func checkPlace(_ path: FilePath) throws(Errno) {
+    package static func checkPlace(_ path: FilePath) throws(Errno) {
         let other = unsafe path.withPlatformString { unsafe cunix_connect($0) }
         guard other < 0 else {
             close(other)
@@ -125,7 +125,7 @@ public final class Service: Sendable {
     /// Takes clients until ``stop()``.
     ///
     /// - Throws: `Errno` where the process cannot start a thread.
-    public func start() throws(Errno) {
+    package func start() throws(Errno) {
         guard startThread({ [self] in acceptClients() }) else { throw .resourceTemporarilyUnavailable }
     }
 
@@ -215,7 +215,7 @@ public final class Service: Sendable {
     }
 
     /// Takes no more clients and ends the jobs of those that are there.
-    public func stop() {
+    package func stop() {
         let clients = state.withLock { state in
             state.isStopped = true
             return state.clients.values.map(\.connection)

@@ -2,7 +2,7 @@ import Dispatch
 import Glibc
 
 /// Reads a target's console from now on, without ever sending anything to it.
-public final class ConsoleReader: Sendable {
+package final class ConsoleReader: Sendable {
     /// Dispatch's objects may be used from anywhere; only their protocols do not say so.
     private nonisolated(unsafe) let source: any DispatchSourceRead
     private let queue: DispatchQueue
@@ -16,7 +16,7 @@ public final class ConsoleReader: Sendable {
     ///   - console: where it comes from.
     ///   - take: called in order with what comes, and with an empty array when nothing can come any more.
     /// - Throws: ``ConsoleError``.
-    public init(_ console: ConsoleSource, take: @escaping @Sendable ([UInt8]) -> Void) throws(ConsoleError) {
+    package init(_ console: ConsoleSource, take: @escaping @Sendable ([UInt8]) -> Void) throws(ConsoleError) {
         let descriptor: Int32
         let isStream: Bool
         switch console {
@@ -46,7 +46,7 @@ public final class ConsoleReader: Sendable {
     }
 
     /// Ends it: nothing is taken after this.
-    public func stop() { queue.sync { unsafe source.cancel() } }
+    package func stop() { queue.sync { unsafe source.cancel() } }
 
     deinit { unsafe source.cancel() }
 }

@@ -1,18 +1,18 @@
 import Configuration
-public import Inventory
+package import Inventory
 
 /// Where a target's console comes from.
-public enum ConsoleSource: Hashable, Sendable, CustomStringConvertible {
+package enum ConsoleSource: Hashable, Sendable, CustomStringConvertible {
     /// U-Boot's netconsole, from the target's IPv4 address.
     case network(address: String)
     /// A serial port of this host, with its speed in baud.
     case serial(device: String, baud: Int)
 
     /// The UDP port that U-Boot's netconsole sends from and to unless told otherwise.
-    public static let networkPort: UInt16 = 6666
+    package static let networkPort: UInt16 = 6666
 
     /// As messages name it.
-    public var description: String {
+    package var description: String {
         switch self {
         case .network(let address): "netconsole of \(address), UDP port \(Self.networkPort)"
         case .serial(let device, let baud): "\(device) at \(baud) baud"
@@ -21,7 +21,7 @@ public enum ConsoleSource: Hashable, Sendable, CustomStringConvertible {
 }
 
 /// Why a console cannot be read.
-public enum ConsoleError: Error, Hashable, Sendable {
+package enum ConsoleError: Error, Hashable, Sendable {
     /// A call failed; `code` is its errno.
     case system(ConsoleSource, call: String, code: Int32)
     /// Another program has the serial port.
@@ -31,8 +31,7 @@ public enum ConsoleError: Error, Hashable, Sendable {
 }
 
 extension ConsoleError: CustomStringConvertible {
-    /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .system(.network, let call, let code) where call == "bind":
             "cannot listen for netconsole on UDP port \(ConsoleSource.networkPort) (\(errorText(code))); "
@@ -48,7 +47,7 @@ extension ConsoleError: CustomStringConvertible {
 
 extension Target {
     /// Where its console comes from: the row's serial port, else U-Boot's netconsole.
-    public var consoleSource: ConsoleSource {
+    package var consoleSource: ConsoleSource {
         console.map { .serial(device: $0.device, baud: $0.baud) } ?? .network(address: ip.description)
     }
 }

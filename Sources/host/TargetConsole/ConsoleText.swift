@@ -5,9 +5,9 @@ import Configuration
 /// Line feed ends a line, and so does a carriage return alone, with which a console writes over a line. A backspace takes
 /// back a character, as it would on a terminal. Escape sequences that only colour or move are left out; any other control
 /// character, and what is no UTF-8, is written in digits: `\x07`. Memory is bounded by the longest line.
-public struct ConsoleText: Sendable {
+package struct ConsoleText: Sendable {
     /// The most bytes of a line; what is longer goes on in the next one.
-    public static let longestLine = 1024
+    package static let longestLine = 1024
 
     private enum State: Sendable {
         case text
@@ -23,22 +23,22 @@ public struct ConsoleText: Sendable {
     private var state = State.text
 
     /// At the beginning of a line.
-    public init() {}
+    package init() {}
 
     /// Takes what came next.
     ///
     /// - Returns: the lines that are ended by it, sanitized.
-    public mutating func take(_ bytes: some Sequence<UInt8>) -> [String] {
+    package mutating func take(_ bytes: some Sequence<UInt8>) -> [String] {
         var lines: [String] = []
         for byte in bytes { take(byte, &lines) }
         return lines
     }
 
     /// Whether something waits for the end of its line.
-    public var isOpen: Bool { !line.isEmpty }
+    package var isOpen: Bool { !line.isEmpty }
 
     /// The line that was not ended yet; nil where there is none.
-    public mutating func flush() -> String? {
+    package mutating func flush() -> String? {
         if case .sequence(let bytes) = state { line += [0x1b, UInt8(ascii: "[")] + bytes }
         state = .text
         if line.isEmpty { return nil }

@@ -1,30 +1,29 @@
 import Configuration
 import DiskLayout
-public import Inventory
+package import Inventory
 import LinuxHost
-public import SystemPackage
+package import SystemPackage
 
 /// Checks whether this server can flash, and says how to fix what is wrong. Nothing is changed, no target is touched.
-public struct Doctor: Sendable {
+package struct Doctor: Sendable {
     /// What the checks are about.
-    public struct Subject: Sendable {
+    package struct Subject: Sendable {
         /// The TFTP root.
-        public var root: FilePath
+        package var root: FilePath
         /// The folder of prepared images.
-        public var store: FilePath
+        package var store: FilePath
         /// The folder of run records.
-        public var runs: FilePath
+        package var runs: FilePath
         /// The folder of templates.
-        public var templates: FilePath
+        package var templates: FilePath
         /// Where a flash would serve: address and port.
-        public var address: String
+        package var address: String
         /// The UDP port of it.
-        public var port: Int
+        package var port: Int
         /// This host's own names and addresses.
-        public var hostNames: Set<String>
+        package var hostNames: Set<String>
 
-        /// A subject as given.
-        public init(
+        package init(
             root: FilePath, store: FilePath, runs: FilePath, templates: FilePath, address: String, port: Int,
             hostNames: Set<String>
         ) {
@@ -39,12 +38,12 @@ public struct Doctor: Sendable {
     /// - Parameters:
     ///   - subject: what is checked.
     ///   - ports: what is needed of the machine.
-    public init(_ subject: Subject, ports: DoctorPorts) { (self.subject, self.ports) = (subject, ports) }
+    package init(_ subject: Subject, ports: DoctorPorts) { (self.subject, self.ports) = (subject, ports) }
 
     /// Makes all checks.
     ///
     /// - Returns: what they found, in the order of docs/troubleshooting.md, and this host's targets.
-    public func examine() async -> (findings: [Finding], targets: [Target]) {
+    package func examine() async -> (findings: [Finding], targets: [Target]) {
         let (inventory, targets) = checkInventory()
         var findings = inventory + checkFiles() + checkPrograms()
         findings += checkServer(await ports.server())

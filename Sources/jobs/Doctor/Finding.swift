@@ -1,7 +1,7 @@
 /// What one check found.
-public struct Finding: Hashable, Encodable, Sendable {
+package struct Finding: Hashable, Encodable, Sendable {
     /// What it means for a flash.
-    public enum Level: String, Encodable, Sendable {
+    package enum Level: String, Encodable, Sendable {
         /// As it should be.
         case ok
         /// A flash works without it.
@@ -11,14 +11,13 @@ public struct Finding: Hashable, Encodable, Sendable {
     }
 
     /// What it means for a flash.
-    public let level: Level
+    package let level: Level
     /// What was checked, a word or two.
-    public let topic: String
+    package let topic: String
     /// What was found, and how to fix it where it is not right.
-    public let text: String
+    package let text: String
 
-    /// A finding as given.
-    public init(_ level: Level, _ topic: String, _ text: String) {
+    package init(_ level: Level, _ topic: String, _ text: String) {
         (self.level, self.topic, self.text) = (level, topic, text)
     }
 }

@@ -1,12 +1,12 @@
-public import FlashEvents
+package import FlashEvents
 import Configuration
-public import DiskLayout
-public import FlashPlan
-public import Inventory
-public import SystemPackage
+package import DiskLayout
+package import FlashPlan
+package import Inventory
+package import SystemPackage
 
 /// What is known of an image before a flash.
-public enum ImageStatus: Sendable {
+package enum ImageStatus: Sendable {
     /// It is prepared, and this is what is sent.
     case prepared(ChunkedImage)
     /// A flash prepares it first; its partition table as far as it could be read, `size` nil where it is compressed.
@@ -14,22 +14,21 @@ public enum ImageStatus: Sendable {
 }
 
 /// What a dry run needs of the world. Nothing here resets, prepares, serves a job or writes a file.
-public struct DryRunPorts: Sendable {
+package struct DryRunPorts: Sendable {
     /// As ``FlashPorts/openImage``.
-    public var openImage: @Sendable (FilePath) async throws -> any OpenImage
+    package var openImage: @Sendable (FilePath) async throws -> any OpenImage
     /// Finds out what there is to know of an image. Its errors are ``FlashError``, those of a flash.
-    public var imageStatus: @Sendable (FilePath) async throws -> ImageStatus
+    package var imageStatus: @Sendable (FilePath) async throws -> ImageStatus
     /// As ``FlashPorts/renderPlan``.
-    public var renderPlan: @Sendable (ChunkPlan) throws -> [UInt8]
+    package var renderPlan: @Sendable (ChunkPlan) throws -> [UInt8]
     /// Checks that flash plans can be rendered.
-    public var checkTemplates: @Sendable () throws -> Void
+    package var checkTemplates: @Sendable () throws -> Void
     /// Checks that the target can be reset. Never touches its line, also where one was left driven.
-    public var checkReset: @Sendable (Target) throws -> Void
+    package var checkReset: @Sendable (Target) throws -> Void
     /// As ``FlashPorts/claimServer``.
-    public var claimServer: @Sendable (_ root: FilePath, _ target: Target) async throws -> ClaimedServer
+    package var claimServer: @Sendable (_ root: FilePath, _ target: Target) async throws -> ClaimedServer
 
-    /// The ports as given.
-    public init(
+    package init(
         openImage: @escaping @Sendable (FilePath) async throws -> any OpenImage,
         imageStatus: @escaping @Sendable (FilePath) async throws -> ImageStatus,
         renderPlan: @escaping @Sendable (ChunkPlan) throws -> [UInt8],
@@ -57,9 +56,9 @@ public struct DryRunPorts: Sendable {
 private struct NotInADryRun: Error {}
 
 /// What a flash would do with a target.
-public struct DryRunReport: Hashable, Sendable {
+package struct DryRunReport: Hashable, Sendable {
     /// What would be sent.
-    public enum Content: Hashable, Sendable {
+    package enum Content: Hashable, Sendable {
         /// By plan, and prepared: its content's id, and what is written and sent to a card that has nothing of it.
         case prepared(id: String, chunks: Int, written: ByteCount, sent: ByteCount)
         /// By plan, after it is prepared; its length, nil where that is only known when it is unpacked.
@@ -69,25 +68,25 @@ public struct DryRunReport: Hashable, Sendable {
     }
 
     /// The target.
-    public let target: Target
+    package let target: Target
     /// What would be sent to it.
-    public let content: Content
+    package let content: Content
     /// Who would serve.
-    public let server: String
+    package let server: String
     /// Whether that is rpiflash. Of another server it is known when it is flashed whether it serves the root and takes
     /// uploads: a test needs files in it.
-    public let isOwnServer: Bool
+    package let isOwnServer: Bool
     /// The resets, one after the other for as long as the target does not ask for its image.
-    public let resets: [ResetMethod]
+    package let resets: [ResetMethod]
 }
 
 /// Says what a flash would do: every check of it that touches nothing, in its order, with its errors. Nothing is made,
 /// also not for a moment: no file, no lock, no reset.
-public struct DryRun: Sendable {
+package struct DryRun: Sendable {
     private let ports: @Sendable (Target) -> DryRunPorts
 
     /// - Parameter ports: what it needs of the world for a target.
-    public init(ports: @escaping @Sendable (Target) -> DryRunPorts) { self.ports = ports }
+    package init(ports: @escaping @Sendable (Target) -> DryRunPorts) { self.ports = ports }
 
     /// Checks.
     ///
@@ -96,7 +95,7 @@ public struct DryRun: Sendable {
     ///   - jobs: how many would be flashed at the same time.
     /// - Returns: what would be done, in the same order.
     /// - Throws: ``FlashError``; `CancellationError`.
-    public func run(_ requests: [FlashRequest], jobs: Int) async throws -> [DryRunReport] {
+    package func run(_ requests: [FlashRequest], jobs: Int) async throws -> [DryRunReport] {
         let flashers = requests.map { request in
             Flasher(ports: ports(request.target).forChecks, clock: ContinuousClock()) { _ in }
         }

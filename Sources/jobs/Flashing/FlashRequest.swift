@@ -1,34 +1,34 @@
-public import DiskLayout
-public import FlashPlan
-public import Inventory
-public import SystemPackage
+package import DiskLayout
+package import FlashPlan
+package import Inventory
+package import SystemPackage
 
 /// What is to be flashed where.
-public struct FlashRequest: Sendable {
+package struct FlashRequest: Sendable {
     /// The image; only ever read (law 4).
-    public var image: FilePath
+    package var image: FilePath
     /// The target.
-    public var target: Target
+    package var target: Target
     /// The card that the target has.
-    public var card: CardLayout
+    package var card: CardLayout
     /// The TFTP root folder.
-    public var root: FilePath
+    package var root: FilePath
     /// How the image goes over.
-    public var delivery: TransferMode
+    package var delivery: TransferMode
     /// From a reset to the first request; then the target is reset once more, in every way that its row has.
-    public var requestTimeout: Duration
+    package var requestTimeout: Duration
     /// Without a sign of life after that; nil: two minutes and the time that a slow card needs in between: a second for
     /// each MiB of a part, 5 s for each chunk of a plan. 90 s where its console is heard, and that is shorter.
-    public var outcomeTimeout: Duration?
+    package var outcomeTimeout: Duration?
     /// The TCP port that shows that the target is up; nil: not waited for.
-    public var waitPort: UInt16?
+    package var waitPort: UInt16?
     /// How long that is waited for.
-    public var waitTimeout: Duration
+    package var waitTimeout: Duration
     /// Whether the target sends its console to the server meanwhile, where it is flashed by plan.
-    public var sendsConsole: Bool
+    package var sendsConsole: Bool
 
     /// A request with the usual times.
-    public init(
+    package init(
         image: FilePath, target: Target, card: CardLayout, root: FilePath, delivery: TransferMode = .plan(.normal),
         requestTimeout: Duration = .seconds(45), outcomeTimeout: Duration? = nil, waitPort: UInt16? = 22,
         waitTimeout: Duration = .seconds(180), sendsConsole: Bool = false
@@ -47,7 +47,7 @@ public struct FlashRequest: Sendable {
 }
 
 /// How an image goes over.
-public enum TransferMode: Hashable, Sendable {
+package enum TransferMode: Hashable, Sendable {
     /// As a flash plan: chunk by chunk, only what is used and differs. Source: docs/plan-protocol.md.
     case plan(ChunkPlan.Mode)
     /// Whole, in parts of at most this length. Source: docs/parts-protocol.md.

@@ -1,4 +1,4 @@
-public import FlashEvents
+package import FlashEvents
 import DiskLayout
 import FlashPlan
 import Inventory
@@ -7,7 +7,7 @@ import SystemPackage
 import TFTP
 
 /// Puts an image on a target's card and proves it: validate, lock, stage, serve, reset, follow, compare, wait, clean up.
-public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
+package struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     let ports: FlashPorts
     let clock: C
     private let start: C.Instant
@@ -22,14 +22,11 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     ///   - clock: for every time that is measured or waited.
     ///   - beforeReset: waited for before each reset.
     ///   - report: told what happens.
-    public init(
+    package init(
         ports: FlashPorts, clock: C, beforeReset: @escaping @Sendable () async throws -> Void = {},
         report: @escaping @Sendable (FlashProgress) -> Void
     ) {
-        self.ports = ports
-        self.clock = clock
-        self.beforeReset = beforeReset
-        self.report = report
+        (self.ports, self.clock, self.beforeReset, self.report) = (ports, clock, beforeReset, report)
         start = clock.now
     }
 
@@ -39,7 +36,7 @@ public struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     ///
     /// - Throws: ``FlashError``; `CancellationError` only where the task was cancelled. Either way everything that was
     ///   staged is removed and RESET is released.
-    public func run(_ request: FlashRequest) async throws -> FlashResult {
+    package func run(_ request: FlashRequest) async throws -> FlashResult {
         let staging = try await staging(for: request)
         return try await run(PreparedFlash(request: request, staging: staging, lock: try SharedLock(request)))
     }

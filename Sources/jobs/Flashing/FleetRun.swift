@@ -1,27 +1,25 @@
-public import FlashEvents
+package import FlashEvents
 import FlashPlan
-public import Inventory
+package import Inventory
 import Synchronization
 
 /// How several targets are flashed.
-public struct FleetOptions: Hashable, Sendable {
+package struct FleetOptions: Hashable, Sendable {
     /// How many targets at the same time.
-    public var jobs: Int
+    package var jobs: Int
     /// The first target alone; the others only where it is proven and up.
-    public var canary: Bool
+    package var canary: Bool
     /// From the beginning of one reset to that of the next, at least.
-    public var stagger: Duration
+    package var stagger: Duration
 
     /// The usual numbers.
-    public init(jobs: Int = 8, canary: Bool = false, stagger: Duration = .milliseconds(500)) {
-        self.jobs = jobs
-        self.canary = canary
-        self.stagger = stagger
+    package init(jobs: Int = 8, canary: Bool = false, stagger: Duration = .milliseconds(500)) {
+        (self.jobs, self.canary, self.stagger) = (jobs, canary, stagger)
     }
 }
 
 /// What a run tells while it lasts.
-public enum FleetEvent: Sendable {
+package enum FleetEvent: Sendable {
     /// What a flash tells.
     case progress(FlashProgress)
     /// A target's flash is over, or will never start.
@@ -30,7 +28,7 @@ public enum FleetEvent: Sendable {
 
 /// Flashes one target or several from one image: everything that can be checked is checked for all of them before the first
 /// is touched, and refuses them all; from there on no target's failure concerns another.
-public struct FleetRun<C: Clock>: Sendable where C.Duration == Duration {
+package struct FleetRun<C: Clock>: Sendable where C.Duration == Duration {
     private let options: FleetOptions
     private let clock: C
     private let ports: @Sendable (Target) -> FlashPorts
@@ -41,14 +39,11 @@ public struct FleetRun<C: Clock>: Sendable where C.Duration == Duration {
     ///   - clock: for every time that is measured or waited.
     ///   - ports: what the flash of a target needs of the world. Of own servers several must be possible at a time.
     ///   - report: told what happens, with the target's place in the list; nil for what concerns all.
-    public init(
+    package init(
         options: FleetOptions, clock: C, ports: @escaping @Sendable (Target) -> FlashPorts,
         report: @escaping @Sendable (_ target: Int?, FleetEvent) -> Void
     ) {
-        self.options = options
-        self.clock = clock
-        self.ports = ports
-        self.report = report
+        (self.options, self.clock, self.ports, self.report) = (options, clock, ports, report)
     }
 
     /// Flashes.
@@ -56,7 +51,7 @@ public struct FleetRun<C: Clock>: Sendable where C.Duration == Duration {
     /// - Parameter requests: of different targets.
     /// - Returns: every target's verdict, in the same order; also where the task is cancelled meanwhile.
     /// - Throws: where nothing was touched: ``FlashError``, `CancellationError`.
-    public func run(_ requests: [FlashRequest]) async throws -> [Verdict] {
+    package func run(_ requests: [FlashRequest]) async throws -> [Verdict] {
         let once = SeenProgress()
         let ports = requests.map { self.ports($0.target) }
         let waiting = Mutex(try await check(requests, ports, once))
@@ -145,8 +140,7 @@ final class ResetGate<C: Clock>: Sendable where C.Duration == Duration {
     private let next: Mutex<C.Instant>
 
     init(gap: Duration, clock: C) {
-        self.gap = gap
-        self.clock = clock
+        (self.gap, self.clock) = (gap, clock)
         next = Mutex(clock.now)
     }
 

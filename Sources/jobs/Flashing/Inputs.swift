@@ -1,18 +1,18 @@
-public import FlashEvents
-public import DiskLayout
+package import FlashEvents
+package import DiskLayout
 import Glibc
-public import Inventory
+package import Inventory
 import LinuxHost
-public import SystemPackage
+package import SystemPackage
 
 /// Where the inventory is when none is given. Nowhere else: its rows have commands, and the working folder may be anybody's.
-public let defaultInventory: FilePath = "/etc/rpiflash/targets.csv"
+package let defaultInventory: FilePath = "/etc/rpiflash/targets.csv"
 
 /// Reads an inventory.
 ///
 /// - Parameter path: the file; nil: ``defaultInventory``.
 /// - Throws: ``FlashError/inventory(_:)``.
-public func loadInventory(_ path: FilePath?) throws(FlashError) -> Inventory {
+package func loadInventory(_ path: FilePath?) throws(FlashError) -> Inventory {
     if path == nil, !exists(defaultInventory) {
         throw .inventory(
             "no inventory: \(defaultInventory) is not there; make one (mac,ip,server,gpio) or give --inventory")
@@ -32,7 +32,7 @@ public func loadInventory(_ path: FilePath?) throws(FlashError) -> Inventory {
 ///
 /// - Parameter hostNames: this host's own names and addresses.
 /// - Throws: ``FlashError/target(_:)``.
-public func findTarget(
+package func findTarget(
     _ text: String, in inventory: Inventory, hostNames: Set<String>
 ) throws(FlashError) -> Target {
     do throws(TargetError) {
@@ -45,7 +45,7 @@ public func findTarget(
 }
 
 /// Which targets are meant.
-public enum TargetSelection: Hashable, Sendable {
+package enum TargetSelection: Hashable, Sendable {
     /// These, by name, IP address or MAC address.
     case named([String])
     /// Those that have one of these tags.
@@ -60,7 +60,7 @@ public enum TargetSelection: Hashable, Sendable {
 /// - Parameter hostNames: this host's own names and addresses.
 /// - Returns: at least one target, and how many others belong to other hosts.
 /// - Throws: ``FlashError/target(_:)``.
-public func selectTargets(
+package func selectTargets(
     _ selection: TargetSelection, in inventory: Inventory, hostNames: Set<String>
 ) throws(FlashError) -> (targets: [Target], elsewhere: Int) {
     let found: [Target]
@@ -95,7 +95,7 @@ public func selectTargets(
 ///
 /// - Parameter path: the file; nil: the defaults of card.yaml.
 /// - Throws: ``FlashError/server(_:)``.
-public func loadCard(_ path: FilePath?) throws(FlashError) -> CardLayout {
+package func loadCard(_ path: FilePath?) throws(FlashError) -> CardLayout {
     do {
         guard let path else { return try CardConfiguration(yaml: "{}\n", file: "card.yaml").layout() }
         guard let content = try contents(of: path, limit: 1 << 20, as: FlashError.server) else {
@@ -113,7 +113,7 @@ public func loadCard(_ path: FilePath?) throws(FlashError) -> CardLayout {
 }
 
 /// Checks that the TFTP root is a folder that can be written to.
-public func checkRoot(_ root: FilePath) throws(FlashError) {
+package func checkRoot(_ root: FilePath) throws(FlashError) {
     var status = stat()
     guard unsafe root.withPlatformString({ unsafe stat($0, &status) }) == 0 else {
         throw .server("TFTP root \(root): \(Errno(rawValue: errno)); make it or give another --tftp-root")

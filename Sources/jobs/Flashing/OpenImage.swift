@@ -1,12 +1,12 @@
-public import DiskLayout
+package import DiskLayout
 import FlashEvents
 import FlashPlan
 import Glibc
-public import SystemPackage
+package import SystemPackage
 
 /// The user's image, open for reading only (law 4). A flash opens it once: all that it reads, sends and proves is this file,
 /// whatever its path leads to later. Errors have a description that names the image.
-public protocol OpenImage: AnyObject, Sendable {
+package protocol OpenImage: AnyObject, Sendable {
     /// The open file. Reads have their own offsets, so that any task may use it.
     var descriptor: FileDescriptor { get }
     /// Reads and checks the partition table.

@@ -1,73 +1,69 @@
-public import FlashEvents
-public import DiskLayout
-public import FlashPlan
-public import Inventory
-public import SystemPackage
-public import TFTP
+package import FlashEvents
+package import DiskLayout
+package import FlashPlan
+package import Inventory
+package import SystemPackage
+package import TFTP
 
 /// What happened on a server, and how long ago.
-public struct AgedEvent: Hashable, Sendable {
+package struct AgedEvent: Hashable, Sendable {
     /// What.
-    public let event: TransferEvent
+    package let event: TransferEvent
     /// How long ago it was when it was taken, at least zero.
-    public let age: Duration
+    package let age: Duration
 
     /// An event as given; one of the future is one of now.
-    public init(_ event: TransferEvent, age: Duration) { (self.event, self.age) = (event, max(.zero, age)) }
+    package init(_ event: TransferEvent, age: Duration) { (self.event, self.age) = (event, max(.zero, age)) }
 }
 
 /// Where events wait until they are asked for.
-public protocol TransferEvents: Sendable {
+package protocol TransferEvents: Sendable {
     /// What happened since the last call, in order.
     func take() -> [AgedEvent]
 }
 
 /// What a server hands out for a job.
-public struct JobFiles: Sendable {
+package struct JobFiles: Sendable {
     /// The target's folder in the TFTP root.
-    public var folder: String
+    package var folder: String
     /// Names of the files in it.
-    public var names: Set<String>
+    package var names: Set<String>
     /// The one of them that a target asks for first: what it uploaded before that belongs to another try.
-    public var entry: String
+    package var entry: String
     /// An open image of which ranges may be read; nil where there is none.
-    public var ranged: RangedFile?
+    package var ranged: RangedFile?
 
     /// A file that is not in the folder.
-    public struct RangedFile: Sendable {
+    package struct RangedFile: Sendable {
         /// Its name for the target.
-        public var name: String
+        package var name: String
         /// What is read.
-        public var image: any OpenImage
+        package var image: any OpenImage
     }
 
-    /// Files as given.
-    public init(folder: String, names: Set<String>, entry: String) {
-        self.folder = folder
-        self.names = names
-        self.entry = entry
+    package init(folder: String, names: Set<String>, entry: String) {
+        (self.folder, self.names, self.entry) = (folder, names, entry)
     }
 }
 
 /// An image that is ready for flash plans: cut into chunks, each with its digest and a file to send.
-public struct ChunkedImage: Sendable {
+package struct ChunkedImage: Sendable {
     /// A chunk and its file.
-    public struct Chunk: Hashable, Sendable {
+    package struct Chunk: Hashable, Sendable {
         /// Where it goes.
-        public var place: ChunkPlace
+        package var place: ChunkPlace
         /// What it must be.
-        public var digest: SHA256Digest
+        package var digest: SHA256Digest
         /// How its file holds it.
-        public var encoding: ChunkEncoding
+        package var encoding: ChunkEncoding
         /// Bytes of its file.
-        public var encodedSize: ByteCount
+        package var encodedSize: ByteCount
         /// Its file in the store, by the name that ``ChunkedImage/link`` takes; equal chunks share one.
-        public var file: String
+        package var file: String
         /// Where its entries start in the table of pieces.
-        public var pieces: ByteCount
+        package var pieces: ByteCount
 
-        /// A chunk as given.
-        public init(
+        package init(
             place: ChunkPlace, digest: SHA256Digest, encoding: ChunkEncoding, encodedSize: ByteCount,
             file: String, pieces: ByteCount
         ) {
@@ -81,25 +77,24 @@ public struct ChunkedImage: Sendable {
     }
 
     /// SHA-256 that follows from the content alone, 64 digits.
-    public var id: String
+    package var id: String
     /// The image's layout.
-    public var layout: OSImageLayout
+    package var layout: OSImageLayout
     /// In the order in which they are written.
-    public var chunks: [Chunk]
+    package var chunks: [Chunk]
     /// The table of pieces, by the name that ``link`` takes, and its length.
-    public var table: (file: String, size: ByteCount)
+    package var table: (file: String, size: ByteCount)
     /// The raw image, of which ranges can be served; nil where it is compressed.
-    public var raw: (any OpenImage)?
+    package var raw: (any OpenImage)?
     /// What a user should know of the image, one sentence; nil where there is nothing.
-    public var remark: String?
+    package var remark: String?
     /// Whether other users of this host may not read what it alone has.
-    public var isPrivate = false
+    package var isPrivate = false
     /// Gives a file of the store another name, without a copy where that is possible. `isForEveryone`: every user can read
     /// it then, else who may read the store's.
-    public var link: @Sendable (_ file: String, _ path: FilePath, _ isForEveryone: Bool) throws -> Void
+    package var link: @Sendable (_ file: String, _ path: FilePath, _ isForEveryone: Bool) throws -> Void
 
-    /// An image as given.
-    public init(
+    package init(
         id: String, layout: OSImageLayout, chunks: [Chunk], table: (file: String, size: ByteCount),
         raw: (any OpenImage)?,
         remark: String? = nil, isPrivate: Bool = false,
@@ -117,7 +112,7 @@ public struct ChunkedImage: Sendable {
 }
 
 /// Who opens the files that are staged, which says what modes they need.
-public enum StagedFileReader: Hashable, Sendable {
+package enum StagedFileReader: Hashable, Sendable {
     /// This process, which may read what it has staged.
     case thisProcess
     /// Another process, in the group that shares the TFTP root.
@@ -127,7 +122,7 @@ public enum StagedFileReader: Hashable, Sendable {
 }
 
 /// Our own server, with the port bound.
-public protocol OwnServer: Sendable {
+package protocol OwnServer: Sendable {
     /// Address and port, for messages.
     var address: String { get }
     /// Who opens the files.
@@ -142,11 +137,11 @@ public protocol OwnServer: Sendable {
 
 extension OwnServer {
     /// A server in this process.
-    public var reader: StagedFileReader { .thisProcess }
+    package var reader: StagedFileReader { .thisProcess }
 }
 
 /// What another TFTP server answered to a test.
-public enum ProbeAnswer: Hashable, Sendable {
+package enum ProbeAnswer: Hashable, Sendable {
     /// The content of the file that was read.
     case content([UInt8])
     /// The upload was taken.
@@ -158,7 +153,7 @@ public enum ProbeAnswer: Hashable, Sendable {
 }
 
 /// A TFTP server that was there before, and serves some folder.
-public protocol ForeignServer: Sendable {
+package protocol ForeignServer: Sendable {
     /// Address and port, for messages.
     var address: String { get }
     /// Reads a small file.
@@ -172,7 +167,7 @@ public protocol ForeignServer: Sendable {
 }
 
 /// Who serves.
-public enum ClaimedServer: Sendable {
+package enum ClaimedServer: Sendable {
     /// The port was free.
     case own(any OwnServer)
     /// Someone else has it.
@@ -180,28 +175,27 @@ public enum ClaimedServer: Sendable {
 }
 
 /// What a flash needs of the world.
-public struct FlashPorts: Sendable {
+package struct FlashPorts: Sendable {
     /// Opens the image, or gives the one that the run has open; its errors name the image.
-    public var openImage: @Sendable (FilePath) async throws -> any OpenImage
+    package var openImage: @Sendable (FilePath) async throws -> any OpenImage
     /// Prepares an image for flash plans, or finds it prepared. Its errors are ``FlashError``.
-    public var prepareImage:
+    package var prepareImage:
         @Sendable (FilePath, @escaping @Sendable (FlashProgress) -> Void) async throws -> ChunkedImage
     /// Renders a flash plan as a script image.
-    public var renderPlan: @Sendable (ChunkPlan) throws -> [UInt8]
+    package var renderPlan: @Sendable (ChunkPlan) throws -> [UInt8]
     /// Checks that the target can be reset, without touching it.
-    public var checkReset: @Sendable (Target) throws -> Void
+    package var checkReset: @Sendable (Target) throws -> Void
     /// Resets the target in one of its ``Inventory/Target/resetMethods``. Has a deadline of its own, and throws
     /// `CancellationError` only when it was cancelled.
-    public var reset: @Sendable (Target, ResetMethod) async throws -> Void
+    package var reset: @Sendable (Target, ResetMethod) async throws -> Void
     /// Binds the TFTP port or finds who has it.
-    public var claimServer: @Sendable (_ root: FilePath, _ target: Target) async throws -> ClaimedServer
+    package var claimServer: @Sendable (_ root: FilePath, _ target: Target) async throws -> ClaimedServer
     /// Whether a connection to this TCP port of the target is accepted; takes at most some seconds.
-    public var answers: @Sendable (_ target: Target, _ port: UInt16) async throws -> Bool
+    package var answers: @Sendable (_ target: Target, _ port: UInt16) async throws -> Bool
     /// Whether the target's console said something since this was asked last.
-    public var heardConsole: @Sendable () -> Bool
+    package var heardConsole: @Sendable () -> Bool
 
-    /// The ports as given.
-    public init(
+    package init(
         openImage: @escaping @Sendable (FilePath) async throws -> any OpenImage,
         prepareImage:
             @escaping @Sendable (FilePath, @escaping @Sendable (FlashProgress) -> Void) async throws -> ChunkedImage,

@@ -1,21 +1,20 @@
 import FlashEvents
-public import Inventory
-public import SystemPackage
+package import Inventory
+package import SystemPackage
 
 /// Who serves a target's files: the rpiflash service where it runs, else a server of this process, else the server that has
 /// the port already. docs/flashing.md, Serving, explains it.
-public struct ServerChoice: Sendable {
+package struct ServerChoice: Sendable {
     /// The rpiflash service of this host.
-    public struct Service: Sendable {
+    package struct Service: Sendable {
         /// What it serves.
-        public var root: FilePath
+        package var root: FilePath
         /// Whether that is the root of the flash, whatever it is called.
-        public var servesRoot: Bool
+        package var servesRoot: Bool
         /// A job's part of it.
-        public var server: any OwnServer
+        package var server: any OwnServer
 
-        /// A service as given.
-        public init(root: FilePath, servesRoot: Bool, server: any OwnServer) {
+        package init(root: FilePath, servesRoot: Bool, server: any OwnServer) {
             (self.root, self.servesRoot, self.server) = (root, servesRoot, server)
         }
     }
@@ -28,7 +27,7 @@ public struct ServerChoice: Sendable {
     ///   - service: finds the service; nil where it is not asked, as an address to serve on was given.
     ///   - bind: starts a server of this process; nil where another program has the port.
     ///   - other: the server that has the port, at the address that the target sees; nil where no route leads to it.
-    public init(
+    package init(
         service: (@Sendable () throws -> Service?)?, bind: @escaping @Sendable () async throws -> (any OwnServer)?,
         other: @escaping @Sendable () -> (any ForeignServer)?
     ) {
@@ -38,7 +37,7 @@ public struct ServerChoice: Sendable {
     /// Chooses.
     ///
     /// - Throws: ``FlashError``; what the ports throw.
-    public func claim(root: FilePath, target: Target) async throws -> ClaimedServer {
+    package func claim(root: FilePath, target: Target) async throws -> ClaimedServer {
         if let service = try service?() {
             guard service.servesRoot else {
                 await service.server.stop()

@@ -4,7 +4,7 @@ import FlashPlan
 import Glibc
 import Inventory
 import LinuxHost
-public import SystemPackage
+package import SystemPackage
 
 /// `<tftp root>/<mac>/`: where a target's files are staged.
 ///
@@ -175,6 +175,6 @@ struct TargetFolder: ~Copyable {
 }
 
 /// A file that a target uploaded through another server, at most 64 KiB and one byte; nil where it cannot be read.
-public func readUpload(_ path: FilePath) -> [UInt8]? {
+package func readUpload(_ path: FilePath) -> [UInt8]? {
     SmallFile.start(of: path, count: (64 << 10) + 1)
 }

@@ -1,30 +1,30 @@
-public import BootScript
+package import BootScript
 import Configuration
-public import DiskLayout
+package import DiskLayout
 import LinuxHost
-public import SystemPackage
+package import SystemPackage
 
 /// Where the files that go onto a card are found.
-public struct CardSources: Hashable, Sendable {
+package struct CardSources: Hashable, Sendable {
     /// `files.yaml`: which firmware files a board gets.
-    public var files: FilePath
+    package var files: FilePath
     /// `config.txt`, a template.
-    public var firmwareConfiguration: FilePath
+    package var firmwareConfiguration: FilePath
     /// `rpiflash.env`, a template.
-    public var environment: FilePath
+    package var environment: FilePath
     /// Folder of the script templates.
-    public var templates: FilePath
+    package var templates: FilePath
     /// Folder of the board's u-boot.bin and dtb/.
-    public var uboot: FilePath
+    package var uboot: FilePath
     /// Folder of the Pi's firmware files.
-    public var firmware: FilePath
+    package var firmware: FilePath
     /// How to get what is missing of ``uboot``: the end of a message.
-    public var ubootRemedy: String
+    package var ubootRemedy: String
     /// The same for ``firmware``.
-    public var firmwareRemedy: String
+    package var firmwareRemedy: String
 
     /// These places.
-    public init(
+    package init(
         files: FilePath, firmwareConfiguration: FilePath, environment: FilePath, templates: FilePath, uboot: FilePath,
         firmware: FilePath, ubootRemedy: String, firmwareRemedy: String
     ) {
@@ -40,7 +40,7 @@ public struct CardSources: Hashable, Sendable {
 }
 
 /// A file on partition 1.
-public enum CardFile: Hashable, Sendable {
+package enum CardFile: Hashable, Sendable {
     /// A file of the host, under its own name.
     case copy(FilePath)
     /// A text made for this card.
@@ -52,7 +52,7 @@ public enum CardFile: Hashable, Sendable {
 /// Renders the boot script for a board and a card.
 ///
 /// - Throws: `TemplateError`; ``RecoveryImageError``.
-public func makeBootScript(
+package func makeBootScript(
     board: BoardProfile, card: CardLayout, templates: FilePath, serverAddress: String?
 ) throws -> String {
     let template = try Template(joining: BootScriptFiles.all) { name in
@@ -71,7 +71,7 @@ public func makeBootScript(
 ///   - sources: where all comes from.
 /// - Throws: `TemplateError`, `ConfigurationError`; ``RecoveryImageError``, for a file that is missing before anything is
 ///   made, with the command that makes it.
-public func cardContents(
+package func cardContents(
     board: BoardProfile, card: CardLayout, network: NetworkSettings, sources: CardSources
 ) throws -> [CardFile] {
     var contents: [CardFile] = []
@@ -145,7 +145,7 @@ extension [CardFile] {
 ///
 /// - Throws: ``RecoveryImageError`` where it is missing, unreadable, no UTF-8 or over 1 MiB, or another user could have
 ///   written it.
-public func readText(_ path: FilePath) throws(RecoveryImageError) -> String {
+package func readText(_ path: FilePath) throws(RecoveryImageError) -> String {
     try checkTrust(path)
     let content: [UInt8]
     do throws(SmallFileError) {
@@ -163,7 +163,7 @@ public func readText(_ path: FilePath) throws(RecoveryImageError) -> String {
 /// The profile of a board, from its file in a folder.
 ///
 /// - Throws: `BoardProfileError`; ``RecoveryImageError``, for an unknown board with the names of those that there are.
-public func readBoard(_ name: String, in folder: FilePath) throws -> BoardProfile {
+package func readBoard(_ name: String, in folder: FilePath) throws -> BoardProfile {
     let boards = ((try? Folder.names(in: folder)) ?? []).filter { $0.hasSuffix(".yaml") }.map { String($0.dropLast(5)) }
     guard boards.contains(name) else {
         throw RecoveryImageError.unknownBoard(name, known: boards, folder: folder)

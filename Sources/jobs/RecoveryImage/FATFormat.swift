@@ -1,18 +1,18 @@
-public import DiskLayout
+package import DiskLayout
 
 /// How a FAT filesystem of a given length is laid out, so that every tool takes it for the same kind.
 ///
 /// The kind follows from the number of clusters alone (Microsoft's fatgen103, 3.5): under 65,525 FAT16, else FAT32.
-public struct FATFormat: Hashable, Sendable {
+package struct FATFormat: Hashable, Sendable {
     /// 16 or 32.
-    public let bits: Int
+    package let bits: Int
     /// A power of two.
-    public let sectorsPerCluster: Int
+    package let sectorsPerCluster: Int
 
     /// FAT32 where the length allows it, FAT16 below 36 MiB.
     ///
     /// - Parameter size: a multiple of 4 MiB, at least 4 MiB: room for 4,085 clusters, so never FAT12.
-    public init(size: SectorCount) {
+    package init(size: SectorCount) {
         switch size.sectors {
         case ..<65536: (bits, sectorsPerCluster) = (16, 1)
         case 65536..<73728: (bits, sectorsPerCluster) = (16, 2)

@@ -1,20 +1,20 @@
 /// The settings that go into rpiflash.env when a card is made; all can be changed on the card later.
-public struct NetworkSettings: Hashable, Sendable {
+package struct NetworkSettings: Hashable, Sendable {
     /// Dotted IPv4 address of the TFTP server; nil: the one that DHCP names.
-    public let serverAddress: String?
+    package let serverAddress: String?
     /// Dotted IPv4 address of the target; nil: DHCP.
-    public let address: String?
+    package let address: String?
     /// Its netmask, there if and only if the address is.
-    public let netmask: String?
+    package let netmask: String?
     /// Dotted IPv4 address of the gateway, if any.
-    public let gateway: String?
+    package let gateway: String?
     /// Whether a key on the serial console leads to U-Boot's prompt.
-    public let debugConsole: Bool
+    package let debugConsole: Bool
 
     /// Settings whose addresses are those of hosts, and go together.
     ///
     /// - Throws: ``RecoveryImageError/badNetwork(_:)``.
-    public init(
+    package init(
         serverAddress: String? = nil, address: String? = nil, netmask: String? = nil, gateway: String? = nil,
         debugConsole: Bool = false
     ) throws(RecoveryImageError) {

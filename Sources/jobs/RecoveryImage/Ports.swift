@@ -1,8 +1,8 @@
-public import DiskLayout
-public import SystemPackage
+package import DiskLayout
+package import SystemPackage
 
 /// What the use case needs of partition tables: libfdisk, plugged in by the executable.
-public protocol PartitionTableStore: Sendable {
+package protocol PartitionTableStore: Sendable {
     /// Writes a DOS partition table, exactly as given, into the file at `path`, which is long enough for it.
     func write(_ table: PartitionTable, to path: FilePath) throws
     /// The table in the file at `path`, read from the file anew.
@@ -11,7 +11,7 @@ public protocol PartitionTableStore: Sendable {
 
 /// What the use case needs of the host's programs. Where one fails because the disk is full, it throws `Errno.noSpace`. Names of files are names in `folder`, so that no path of this machine
 /// gets into what is made.
-public protocol CardTools: Sendable {
+package protocol CardTools: Sendable {
     /// Makes an empty FAT filesystem over the whole of `partition` in `image`.
     func makeFAT(
         in image: String, folder: FilePath, partition: Partition, format: FATFormat, volumeID: UInt32, label: String

@@ -1,8 +1,8 @@
-public import DiskLayout
-public import SystemPackage
+package import DiskLayout
+package import SystemPackage
 
 /// Why a recovery image or boot script cannot be made.
-public enum RecoveryImageError: Error, Hashable, Sendable {
+package enum RecoveryImageError: Error, Hashable, Sendable {
     /// A file that goes in is not there; `remedy` says how to get it.
     case missing(path: FilePath, remedy: String)
     /// Another user could have written a file that goes in: the sentence.
@@ -28,8 +28,7 @@ public enum RecoveryImageError: Error, Hashable, Sendable {
 }
 
 extension RecoveryImageError: CustomStringConvertible {
-    /// The message: lower case, one line.
-    public var description: String {
+    package var description: String {
         switch self {
         case .missing(let path, let remedy):
             "\(path) does not exist; \(remedy)"

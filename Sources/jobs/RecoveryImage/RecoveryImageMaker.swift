@@ -1,31 +1,28 @@
-public import BootScript
-public import DiskLayout
-public import SystemPackage
+package import BootScript
+package import DiskLayout
+package import SystemPackage
 
 /// Makes recovery card images: the card's partition table, partition 1 with all that boots, partition 2 empty, and the
 /// first MiB of partition 3. No root, no loop device, no mount.
-public struct RecoveryImageMaker: Sendable {
+package struct RecoveryImageMaker: Sendable {
     private let tables: any PartitionTableStore
     private let tools: any CardTools
 
     /// Uses these ports.
-    public init(tables: any PartitionTableStore, tools: any CardTools) {
-        self.tables = tables
-        self.tools = tools
-    }
+    package init(tables: any PartitionTableStore, tools: any CardTools) { (self.tables, self.tools) = (tables, tools) }
 
     /// What was made.
-    public struct Result: Hashable, Sendable {
+    package struct Result: Hashable, Sendable {
         /// The image.
-        public let image: FilePath
+        package let image: FilePath
         /// Its length in bytes.
-        public let size: ByteCount
+        package let size: ByteCount
         /// Its block map.
-        public let blockMap: FilePath
+        package let blockMap: FilePath
         /// Bytes of the blocks in the map: what a writer has to write.
-        public let mapped: ByteCount
+        package let mapped: ByteCount
         /// The image compressed, if asked for.
-        public let compressed: FilePath?
+        package let compressed: FilePath?
     }
 
     /// How much of partition 3 the image covers, as zeros: no old filesystem is found there.
@@ -46,7 +43,7 @@ public struct RecoveryImageMaker: Sendable {
     ///   - output: the image.
     ///   - compress: make the compressed copy too.
     /// - Throws: ``RecoveryImageError``; what the ports throw; `CancellationError`. Nothing is left of what was begun.
-    public func make(
+    package func make(
         card: CardLayout, contents: [CardFile], board: BoardProfile, output: FilePath, compress: Bool
     ) async throws -> Result {
         for path in [output.blockMap, output.compressed] { try OutputFolder.check(path) }
@@ -65,7 +62,7 @@ public struct RecoveryImageMaker: Sendable {
     /// - Parameter scratch: where that folder is, as /tmp.
     /// - Returns: what would be made, without what only the finished files tell.
     /// - Throws: as making it does.
-    public func dryRun(
+    package func dryRun(
         card: CardLayout, contents: [CardFile], board: BoardProfile, output: FilePath, compress: Bool,
         scratch: FilePath
     ) async throws -> DryRunReport {
@@ -86,17 +83,17 @@ public struct RecoveryImageMaker: Sendable {
     }
 
     /// What would be made.
-    public struct DryRunReport: Hashable, Sendable {
+    package struct DryRunReport: Hashable, Sendable {
         /// The image.
-        public let image: FilePath
+        package let image: FilePath
         /// Its length in bytes.
-        public let size: ByteCount
+        package let size: ByteCount
         /// Its block map.
-        public let blockMap: FilePath
+        package let blockMap: FilePath
         /// The image compressed, if asked for.
-        public let compressed: FilePath?
+        package let compressed: FilePath?
         /// The files on partition 1, by their names.
-        public let files: [String]
+        package let files: [String]
     }
 
     private func imageSize(of card: CardLayout) -> ByteCount {
@@ -267,7 +264,7 @@ public struct RecoveryImageMaker: Sendable {
     /// Makes a boot script image, or the script's text, at `output`.
     ///
     /// - Throws: ``RecoveryImageError``; what the ports throw; `CancellationError`. Nothing is left of what was begun.
-    public func makeBootScript(_ script: String, board: BoardProfile, output: FilePath, asText: Bool) async throws {
+    package func makeBootScript(_ script: String, board: BoardProfile, output: FilePath, asText: Bool) async throws {
         let folder = try OutputFolder(for: output)
         defer { folder.remove() }
         try await folder.namingFullDisk {
@@ -285,7 +282,7 @@ public struct RecoveryImageMaker: Sendable {
     /// - Parameter scratch: where a folder is made that goes again, as /tmp.
     /// - Returns: its length in bytes.
     /// - Throws: as making it does.
-    public func dryRunBootScript(
+    package func dryRunBootScript(
         _ script: String, board: BoardProfile, output: FilePath, asText: Bool, scratch: FilePath
     ) async throws -> ByteCount {
         try OutputFolder.checkWritable(output)
@@ -302,7 +299,7 @@ public struct RecoveryImageMaker: Sendable {
     ///
     /// - Parameter folder: where the file is made, as /tmp.
     /// - Throws: ``RecoveryImageError/tableDiffers(written:read:)``; what the port throws.
-    public func check(_ card: CardLayout, in folder: FilePath) throws {
+    package func check(_ card: CardLayout, in folder: FilePath) throws {
         let folder = try OutputFolder(for: folder.appending("rpiflash-layout"))
         defer { folder.remove() }
         try makeTable(card, size: card.cardSize.byteCount, in: folder)

@@ -26,10 +26,7 @@ package final class FlashLog: Sendable {
     /// - Parameters:
     ///   - target: its name.
     ///   - number: its place where it is one of several; their lines have its name in front.
-    package init(target: String, number: Int? = nil) {
-        self.target = target
-        self.number = number
-    }
+    package init(target: String, number: Int? = nil) { (self.target, self.number) = (target, number) }
 
     private var prefix: String { number == nil ? "" : "\(target): " }
 

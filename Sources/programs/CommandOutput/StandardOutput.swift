@@ -74,7 +74,6 @@ package struct StandardOutputError: Error, Hashable, Sendable, CustomStringConve
     /// What the system said to the first write that failed.
     package let errno: Errno
 
-    /// The message: lower case, one line.
     package var description: String {
         let reason =
             switch errno {

@@ -18,10 +18,7 @@ package struct ConsoleWatch {
     private let begin = ContinuousClock.now
     private var hasHinted = false
 
-    package init(row: Target, store: RunStore) {
-        self.row = row
-        self.store = store
-    }
+    package init(row: Target, store: RunStore) { (self.row, self.store) = (row, store) }
 
     package mutating func check() throws {
         if followed == nil {

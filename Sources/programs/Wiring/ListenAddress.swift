@@ -6,10 +6,7 @@ package struct ListenAddress: Hashable, Sendable {
     package let port: Int
 
     /// - Parameter host: dotted.
-    package init(host: String, port: Int) {
-        self.host = host
-        self.port = port
-    }
+    package init(host: String, port: Int) { (self.host, self.port) = (host, port) }
 
     /// Reads what an option has; nil where it is none.
     package init?(_ text: String) {

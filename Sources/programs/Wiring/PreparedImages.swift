@@ -1,11 +1,11 @@
 import CommandOutput
 import Configuration
-public import DiskLayout
+package import DiskLayout
 package import FlashEvents
 import FlashPlan
-public import Flashing
+import Flashing
 package import ImageStore
-public import OSImage
+package import OSImage
 package import SystemPackage
 
 /// Refuses a prepared image that cannot work on a card, or not on the target's.
@@ -53,7 +53,7 @@ package func openImage(_ image: FilePath) throws(FlashError) -> ImageReader {
 
 extension ImageReader: OpenImage {
     /// As ``inspectOSImage(_:)``.
-    public func layout() throws -> OSImageLayout { try inspectOSImage(self) }
+    package func layout() throws -> OSImageLayout { try inspectOSImage(self) }
 
     /// Whether it is a raw image.
     package var isRaw: Bool {

@@ -150,8 +150,7 @@ private final class EventQueue: TransferEvents {
     init(
         _ stream: AsyncStream<TimedTransferEvent>, lost: String? = nil, others: Set<String> = [], windows: KnownWindows
     ) {
-        self.others = others
-        self.windows = windows
+        (self.others, self.windows) = (others, windows)
         Task {
             for await event in stream { add(event) }
             if let lost { events.withLock { $0.append((.lost(lost), .now)) } }

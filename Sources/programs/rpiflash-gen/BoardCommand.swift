@@ -1,5 +1,5 @@
-public import ArgumentParser
-public import BootScript
+import ArgumentParser
+package import BootScript
 import Configuration
 import CommandOutput
 import LinuxHost

@@ -4,7 +4,7 @@ extension FATFiles {
     /// cluster is in two chains, and none in use is in no chain.
     ///
     /// - Throws: ``FATError/damaged(_:)`` with the first that is not so.
-    public func check() throws(FATError) {
+    package func check() throws(FATError) {
         guard geometry.activeFAT == nil else { throw .damaged("only one of its FATs counts (mirroring is off)") }
         try table.checkCopies()
         var seen = ClusterSet(geometry.clusters)

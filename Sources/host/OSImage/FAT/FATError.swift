@@ -1,5 +1,5 @@
 /// Why a file of a FAT filesystem cannot be read or written: what of the filesystem is so, to be read behind its name.
-public enum FATError: Error, Hashable, Sendable {
+package enum FATError: Error, Hashable, Sendable {
     /// There is no such file.
     case noFile(String)
     /// It is a folder.
@@ -24,7 +24,7 @@ public enum FATError: Error, Hashable, Sendable {
 
 extension FATError: CustomStringConvertible {
     /// One clause that goes behind 'boot partition': lower case, with numbers.
-    public var description: String {
+    package var description: String {
         switch self {
         case .noFile(let path): "has no file \(path)"
         case .isFolder(let path): "has a folder \(path); must be a file"

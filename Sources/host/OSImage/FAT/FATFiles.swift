@@ -1,4 +1,4 @@
-public import DiskLayout
+package import DiskLayout
 
 /// Files of a FAT filesystem in an image, read from it and changed in its view, by their path without a slash in front.
 ///
@@ -7,7 +7,7 @@ public import DiskLayout
 /// ones and those of 8.3 alike. Source: Microsoft's FAT specification, 1.03 (fatgen103); Linux, fs/fat.
 ///
 /// Each write happens whole or not at all.
-public final class FATFiles {
+package final class FATFiles {
     /// The image, or its view.
     package var image: ImageReader { area.image }
     let area: PartitionArea
@@ -39,7 +39,7 @@ public final class FATFiles {
     ///   - image: takes changes where files are written.
     ///   - partition: one of its partitions.
     /// - Throws: ``FATError`` where there is not a FAT filesystem that can be read.
-    public convenience init(_ image: ImageReader, _ partition: Partition) throws(FATError) {
+    package convenience init(_ image: ImageReader, _ partition: Partition) throws(FATError) {
         let (area, start) = try imageFailure { () throws(OSImageError) in
             let area = try PartitionArea(partition, image)
             return (area, try area.head())
@@ -52,8 +52,7 @@ public final class FATFiles {
     }
 
     init(_ area: PartitionArea, _ geometry: FATGeometry) {
-        self.area = area
-        self.geometry = geometry
+        (self.area, self.geometry) = (area, geometry)
         table = FATTable(area: area, geometry: geometry)
     }
 
@@ -65,7 +64,7 @@ public final class FATFiles {
     /// written.
     ///
     /// - Throws: ``FATError``.
-    public func names() throws(FATError) -> [String] {
+    package func names() throws(FATError) -> [String] {
         var names: [String] = []
         try walk { path, entry, _ throws(FATError) in
             if !entry.isFolder { names.append(path) }
@@ -76,7 +75,7 @@ public final class FATFiles {
     /// A file's content.
     ///
     /// - Throws: ``FATError``: there is no such file, it is longer than 16 MiB, or its chain of clusters is damaged.
-    public func read(_ path: String) throws(FATError) -> [UInt8] {
+    package func read(_ path: String) throws(FATError) -> [UInt8] {
         let (entry, _) = try find(path)
         guard let entry else { throw .noFile(path) }
         guard !entry.isFolder else { throw .isFolder(path) }
@@ -104,7 +103,7 @@ public final class FATFiles {
     /// Bytes of free clusters.
     ///
     /// - Throws: ``FATError``.
-    public func freeBytes() throws(FATError) -> UInt64 { try table.countFree() * geometry.clusterBytes }
+    package func freeBytes() throws(FATError) -> UInt64 { try table.countFree() * geometry.clusterBytes }
 
     func clusters(for bytes: UInt64) -> UInt64 { (bytes + geometry.clusterBytes - 1) / geometry.clusterBytes }
 

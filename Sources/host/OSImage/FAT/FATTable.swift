@@ -8,10 +8,7 @@ final class FATTable {
     /// Whole entries of 16 and 32 bits; a FAT12 is shorter than that.
     private static let windowBytes: UInt64 = 8192
 
-    init(area: PartitionArea, geometry: FATGeometry) {
-        self.area = area
-        self.geometry = geometry
-    }
+    init(area: PartitionArea, geometry: FATGeometry) { (self.area, self.geometry) = (area, geometry) }
 
     /// Bytes of the table that hold entries.
     private var length: UInt64 { ((geometry.clusters + 2) * geometry.entryBits + 7) / 8 }

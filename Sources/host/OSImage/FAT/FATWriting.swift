@@ -5,7 +5,7 @@ extension FATFiles {
     /// A file that is there keeps its name, attributes and times.
     ///
     /// - Throws: ``FATError``; nothing is changed then.
-    public func write(_ content: [UInt8], to path: String) throws(FATError) {
+    package func write(_ content: [UInt8], to path: String) throws(FATError) {
         guard let overlay = area.image.overlay else { throw .tooManyChanges }
         let mark = overlay.mark()
         do throws(FATError) {
