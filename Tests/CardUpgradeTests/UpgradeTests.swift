@@ -22,7 +22,7 @@ struct UpgradeTests {
         Case("partitions 2 and 3 start at LBA 16384 and 28672, those of card.img at 16384 and 24576") {
             $0.table = mbr(8192, 16384, 28672)
         },
-        Case("partitions 2 and 3 of the disk of /dev/mmcblk0p1 start at LBA 16384 and 0; must") {
+        Case("the disk of /dev/mmcblk0p1 has no partition 3; a card of rpiflash has three") {
             $0.table = mbr(8192, 16384)
         },
         Case("partition 1 of the disk of /dev/mmcblk0p1 has type 0x7 and") {

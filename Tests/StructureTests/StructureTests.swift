@@ -65,6 +65,23 @@ struct StructureTests {
         return mayUse ? nil : "\(layer) -> \(otherLayer)"
     }
 
+    @Test func `the picture of the layers shows types that are declared in them`() throws {
+        let picture = try String(
+            contentsOf: Self.root.appending(path: "docs/pictures/layers.svg"), encoding: .utf8)
+        let boxes = picture.matches(of: /data-layer="(\w+)"[^>]*>(\w+)</)
+        #expect(Set(boxes.map(\.output.1)) == ["core", "host", "jobs", "programs"])
+        for box in boxes {
+            let declaration = try Regex("(?:struct|enum|class|actor|protocol) \(box.output.2)\\b")
+            let sources = FileManager.default.enumerator(
+                at: Self.root.appending(path: "Sources/\(box.output.1)"), includingPropertiesForKeys: nil)
+            let isDeclared = try #require(sources).contains { file in
+                guard let file = file as? URL, file.pathExtension == "swift" else { return false }
+                return (try? String(contentsOf: file, encoding: .utf8))?.firstMatch(of: declaration) != nil
+            }
+            #expect(isDeclared, "\(box.output.2) is not declared in \(box.output.1)")
+        }
+    }
+
     @Test func `every folder of Sources is a layer`() throws {
         let folders = try FileManager.default.contentsOfDirectory(atPath: Self.root.appending(path: "Sources").path())
         #expect(Set(folders.filter { !$0.hasPrefix(".") }) == Set(Layer.allCases.map(\.rawValue)))

@@ -101,10 +101,13 @@ struct CardStarts: Hashable, CustomStringConvertible {
                 "partition 1 of \(what) has type 0x\(String(first.type.code, radix: 16)) and starts at \(first.start); must "
                     + "have type 0xc and start at LBA 8192")
         }
-        self.init(boot: partition(2)?.start ?? LBA(0), rootfs: partition(3)?.start ?? LBA(0))
+        guard let second = partition(2), let third = partition(3) else {
+            throw CardMismatch("\(what) has no partition \(partition(2) == nil ? 2 : 3); a card of rpiflash has three")
+        }
+        self.init(boot: second.start, rootfs: third.start)
         guard boot > first.start, rootfs > boot else {
             throw CardMismatch(
-                "partitions 2 and 3 of \(what) start at LBA \(self); must be there, one behind the other")
+                "partitions 2 and 3 of \(what) start at LBA \(self); must be behind partition 1, in this order")
         }
     }
 }
