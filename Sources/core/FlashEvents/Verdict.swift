@@ -114,9 +114,18 @@ package struct RunVerdict: Hashable, Sendable {
         proven = verdicts.count { $0.proof != nil }
         notUp = verdicts.count { $0.proof != nil && !$0.isGood }
         notStarted = verdicts.count { $0.status == nil }
-        let worst = verdicts.compactMap(\.status).max() ?? 0
-        isInterrupted = worst == Verdict.interruptedStatus || isCancelled && notStarted > 0
-        status = isInterrupted ? Verdict.interruptedStatus : worst
+        status = Self.worst(of: verdicts.map(\.status), isCancelled: isCancelled)
+        isInterrupted = status == Verdict.interruptedStatus
+    }
+
+    /// The exit status of several targets.
+    ///
+    /// - Parameters:
+    ///   - statuses: of each target; nil where it was not started.
+    ///   - isCancelled: whether a signal came; it is why targets that were not started were not.
+    package static func worst(of statuses: [Int32?], isCancelled: Bool) -> Int32 {
+        if isCancelled, statuses.contains(nil) { return Verdict.interruptedStatus }
+        return statuses.compactMap(\.self).max() ?? 0
     }
 
     /// `7 of 8 proven, 1 of them not up, 1 not started`.

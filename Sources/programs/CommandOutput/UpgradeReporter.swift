@@ -117,9 +117,8 @@ package final class UpgradeReporter: Sendable {
 
     /// - Returns: the exit status, the highest of any target.
     package func finish(_ verdicts: [UpgradeVerdict]) -> Int32 {
+        let status = RunVerdict.worst(of: verdicts.map(\.status), isCancelled: Task.isCancelled)
         let statuses = verdicts.compactMap(\.status)
-        let isInterrupted = Task.isCancelled && statuses.count < verdicts.count
-        let status = isInterrupted ? Verdict.interruptedStatus : statuses.max() ?? 0
         let done = statuses.count { $0 == 0 }
         if !isOne {
             var event = FlashEvent(.summary)

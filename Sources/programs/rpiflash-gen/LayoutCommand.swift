@@ -39,7 +39,7 @@ struct LayoutCommand: ParsableCommand {
         let layout = try card.layout()
         try RecoveryImageMaker.onThisHost().check(layout, in: DryRunOptions.scratch)
         switch format {
-        case .table: print(layout.summary, terminator: "")
+        case .table: print(layout.table, terminator: "")
         case .json: print(layout.json, terminator: "")
         case .sfdisk: print(layout.sfdiskDump(device: device), terminator: "")
         case .svg:
