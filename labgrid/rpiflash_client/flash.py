@@ -150,15 +150,19 @@ class Flash:
         """Seconds that it may still take to end; None where it need not."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
-    def outcomes(self) -> dict[str, FlashResult | FlashError]:
-        """How each target ended, once its outputs have ended."""
+    def wait(self) -> int | None:
+        """Its status, once its outputs have ended; None where it did not end in time, and was killed."""
         # Both outputs have ended, so that it has ended, or does at once.
         try:
-            status = self.process.wait(max(1.0, self.remaining() or 0.0))
+            return self.process.wait(max(1.0, self.remaining() or 0.0))
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            status = None
+            return None
+
+    def outcomes(self) -> dict[str, FlashResult | FlashError]:
+        """How each target ended, once its outputs have ended."""
+        status = self.wait()
         return {target.row: self._outcome(target, status) for target in self._targets}
 
     def _outcome(self, target: _Target, status: int | None) -> FlashResult | FlashError:
@@ -220,6 +224,8 @@ def follow(
             for flash in flashes:
                 flash.end()
             _read(selector, None)
+            for flash in flashes:
+                flash.wait()
             raise
         finally:
             for flash in flashes:

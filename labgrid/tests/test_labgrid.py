@@ -137,6 +137,8 @@ class TestClient:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
+                # A shell starts its background jobs with SIGINT ignored, and Python then leaves it so.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
             assert client.stdout is not None
             said = ""
