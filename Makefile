@@ -270,7 +270,7 @@ deb: deps-deb $(DEB_ARM32) firmware ## Debian packages of this machine's archite
 	packaging/build $(if $(DEB_VERSION),--version $(DEB_VERSION)) $(DEB_BOARDS)
 	lintian --allow-root --fail-on error,warning $(BUILD)/deb/*.deb
 
-debs: deps-debs $(DEB_ARM32) build firmware # not run through since debhelper makes them: Debian packages for DEBS, cross-built, into build/packages, each used in a tree of its release; as root, on amd64
+debs: deps-debs $(DEB_ARM32) build firmware ## Debian packages for DEBS, cross-built, into build/packages, each used in a tree of its release; as root, on amd64
 	@for board in $(DEB_BOARDS); do uboot/build "$$board"; done
 	packaging/debs $(if $(DEB_VERSION),--version $(DEB_VERSION)) $(addprefix --for ,$(DEBS)) $(DEB_BOARDS)
 
