@@ -112,7 +112,7 @@ final class FakeTarget: TargetConnection {
                 say("state \(state)")
                 say("script \(Data(script).base64EncodedString())")
                 say("settings \(Data(settings.utf8).base64EncodedString())")
-            case "mend": say("mended")
+            case "repair": say("repaired")
             case "list", "write yes", "write no": list = []
             default: break
             }

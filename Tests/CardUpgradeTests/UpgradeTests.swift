@@ -85,7 +85,7 @@ struct UpgradeTests {
         let verdict = try await upgrade(fake, try card())
         #expect(verdict.code == .unfit && verdict.status == 7)
         #expect(verdict.sentence?.hasPrefix(one.text) == true, "\(verdict.sentence ?? "")")
-        #expect(fake.lists.count < 2 && !fake.commands.contains { $0.hasPrefix("write") || $0 == "mend" })
+        #expect(fake.lists.count < 2 && !fake.commands.contains { $0.hasPrefix("write") || $0 == "repair" })
     }
 
     @Test func `settings that name a server keep another script's from counting`() async throws {
@@ -127,7 +127,7 @@ struct UpgradeTests {
         let (fake, told) = (FakeTarget(), Told())
         fake.state = "yes yes"
         #expect(try await upgrade(fake, try card(), told: told).status == 0)
-        #expect(fake.commands == ["look", "mend", "list", "write no"])
+        #expect(fake.commands == ["look", "repair", "list", "write no"])
         #expect(told.lines == ["an earlier upgrade was cut off; running fsck.vfat on /dev/mmcblk0p1"])
         let (dry, said) = (FakeTarget(), Told())
         dry.state = "yes no"

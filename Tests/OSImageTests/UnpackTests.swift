@@ -48,7 +48,7 @@ private func unpack(_ path: FilePath, in folder: TemporaryFolder, limit: ByteCou
         let folder = try TemporaryFolder()
         let raw = try rawFile(in: folder)
         let packed = try pack(compression, in: folder)
-        let before = FileFingerprint(of: packed)
+        let before = (try? ImageReader(packed))?.fingerprint
         let target = folder.path("unpacked.img")
         var steps: [UnpackProgress] = []
         try await unpackOSImage(ImageReader(packed), to: FilePath(target), limit: .mebibytes(64)) { steps.append($0) }
@@ -59,7 +59,7 @@ private func unpack(_ path: FilePath, in folder: TemporaryFolder, limit: ByteCou
         #expect(steps.last?.unpacked.bytes == UInt64(raw.count) && steps.last?.read == steps.last?.total)
         #expect(zip(steps, steps.dropFirst()).allSatisfy { $0.read <= $1.read && $0.unpacked <= $1.unpacked })
         // Law 4.
-        #expect(FileFingerprint(of: packed) == before)
+        #expect((try? ImageReader(packed))?.fingerprint == before)
     }
 
     @Test(arguments: Compression.allCases)

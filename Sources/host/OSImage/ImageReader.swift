@@ -23,14 +23,6 @@ package struct FileFingerprint: Hashable, Sendable, Codable {
         changed = Self.nanoseconds(status.st_ctim)
     }
 
-    /// A file's own, without opening it; nil where there is none or it is not a regular file.
-    package init?(of path: FilePath) {
-        var status = stat()
-        let result = unsafe path.withPlatformString { unsafe stat($0, &status) }
-        guard result == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
-        self.init(status)
-    }
-
     private static func nanoseconds(_ time: timespec) -> Int64 {
         // A hostile file system may claim any time: wrap, never trap.
         Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)

@@ -4,7 +4,7 @@ import LinuxHost
 import Synchronization
 package import SystemPackage
 
-/// The record of a run in progress. What cannot be written is no reason to stop a flash: the first error is kept.
+/// The record of a run in progress. What cannot be written does not stop a flash: the first error is kept.
 package final class OpenRun: Sendable {
     /// The most bytes that are kept of the console; and of the events.
     package static let longestConsole = 4 << 20

@@ -133,8 +133,8 @@ struct UpgradeDialogue {
                     + "unmount it")
         }
         report(.note("\(cut); running fsck.vfat on \(device)"))
-        try await talk.send(["mend"])
-        _ = try await talk.expect("mended", within: .seconds(120))
+        try await talk.send(["repair"])
+        _ = try await talk.expect("repaired", within: .seconds(120))
     }
 
     /// What differs, and whether there is room for it.

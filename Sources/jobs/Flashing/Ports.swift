@@ -30,7 +30,7 @@ package struct JobFiles: Sendable {
     package var names: Set<String>
     /// The one of them that a target asks for first: what it uploaded before that belongs to another try.
     package var entry: String
-    /// An open image of which ranges may be read; nil where there is none.
+    /// An open image whose ranges may be read; nil where there is none.
     package var ranged: RangedFile?
 
     /// A file that is not in the folder.
@@ -84,7 +84,7 @@ package struct ChunkedImage: Sendable {
     package var chunks: [Chunk]
     /// The table of pieces, by the name that ``link`` takes, and its length.
     package var table: (file: String, size: ByteCount)
-    /// The raw image, of which ranges can be served; nil where it is compressed.
+    /// The raw image, whose ranges can be served; nil where it is compressed.
     package var raw: (any OpenImage)?
     /// What a user should know of the image, one sentence; nil where there is nothing.
     package var remark: String?

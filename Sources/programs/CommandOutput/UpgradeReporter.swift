@@ -3,7 +3,7 @@ package import FlashEvents
 package import Inventory
 import RunRecords
 
-/// Shows how upgrades go on and end: the log on standard error, and on standard output a line for each target that is done,
+/// Shows how upgrades progress and end: the log on standard error, and on standard output a line for each target that is done,
 /// or events for programs.
 package final class UpgradeReporter: Sendable {
     private let isOne: Bool

@@ -133,14 +133,7 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
 
     @OptionGroup var labels: LabelOptions
 
-    @OptionGroup var end: EndOptions
-
-    @OptionGroup var dryRun: DryRunOptions
-
-    @Flag(help: "Print one JSON object a line, for programs, as docs/json.md describes them; the log stays.")
-    var json = false
-
-    @OptionGroup var log: LogOptions
+    @OptionGroup var progress: ProgressOptions
 
     func validate() throws {
         guard waitPort > 0 else { throw ValidationError("--wait-port is 0; must be 1 to 65535") }
@@ -164,15 +157,14 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
     }
 
     func run() async throws {
-        log.apply()
-        end.apply()
-        guard !dryRun.isOn else { return try await sayWhatWouldBeDone() }
+        progress.apply()
+        guard !progress.dryRun.isOn else { return try await sayWhatWouldBeDone() }
         let reporter = RunReporter(
             isOne: target.isOne,
             wording: .init(
                 done: verifyOnly ? "verified and proven" : "flashed and proven", port: waitPort,
                 hasCounts: protocolName == .plan),
-            start: start, json: json)
+            start: start, json: progress.json)
         let verdicts: [Verdict]
         do {
             let (rows, elsewhere) = try target.select()

@@ -17,7 +17,7 @@ import Wiring
 extension FlashCommand {
     /// `--dry-run`: what a flash would do, with its refusals.
     func sayWhatWouldBeDone() async throws {
-        let events = json ? EventWriter.toStandardOutput() : nil
+        let events = progress.json ? EventWriter.toStandardOutput() : nil
         var start = start
         start.isDryRun = true
         if target.isOne { events?.write(start) }
@@ -38,7 +38,7 @@ extension FlashCommand {
                 events?.write(event)
             }
             end(events, rows, nil)
-            if !json {
+            if !progress.json {
                 let text = DryRunText(
                     image: image, card: card, root: tftpRoot, store: store.path.string, mode: delivery,
                     isCustomized: customize != nil, jobs: several.jobs,

@@ -59,14 +59,7 @@ struct UpgradeCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("How many targets are upgraded at the same time, 1 to 64.", valueName: "n"))
     var jobs = 1
 
-    @OptionGroup var end: EndOptions
-
-    @OptionGroup var dryRun: DryRunOptions
-
-    @Flag(help: "Print one JSON object a line, for programs, as docs/json.md describes them; the log stays.")
-    var json = false
-
-    @OptionGroup var log: LogOptions
+    @OptionGroup var progress: ProgressOptions
 
     func validate() throws {
         guard (1...64).contains(jobs) else { throw ValidationError("--jobs is \(jobs); must be 1 to 64") }
@@ -78,18 +71,17 @@ struct UpgradeCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        log.apply()
-        end.apply()
+        progress.apply()
         var start = FlashEvent(.start)
-        (start.version, start.image, start.isDryRun) = (FlashEvent.version, image, dryRun.isOn ? true : nil)
+        (start.version, start.image, start.isDryRun) = (FlashEvent.version, image, progress.dryRun.isOn ? true : nil)
         start.target = target.isOne ? target.targets[0] : nil
-        let reporter = UpgradeReporter(isOne: target.isOne, start: start, json: json)
+        let reporter = UpgradeReporter(isOne: target.isOne, start: start, json: progress.json)
         let verdicts: [UpgradeVerdict]
         do {
             let (rows, elsewhere) = try target.select()
             let upgrade = CardUpgrade(
-                card: try RecoveryCard(reading: FilePath(image)), program: try upgradeProgram(), isDryRun: dryRun.isOn,
-                jobs: jobs,
+                card: try RecoveryCard(reading: FilePath(image)), program: try upgradeProgram(),
+                isDryRun: progress.dryRun.isOn, jobs: jobs,
                 ports: try .real(
                     ssh: ssh.split(separator: " ").map(String.init), user: user, mayAsk: rows.count == 1),
                 report: { reporter.report($0, $1) })
