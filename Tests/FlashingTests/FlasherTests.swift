@@ -102,6 +102,22 @@ import Testing
         #expect(world.clock.now.offset >= .seconds(126) && world.clock.now.offset < .seconds(127))
     }
 
+    @Test(arguments: [("192.0.2.51", 0), ("192.0.2.77", 1)])
+    func `a target that asks from another address than its row's is flashed, and that is said once`(
+        address: String, warnings: Int
+    ) async throws {
+        let world = try FlashFixture().ownServer().resets { world in
+            world.happen([.opened(file: PartsPlan.manifestName, address: address)])
+            try world.flashWell()
+        }
+        _ = try await world.flash(world.request())
+        #expect(
+            world.warnings
+                == Array(
+                    repeating: "target camera asked from \(address), but its row has 192.0.2.51: correct the row "
+                        + "or what gives the address; its system is waited for at the row's", count: warnings))
+    }
+
     // MARK: Law 4
 
     private struct Fingerprint: Equatable {

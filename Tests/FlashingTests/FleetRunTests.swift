@@ -144,7 +144,7 @@ import Testing
         #expect(endings.allSatisfy { $0.proof?.written == ByteCount(5 << 20) })
         let told = fleet.told.withLock { $0 }
         #expect(told.filter { if case .serving = $0.progress { true } else { false } }.map(\.index) == [nil])
-        #expect(Set(told.filter { $0.progress == .asked }.map(\.index)) == [0, 1, 2])
+        #expect(Set(told.filter { $0.progress == .asked(from: nil) }.map(\.index)) == [0, 1, 2])
         #expect(try names(in: fleet.world.root) == [])
     }
 

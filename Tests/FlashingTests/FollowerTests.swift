@@ -247,7 +247,7 @@ import Testing
         var follower = Self.follower(plan)
         #expect(
             follower.take(.opened(file: PartsPlan.manifestName), at: .seconds(1))
-                == .asked)
+                == .asked(from: nil))
         for _ in 0..<20 { #expect(follower.take(.opened(file: PartsPlan.manifestName), at: .seconds(2)) == nil) }
         #expect(follower.restarts == 0)
     }

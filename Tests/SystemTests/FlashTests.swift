@@ -140,6 +140,26 @@ extension SystemTests {
             #expect(try await target.holdsImage())
         }
 
+        /// Without a listener each packet of its console is answered with ICMP, which U-Boot takes for its server's end.
+        @Test func `a row with another address than the target's disturbs nothing, and the console is kept`()
+            async throws
+        {
+            let target = try await VirtualTarget("address", card: OSImageFixture.small.value, machine: .fastest)
+            let result = try await target.exec(
+                """
+                sed -i 's/192\\.168\\.77\\.2\\b/192.168.77.88/' $D/targets.csv
+                mkdir -p $TFTP
+                $FLASH --no-wait --full $IMAGE vt
+                $RPIFLASH runs show --runs $D/runs --console last
+                """)
+            #expect(result.status == 0, "\(result.all)\(target.console)")
+            #expect(
+                result.stderr.contains("warning: target vt asked from 192.168.77.2, but its row has 192.168.77.88"),
+                result.all)
+            #expect(!target.console.contains("TFTP server died"), "\(target.console)")
+            #expect(result.stdout.contains("rpiflash: OK, 0x"), result.all)
+        }
+
         /// The original counted in 32 bits. A plan that claims to have written 156 GB shows what the target would say.
         @Test func `reports a count over 4 GiB exactly, and runs a plan where the server has one`() async throws {
             let target = try await VirtualTarget("count", card: OSImageFixture.small.value, machine: .fastest)

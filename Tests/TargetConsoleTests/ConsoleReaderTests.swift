@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Synchronization
 import TargetConsole
 import Testing
@@ -77,6 +78,40 @@ import Testing
         try send(["late\n"], from: "127.0.0.61")
         try await Task.sleep(for: .milliseconds(50))
         #expect(first.text == "one line\n")
+    }
+
+    /// What a packet to the netconsole port of this machine is answered with: nil for nothing.
+    private func answer(from address: String) throws -> Int32? {
+        let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
+        defer { close(descriptor) }
+        var name = sockaddr_in()
+        (name.sin_family, name.sin_port) = (sa_family_t(AF_INET), ConsoleSource.networkPort.bigEndian)
+        name.sin_addr.s_addr = inet_addr(address)
+        let connected = withUnsafePointer(to: &name) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        try #require(connected == 0)
+        try #require(Glibc.send(descriptor, "x", 1, 0) == 1)
+        var byte: UInt8 = 0
+        errno = 0
+        return recv(descriptor, &byte, 1, Int32(MSG_DONTWAIT)) < 0 && errno != EAGAIN ? errno : nil
+    }
+
+    @Test func `netconsole: a packet that nobody listens for is not answered with ICMP while the port is open`()
+        async throws
+    {
+        let listener = Ear()
+        let port = NetconsolePort()
+        let reader = try ConsoleReader(.network(address: "127.0.0.64"), take: listener.take)
+        // More than its queue takes.
+        for _ in 0..<1000 { #expect(try answer(from: "127.0.0.1") == nil) }
+        try send(["heard\n"], from: "127.0.0.64")
+        #expect(await listener.hears("heard\n"))
+        #expect(listener.text == "heard\n")
+        reader.stop()
+        withExtendedLifetime(port) {}
     }
 
     @Test func `serial: a port is read raw, is nobody else's meanwhile, and ends where it is pulled out`() async throws

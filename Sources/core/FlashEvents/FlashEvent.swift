@@ -117,7 +117,9 @@ extension FlashEvent {
             self.init(.reset)
             self.method = method.description
             self.attempt = attempt
-        case .asked: self.init(.asked)
+        case .asked(let address):
+            self.init(.asked)
+            ip = address
         case .prepared(let id):
             self.init(.prepared)
             imageID = id

@@ -13,8 +13,8 @@ package enum FlashProgress: Hashable, Sendable {
     case prepared(id: String)
     /// The target is reset, the `attempt`th time, 1 for the first.
     case resetting(target: String, method: ResetMethod, attempt: Int)
-    /// The target asks for its image.
-    case asked
+    /// The target asks for its image, from this IPv4 address; nil where another server serves.
+    case asked(from: String?)
     /// The target has all of a file. `packets` and `repeated` count DATA packets, `window` is the
     /// one that was agreed on, in blocks. Another server tells nothing of it.
     case completed(file: String, packets: UInt64, repeated: UInt64, window: Int = 1)

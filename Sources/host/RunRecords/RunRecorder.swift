@@ -16,7 +16,8 @@ package final class RunRecorder: Sendable {
         var run: OpenRun?
         var hasBegun = false
         var begin: ContinuousClock.Instant?
-        var reader: ConsoleReader?
+        var readers: [ConsoleReader] = []
+        var port: NetconsolePort?
         var text = ConsoleText()
         var model = CardModel()
         var hasHeard = false
@@ -91,6 +92,12 @@ package final class RunRecorder: Sendable {
             }
             return state.run
         }
+        if case .asked(let address?) = progress, case .network(let expected)? = console, address != expected,
+            run != nil,
+            let error = listen(to: .network(address: address))
+        {
+            warn(error)
+        }
         events.report(progress)
         var told = state.withLock { state in
             defer { state.warnings = [] }
@@ -137,6 +144,8 @@ package final class RunRecorder: Sendable {
         }
         guard let run else { return }
         for line in early { run.addEvent(line) }
+        let port = NetconsolePort()
+        state.withLock { $0.port = port }
         guard let console, let error = listen(to: console) else { return }
         guard case .busy = error else { return warn(error) }
         // Who watches the serial port lets it go when a run begins.
@@ -157,7 +166,7 @@ package final class RunRecorder: Sendable {
     private func listen(to console: ConsoleSource) -> ConsoleError? {
         do throws(ConsoleError) {
             let reader = try ConsoleReader(console) { [weak self] bytes in self?.hear(bytes) }
-            state.withLock { if $0.run != nil { $0.reader = reader } }
+            state.withLock { if $0.run != nil { $0.readers.append(reader) } }
             return nil
         } catch {
             return error
@@ -193,11 +202,11 @@ package final class RunRecorder: Sendable {
     package func end(_ verdict: Verdict) -> [FlashProgress] {
         // It was never touched: there is no record.
         guard let status = verdict.status else { return [] }
-        let reader = state.withLock { state in
-            defer { state.reader = nil }
-            return state.reader
+        let readers = state.withLock { state in
+            defer { (state.readers, state.port) = ([], nil) }
+            return state.readers
         }
-        reader?.stop()
+        for reader in readers { reader.stop() }
         writer.write(FlashEvent(verdict))
         writer.finish()
         let (run, record) = state.withLock { state -> (OpenRun?, RunRecord) in

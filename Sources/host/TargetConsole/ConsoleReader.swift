@@ -51,42 +51,6 @@ package final class ConsoleReader: Sendable {
     deinit { unsafe source.cancel() }
 }
 
-private func openNetworkConsole(_ console: ConsoleSource, _ address: String) throws(ConsoleError) -> Int32 {
-    let descriptor = socket(
-        AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
-    func check(_ call: String, _ result: Int32) throws(ConsoleError) {
-        guard result < 0 else { return }
-        let code = errno
-        if descriptor >= 0 { close(descriptor) }
-        throw .system(console, call: call, code: code)
-    }
-    try check("socket", descriptor)
-    var yes: Int32 = 1
-    try check(
-        "setsockopt", unsafe setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &yes, socklen_t(MemoryLayout<Int32>.size))
-    )
-    func name(_ address: in_addr_t) -> sockaddr_in {
-        var name = sockaddr_in()
-        name.sin_family = sa_family_t(AF_INET)
-        name.sin_port = ConsoleSource.networkPort.bigEndian
-        name.sin_addr.s_addr = address
-        return name
-    }
-    func withName(_ name: sockaddr_in, _ call: (Int32, UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
-        unsafe withUnsafePointer(to: name) { name in
-            unsafe name.withMemoryRebound(to: sockaddr.self, capacity: 1) { name in
-                unsafe call(descriptor, name, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
-    }
-    try check("bind", unsafe withName(name(INADDR_ANY)) { unsafe bind($0, $1, $2) })
-    try check("connect", unsafe withName(name(unsafe inet_addr(address))) { unsafe connect($0, $1, $2) })
-    // What came from others before it was connected.
-    var byte: UInt8 = 0
-    while unsafe recv(descriptor, &byte, 1, Int32(MSG_DONTWAIT)) >= 0 {}
-    return descriptor
-}
-
 private func openSerialPort(_ console: ConsoleSource, _ device: String, _ baud: Int) throws(ConsoleError) -> Int32 {
     guard let speed = SerialSpeed.known.first(where: { $0.baud == baud }) else {
         throw .speed(device: device, baud: baud)

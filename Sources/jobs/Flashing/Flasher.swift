@@ -1,4 +1,5 @@
 package import FlashEvents
+import Configuration
 import DiskLayout
 import FlashPlan
 import Inventory
@@ -128,7 +129,7 @@ package struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
             plan: plan, target: target.displayName, requestTimeout: request.requestTimeout,
             silenceTimeout: request.outcomeTimeout ?? plan.timeout,
             consoleTimeout: request.outcomeTimeout ?? Follower<PartsPlan>.usualConsoleTimeout, start: resetAt)
-        for (event, at) in early { follow(event, &follower, at: at, since: resetAt) }
+        for (event, at) in early { follow(event, &follower, at: at, since: resetAt, of: target) }
         let proof: FlashProof
         do {
             proof = try await follow(&follower, events, since: resetAt, of: target, attempts)
@@ -170,7 +171,7 @@ package struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     ) async throws -> FlashProof {
         var attempt = 0
         while true {
-            for (event, at) in take(events) { follow(event, &follower, at: at, since: start) }
+            for (event, at) in take(events) { follow(event, &follower, at: at, since: start, of: target) }
             if ports.heardConsole() { follower.heardConsole(at: now) }
             if follower.isOverdue(at: now) {
                 attempt += 1
@@ -180,7 +181,7 @@ package struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
                 }
                 try await beforeReset()
                 // It may have asked while others were reset.
-                for (event, at) in take(events) { follow(event, &follower, at: at, since: start) }
+                for (event, at) in take(events) { follow(event, &follower, at: at, since: start, of: target) }
                 guard follower.isOverdue(at: now) else { continue }
                 report(
                     .warning(
@@ -203,12 +204,21 @@ package struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     }
 
     private func follow<Plan: FlashJob>(
-        _ event: TransferEvent, _ follower: inout Follower<Plan>, at instant: Duration, since reset: Duration
+        _ event: TransferEvent, _ follower: inout Follower<Plan>, at instant: Duration, since reset: Duration,
+        of target: Target
     ) {
         if case .completed(let file, _, let packets, let repeated, let window) = event {
             report(.completed(file: file, packets: packets, repeated: repeated, window: window))
         }
-        if let progress = follower.take(event, at: instant) { report(progress) }
+        if let progress = follower.take(event, at: instant) {
+            report(progress)
+            if case .asked(let address?) = progress, address != target.ip.description {
+                report(
+                    .warning(
+                        "target \(target.displayName) asked from \(address), but its row has \(target.ip): correct the row "
+                            + "or what gives the address; its system is waited for at the row's"))
+            }
+        }
         if let write = follower.takeWrite() {
             report(.wrote(number: write.step + 1, bytes: write.bytes, took: write.took))
         }

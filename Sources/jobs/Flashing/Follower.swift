@@ -111,7 +111,7 @@ struct Follower<Plan: FlashJob> {
         }
         lastActivity = max(lastActivity, now)
         switch event {
-        case .opened(plan.entryFile, _, _): return openEntry()
+        case .opened(plan.entryFile, _, let address): return openEntry(from: address)
         case .opened(let file, _, _):
             guard let step = plan.step(of: file) else { return nil }
             hasAsked = true
@@ -151,12 +151,12 @@ struct Follower<Plan: FlashJob> {
         }
     }
 
-    private mutating func openEntry() -> FlashProgress? {
+    private mutating func openEntry(from address: String?) -> FlashProgress? {
         defer { (said.hasAsked, openedSinceEntry, hasAsked) = (true, false, true) }
         loaded = nil
         // A report from before the target began belongs to another try.
         said.report = nil
-        guard said.hasAsked else { return .asked }
+        guard said.hasAsked else { return .asked(from: address) }
         // The same question again, after a lost answer, is not a new start.
         guard openedSinceEntry else { return nil }
         restarts += 1
