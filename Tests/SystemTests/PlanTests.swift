@@ -306,5 +306,23 @@ extension SystemTests {
             #expect(refused.report.code == .oldBootScript)
             #expect(try await target.cardDigest() == before)
         }
+
+        @Test(arguments: [2, 3])
+        func `law 1 - a plan with a chunk outside of its partition writes nothing`(partition: Int) async throws {
+            let small = try await OSImageFixture.small.value
+            let target = try await VirtualTarget("plan-outside-\(partition)", card: small, machine: .fastest)
+            let before = try await target.cardDigest()
+            // The first chunk of all that a server would have made so; its file is a good one.
+            let staged = try await StagedPlan(small.image, for: target) { script in
+                script.replacing(
+                    #/p_number=1 p_partition=\d p_offset=0x[0-9a-f]+ /#,
+                    with: "p_number=1 p_partition=\(partition) p_offset=\(partition == 2 ? "0x3fff" : "0x19fff") ")
+            }
+            let run = try await target.carryOut(staged)
+            #expect(failure(staged, run) == "target failed: chunk 1 lies outside of partition \(partition)")
+            #expect(run.report.code == .outside)
+            #expect(run.outcome.written.bytes == 0)
+            #expect(try await target.cardDigest() == before)
+        }
     }
 }
