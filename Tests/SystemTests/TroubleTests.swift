@@ -71,18 +71,22 @@ extension SystemTests {
             try await repair(target)
         }
 
-        @Test func `a part that is missing is a failure, not the end of the parts`() async throws {
-            let target = try await VirtualTarget("missing", card: OSImageFixture.long.value, machine: .fastest)
+        @Test(arguments: [("missing", "rm"), ("short", "truncate -s -512")])
+        func `a part that is missing or short is a failure, not the end of the parts`(
+            name: String, command: String
+        ) async throws {
+            let target = try await VirtualTarget(name, card: OSImageFixture.long.value, machine: .fastest)
             let result = try await target.exec(
                 """
                 mkdir -p $TFTP
-                sed -i "s#reset_command#&#; s#\\"\\(.*reset .*\\)\\"#\\"rm $TFTP/$MAC/rpi_image_part_7; \\1\\"#" $D/targets.csv
+                cp $D/targets.csv $D/good.csv
+                PART=$TFTP/$MAC/rpi_image_part_7
+                sed -i "s#reset_command#&#; s#\"\\(.*reset .*\\)\"#\"\(command) $PART; \\1\"#" $D/targets.csv
                 $FLASH --protocol parts --no-wait --part-size 5MiB $IMAGE vt
                 """)
             #expect(result.status == 2, result.all)
             #expect(target.console.contains("rpiflash: part 0x7 did not load in full"), "\(target.console)")
-            let row = try await bash(
-                "sed -i 's#rm [^;]*; ##' $D/targets.csv", ["D": target.directory.string])
+            let row = try await bash("cp $D/good.csv $D/targets.csv", ["D": target.directory.string])
             #expect(row.status == 0)
             try await repair(target)
         }
@@ -188,6 +192,15 @@ extension SystemTests {
             #expect(
                 try await bash("sha256sum <$D/card.img", ["D": target.directory.string]).stdout
                     == changed.stdout.split(separator: "\n").last.map { "\($0)\n" })
+        }
+    }
+
+    /// What began in BootCases, in the first of the suites: its two minutes cost no time of their own.
+    @Suite struct DebugConsole {
+        @Test(.enabled(if: Bench.olderUBoot == nil, "it has no debug console"))
+        func `the prompt of a debug console resets when it has had no command for two minutes`() async throws {
+            let run = try await BootCases.leftAlone.value
+            #expect(run.status == 0, run.all)
         }
     }
 }
