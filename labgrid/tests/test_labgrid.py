@@ -30,17 +30,23 @@ def ended(lab: Lab, row: str) -> list[object]:
     return [line[2] for line in asked(lab.benches[0]) if line[:2] == ["ended", row]]
 
 
-def python(lab: Lab, environment: Path, code: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def start_python(lab: Lab, environment: Path, code: str) -> subprocess.Popen[str]:
     """A client of its own: labgrid keeps its session in its process."""
     start = "from labgrid import Environment\nfrom labgrid_rpiflash import *\ndef say(*words): print('>', *words)\n"
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-c", f"{start}env = Environment({str(environment)!r})\n{code}"],
         env=lab.env,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=timeout,
-        check=False,
     )
+
+
+def python(lab: Lab, environment: Path, code: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """The same, to its end."""
+    client = start_python(lab, environment, code)
+    output = client.communicate(timeout=timeout)[0]
+    return subprocess.CompletedProcess(client.args, client.returncode, output, "")
 
 
 def said(done: subprocess.CompletedProcess[str]) -> list[str]:
