@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 MTOOLS = os.environ | {"MTOOLS_SKIP_CHECK": "1"}
@@ -33,7 +34,7 @@ def make_image(source: Path, image: Path, seed: int, mebibytes: int) -> Path:
     write = ["debugfs", "-w", "-R", f"write {own} own", f"{image}?offset={root}"]
     subprocess.run(write, check=True, capture_output=True)
     own.unlink()
-    if files(image, [boot, root], image.with_suffix(".files")) is None:
+    if files_of(image) is None:
         raise RuntimeError(f"{image} could not be made")
     return image
 
@@ -67,10 +68,16 @@ def files(disk: Path, starts: list[int], work: Path) -> dict[str, str] | None:
         shutil.rmtree(work)
 
 
+@cache
+def files_of(image: Path) -> dict[str, str] | None:
+    """Those of an image, which nobody changes."""
+    return files(image, partitions(image), image.with_suffix(".files"))
+
+
 def image_on(card: Path, images: list[Path]) -> Path | None:
     """Which of these images the card's partitions 2 and 3 hold, every file of it; None: none of them."""
     found = files(card, partitions(card)[1:], card.with_suffix(".files"))
     for image in images:
-        if found is not None and found == files(image, partitions(image), image.with_suffix(".files")):
+        if found is not None and found == files_of(image):
             return image
     return None

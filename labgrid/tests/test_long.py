@@ -50,7 +50,7 @@ def starts(lab: Lab, pi: Pi) -> bool:
     nothing.mkdir(exist_ok=True)
     serve = ["serve", "--root", str(nothing), "--listen", "192.168.77.1:69", "--socket", str(nothing / "socket")]
     command = ["nsenter", f"--net=/proc/{pi.network.process.pid}/ns/net", str(PROGRAMS / "rpiflash"), *serve]
-    server = Service(command, pi.bench.folder, "serve", "192.168.77.1:69", lab.env)
+    server = Service(command, pi.bench.folder, "serve", "on UDP port 69", lab.env)
     try:
         pi.virtual_target(lab, "reset")
         # Where sandbox starts a kernel it returns: it has no arm.
@@ -73,7 +73,7 @@ def test_kill_any_process_at_any_moment(tmp_path: Path) -> None:
     with virtual_lab(tmp_path / "lab", [1], "sandbox") as (lab, (pi,)):
         images = [make_image(IMAGE, tmp_path / f"{number}.img", number, 24) for number in (1, 2)]
         lab.flash_options += ["--request-timeout", "20s", "--outcome-timeout", "20s"]
-        seconds = 0.0
+        seconds = flash_seconds = 0.0
         lab.client("-p", pi.name, "acquire")
         for number in range(-2, KILLS):
             lab.image = images[number % 2]
@@ -81,12 +81,18 @@ def test_kill_any_process_at_any_moment(tmp_path: Path) -> None:
             client = start_pytest(lab, pi, test)
             if number < 0:
                 # Both images are copied and prepared once; how long a flash then takes, undisturbed.
+                assert within(START_SECONDS, lambda: "rpiflash" in chain(lab, pi))
+                flash_begin = time.monotonic()
                 output = client.communicate(timeout=FLASH_SECONDS)[0]
                 assert client.returncode == 0, output
-                seconds = time.monotonic() - begin
+                seconds, flash_seconds = time.monotonic() - begin, time.monotonic() - flash_begin
                 continue
-            moment = dice.uniform(0, seconds)
-            time.sleep(moment)
+            # Of most of its time a pytest prepares; every other moment is one of the flash.
+            of_flash = number % 4 >= 2
+            if of_flash:
+                assert within(START_SECONDS, lambda: "rpiflash" in chain(lab, pi)), number
+            time.sleep(dice.uniform(0, flash_seconds if of_flash else seconds))
+            moment = time.monotonic() - begin
             processes = chain(lab, pi)
             kind = dice.choice(sorted(processes))
             kill(dice.choice(sorted(processes[kind])), signal.SIGKILL)
@@ -97,7 +103,6 @@ def test_kill_any_process_at_any_moment(tmp_path: Path) -> None:
             last = sentences[-1] if sentences else ""
             what = f"{kind} killed {moment:.1f} of {seconds:.1f} s after the start: status {client.returncode}"
             about = f"{number + 1}: {what}: {last}"
-            print(about, flush=True)
             # The pytest says what happened: it passes, or it fails with a sentence.
             assert client.returncode in ((-signal.SIGKILL,) if kind == "pytest" else (0, 1)), output
             assert client.returncode != 1 or sentences, output
@@ -115,7 +120,9 @@ def test_kill_any_process_at_any_moment(tmp_path: Path) -> None:
             assert starts(lab, pi) == (card is not None), f"{about}; the card has {card}"
             # Success is the image that was asked for.
             assert client.returncode != 0 or card == lab.image, f"{about}; the card has {card}"
-            ended[f"{'half written' if card is None else 'whole'}, status {client.returncode}"] += 1
+            state = "half written" if card is None else "new" if card == lab.image else "old"
+            ended[f"{kind}: status {client.returncode}, {state}"] += 1
+            print(f"{about}; the card is {state}", flush=True)
             if kind in ("exporter", "coordinator"):
                 lab.stop()
                 lab.start()
@@ -124,7 +131,7 @@ def test_kill_any_process_at_any_moment(tmp_path: Path) -> None:
         output = client.communicate(timeout=FLASH_SECONDS)[0]
         assert client.returncode == 0, output
         assert image_on(pi.folder / "card.img", images) == lab.image
-    print(f"{KILLS} kills: {dict(ended)}")
+    print(f"{KILLS} kills: {dict(sorted(ended.items()))}")
 
 
 @pytest.mark.skipif(MANY == 0, reason="set RPIFLASH_MANY to the number of targets, an even one")

@@ -110,8 +110,10 @@ def rpiflash(folder: Path) -> str:
         f"--wait-timeout 10m' ;;\n"
         f"runs) more='--runs {folder}/runs' ;;\n"
         f"*) more='{inventory}' ;;\nesac\n"
-        f"[ $command = flash ] && echo $$ >{folder}/rpiflash.pid\n"
-        f'exec {PROGRAMS}/rpiflash $command $more "$@"\n'
+        # Of an option that is given twice the last one counts: the client's.
+        f"if [ $command = flash ]; then\n    echo $$ >{folder}/rpiflash.pid\n"
+        f'    exec {PROGRAMS}/rpiflash flash $more "$@"\nfi\n'
+        f'exec {PROGRAMS}/rpiflash $command "$@" $more\n'
     )
 
 
