@@ -240,6 +240,28 @@ class TestLibrary:
             "2 ['status-2'] ['main', 'sensor-1'] 1 of 3 targets failed: status-2: target status-2 failed with "
         )
 
+    def test_a_server_that_cannot_be_reached_is_told_before_any_flash_starts(self, lab: Lab, image: Path) -> None:
+        known = lab.folder / "known_hosts"
+        text = known.read_text()
+        environment = lab.environment(image, "camera-1", "sensor-1")
+        code = (
+            "targets = [env.get_target(role) for role in ('main', 'sensor-1')]\n"
+            "try:\n"
+            "    flash_together(targets)\n"
+            "except RPiFlashError as error:\n"
+            "    say(error)\n"
+        )
+        before = len(asked(lab.benches[0]))
+        with acquired(lab, "camera-1", "sensor-1"):
+            try:
+                known.write_text("".join(line for line in text.splitlines(True) if not line.startswith("bench2 ")))
+                done = python(lab, environment, code)
+            finally:
+                known.write_text(text)
+        assert said(done)[0].startswith("cannot reach the bench server bench2 by ssh: ")
+        # All images are copied first: bench1 has not begun.
+        assert len(asked(lab.benches[0])) == before
+
     def test_the_console_is_read_and_never_written(self, lab: Lab, image: Path) -> None:
         environment = lab.environment(image, "camera-1", "ends")
         text = environment.read_text().replace("      SSHDriver", "      RPiFlashConsoleDriver: {}\n      SSHDriver")
