@@ -35,6 +35,8 @@ def start_python(lab: Lab, environment: Path, code: str) -> subprocess.Popen[str
     start = "from labgrid import Environment\nfrom labgrid_rpiflash import *\ndef say(*words): print('>', *words)\n"
     return subprocess.Popen(
         [sys.executable, "-c", f"{start}env = Environment({str(environment)!r})\n{code}"],
+        # Not where the package's source is: the wheel is tested.
+        cwd=lab.folder,
         env=lab.env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

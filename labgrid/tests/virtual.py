@@ -153,8 +153,13 @@ def make_bench(lab: Lab, recovery: Path, number: int, count: int, machine: str) 
 
 
 @contextmanager
-def virtual_lab(folder: Path, counts: list[int], machine: str = MACHINE) -> Iterator[tuple[Lab, list[Pi]]]:
-    """A lab with a bench server for each of these numbers of targets."""
+def virtual_lab(
+    folder: Path, counts: list[int], machine: str = MACHINE, *, by_client: bool = True
+) -> Iterator[tuple[Lab, list[Pi]]]:
+    """A lab with a bench server for each of these numbers of targets.
+
+    by_client: its places are made by labgrid-client, which is called three times for each.
+    """
     for file in (PROGRAMS / "rpiflash", IMAGE, BUILD / f"uboot/{BOARDS[machine]}/u-boot.bin"):
         if not file.exists():
             pytest.fail(f"{file} not found; run make labgrid-test, which makes all that these tests need")
@@ -181,8 +186,10 @@ def virtual_lab(folder: Path, counts: list[int], machine: str = MACHINE) -> Iter
         benches = {pi.bench.name: pi for pi in pis}.values()
         for pi in benches:
             pi.bench.rows = pi.on_bench(lab, "rpiflash targets --labgrid exporter --user root")
+        if not by_client:
+            lab.write_places([(pi.name, pi.bench, "camera") for pi in pis])
         lab.start()
-        for pi in benches:
+        for pi in benches if by_client else []:
             script = pi.on_bench(lab, "rpiflash targets --labgrid places")
             subprocess.run(["/bin/sh", "-c", script], env=lab.env, check=True, stdout=subprocess.DEVNULL)
         yield lab, pis
