@@ -45,8 +45,9 @@ SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot reco
 
 .PHONY: help deps build uboot firmware usb-ethernet sandbox peers recovery-image demo-image layout-images userland-image \
     debian-image gpio-bench demo demo-pi3 demo-sandbox debian-boot boot-32 boot-older labgrid-tools labgrid-wheel labgrid-check \
-    labgrid-protocol labgrid-short labgrid-test many test check docs recording bench bench-tftp bench-flash pi-test fuzz \
-    try-laws power-cuts power-cuts-qemu many-sandboxes upgrade-test install deb debs deb-test test-release clean
+    labgrid-protocol labgrid-short labgrid-test labgrid-long labgrid-new-user many test check docs recording bench \
+    bench-tftp bench-flash pi-test fuzz try-laws power-cuts power-cuts-qemu many-sandboxes upgrade-test install deb debs \
+    deb-test test-release clean
 
 help: ## this index
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -210,13 +211,25 @@ labgrid-check: $(LABGRID)/venv/.made # format, lint and types of the Python pack
 labgrid-protocol: labgrid-wheel # the labgrid package with a rpiflash that is a fake, in a real labgrid
 	@scripts/labgrid-test --fake
 
-labgrid-short: labgrid-wheel deps-demo build demo-image # the same, and one real flash; as root
-	@uboot/build qemu_arm64
-	@scripts/labgrid-test --short
+labgrid-short: labgrid-wheel build demo-image sandbox # the same, and the real rpiflash with U-Boot as a process; as root
+	@scripts/labgrid-test --machine sandbox
 
 labgrid-test: labgrid-wheel deps-demo build demo-image ## rpiflash in labgrid: coordinator, exporters, sshd, two benches with virtual targets; as root
 	@uboot/build qemu_arm64
 	@scripts/labgrid-test
+
+labgrid-long: labgrid-wheel build demo-image sandbox # 50 kills of any process between a pytest and a card, 16 targets on two servers; as root
+	@RPIFLASH_KILLS=50 RPIFLASH_MANY=16 scripts/labgrid-test --machine sandbox -- -s -k test_long
+
+# What pip fetches for a client and a server, for a machine without a network.
+$(LABGRID)/wheels/.made: labgrid/pyproject.toml $(LABGRID)/venv/.made
+	$(LABGRID)/venv/bin/pip wheel --quiet --disable-pip-version-check --wheel-dir $(@D) 'labgrid>=26,<27' pytest attrs 'setuptools>=77' wheel
+	@touch $@
+
+labgrid-new-user: deb labgrid-wheel $(LABGRID)/wheels/.made # docs/labgrid.md typed on two bench servers where the packages are installed; as root
+	@scripts/labgrid-test --sshd-only
+	@virtual_target/images/demo-image --rootfs-size 112MiB --userland virtual_target/images/ssh.list $(LABGRID)/ssh.img
+	@packaging/new-user-labgrid
 
 many: deps-demo build demo-image ## eight virtual targets flashed at once, one of them loses its power
 	@uboot/build qemu_arm64

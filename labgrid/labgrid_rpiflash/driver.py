@@ -71,7 +71,7 @@ class RPiFlashDriver(Driver, BootstrapProtocol, ResetProtocol):
             if on_event is not None:
                 on_event(event)
 
-        flash = self._start(self._image(image), [self.bench.row], options)
+        flash = self._start(_copy(self._image(image), self.bench), [self.bench.row], options)
         outcome = _follow([flash], tell)[flash][self.bench.row]
         if isinstance(outcome, FlashError):
             raise RPiFlashError.of(outcome)
@@ -139,8 +139,8 @@ class RPiFlashDriver(Driver, BootstrapProtocol, ResetProtocol):
         except KeyError as error:
             raise RPiFlashError(f"RPiFlashDriver's image {self.image!r} is not in the environment's images:") from error
 
-    def _start(self, image: str, rows: Sequence[str], options: Sequence[str]) -> Flash:
-        path = _copy(image, self.bench)
+    def _start(self, path: str, rows: Sequence[str], options: Sequence[str]) -> Flash:
+        """path: the image's, on the bench server."""
         user = f"{get_user()}@{socket.gethostname()}"
         more = [*labels(self.bench, user), *self.options, *options]
         command = bench_command(
@@ -179,11 +179,13 @@ def flash_together(
         if on_event is not None:
             on_event(flash.bench, event)
 
+    firsts = {key: drivers[next(iter(rows.values()))] for key, rows in groups.items()}
+    # All copies first: while one is made, nobody reads what a flash says, and with a full pipe it would wait.
+    paths = {key: _copy(key[2], first.bench) for key, first in firsts.items()}
     flashes: dict[Flash, dict[str, Target]] = {}
     try:
         for key, rows in groups.items():
-            first = drivers[next(iter(rows.values()))]
-            flashes[first._start(key[2], list(rows), options)] = rows
+            flashes[firsts[key]._start(paths[key], list(rows), options)] = rows
     except BaseException:
         for flash in flashes:
             flash.end()

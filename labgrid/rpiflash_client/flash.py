@@ -194,8 +194,10 @@ class Flash:
             return f"rpiflash on {self.bench} did not end within {CLEAN_UP_SECONDS:.0f} s"
         if status == _CONNECTION_LOST:
             if self._seen:
-                return f"the connection to {self.bench} was lost; the flash there ends with it" + (
-                    said and f" ({said})"
+                # ssh does not tell them apart.
+                return (
+                    f"the connection to {self.bench} was lost, or rpiflash was killed there; the flash ends with it"
+                    + (said and f" ({said})")
                 )
             return f"cannot reach {self.bench}: {said or 'ssh ended with status 255'}"
         if status == _NOT_FOUND:

@@ -105,6 +105,9 @@ class Lab:
         self.port = unused_port()
         self.benches: list[Bench] = []
         self.coordinator: Service | None = None
+        self.image = Path()
+        """What is flashed, and the options that every flash of it has."""
+        self.flash_options: list[str] = []
         (folder / "bin").mkdir(parents=True)
         (folder / "coordinator").mkdir()
         self._ssh_files()

@@ -77,7 +77,8 @@ class TestOutcome:
             (
                 "gone",
                 None,
-                "the connection to bench1 was lost; the flash there ends with it (Connection closed by remote host)",
+                "the connection to bench1 was lost, or rpiflash was killed there; the flash ends with it "
+                "(Connection closed by remote host)",
             ),
             ("cut", None, "bench1: rpiflash's output ended within a line: '{\"event\":\"resu'"),
             (

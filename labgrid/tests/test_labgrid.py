@@ -30,17 +30,25 @@ def ended(lab: Lab, row: str) -> list[object]:
     return [line[2] for line in asked(lab.benches[0]) if line[:2] == ["ended", row]]
 
 
-def python(lab: Lab, environment: Path, code: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def start_python(lab: Lab, environment: Path, code: str) -> subprocess.Popen[str]:
     """A client of its own: labgrid keeps its session in its process."""
     start = "from labgrid import Environment\nfrom labgrid_rpiflash import *\ndef say(*words): print('>', *words)\n"
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-c", f"{start}env = Environment({str(environment)!r})\n{code}"],
+        # Not where the package's source is: the wheel is tested.
+        cwd=lab.folder,
         env=lab.env,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=timeout,
-        check=False,
     )
+
+
+def python(lab: Lab, environment: Path, code: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """The same, to its end."""
+    client = start_python(lab, environment, code)
+    output = client.communicate(timeout=timeout)[0]
+    return subprocess.CompletedProcess(client.args, client.returncode, output, "")
 
 
 def said(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -234,6 +242,28 @@ class TestLibrary:
             "2 ['status-2'] ['main', 'sensor-1'] 1 of 3 targets failed: status-2: target status-2 failed with "
         )
 
+    def test_a_server_that_cannot_be_reached_is_told_before_any_flash_starts(self, lab: Lab, image: Path) -> None:
+        known = lab.folder / "known_hosts"
+        text = known.read_text()
+        environment = lab.environment(image, "camera-1", "sensor-1")
+        code = (
+            "targets = [env.get_target(role) for role in ('main', 'sensor-1')]\n"
+            "try:\n"
+            "    flash_together(targets)\n"
+            "except RPiFlashError as error:\n"
+            "    say(error)\n"
+        )
+        before = len(asked(lab.benches[0]))
+        with acquired(lab, "camera-1", "sensor-1"):
+            try:
+                known.write_text("".join(line for line in text.splitlines(True) if not line.startswith("bench2 ")))
+                done = python(lab, environment, code)
+            finally:
+                known.write_text(text)
+        assert said(done)[0].startswith("cannot reach the bench server bench2 by ssh: ")
+        # All images are copied first: bench1 has not begun.
+        assert len(asked(lab.benches[0])) == before
+
     def test_the_console_is_read_and_never_written(self, lab: Lab, image: Path) -> None:
         environment = lab.environment(image, "camera-1", "ends")
         text = environment.read_text().replace("      SSHDriver", "      RPiFlashConsoleDriver: {}\n      SSHDriver")
@@ -281,7 +311,9 @@ class TestLibrary:
             done = python(lab, environment, code)
         lines = said(done)
         assert len(lines) == 5, done.stdout + done.stderr
-        assert lines[0].startswith("None 20261129-1500-gone the connection to bench1 was lost; the flash there ends ")
+        assert lines[0].startswith(
+            "None 20261129-1500-gone the connection to bench1 was lost, or rpiflash was killed there; "
+        )
         assert lines[1].startswith("None None bench1: 'Welcome to bench1!' is not an event of rpiflash; ")
         assert lines[2].startswith("0 20261129-1500-unproven status 0, and not proven; was it a dry run?")
         assert lines[3] == ("9 rpiflash: cannot reset target reset-status-9: line 17 is used by gpioset")
