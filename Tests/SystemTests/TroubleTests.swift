@@ -81,7 +81,7 @@ extension SystemTests {
                 mkdir -p $TFTP
                 cp $D/targets.csv $D/good.csv
                 PART=$TFTP/$MAC/rpi_image_part_7
-                sed -i "s#reset_command#&#; s#\"\\(.*reset .*\\)\"#\"\(command) $PART; \\1\"#" $D/targets.csv
+                sed -i "s#reset_command#&#; s#\\"\\(.*reset .*\\)\\"#\\"\(command) $PART; \\1\\"#" $D/targets.csv
                 $FLASH --protocol parts --no-wait --part-size 5MiB $IMAGE vt
                 """)
             #expect(result.status == 2, result.all)
@@ -98,6 +98,23 @@ extension SystemTests {
             let result = try await target.exec("mkdir -p $TFTP; $FLASH --protocol parts --no-wait $IMAGE vt")
             #expect(result.status == 2, result.all)
             #expect(target.console.contains("rpiflash: the card ends before sector 0x"), "\(target.console)")
+            #expect(target.console.contains("rpiflash: FAILED, 0x0 sectors written"))
+            #expect(try await bash("sha256sum <$D/card.img", ["D": target.directory.string]).stdout == before)
+        }
+
+        /// The server knows the layout that it was given; only the target knows its card.
+        @Test func `an image that the card's partition 3 has no room for is refused before anything is written`()
+            async throws
+        {
+            let small = try await OSImageFixture.small.value
+            let large = try await OSImageFixture(name: "roomy", bootMiB: 8, rootfsMiB: 100, cardSize: "256 MiB")
+            let target = try await VirtualTarget(
+                "no-room", card: small, image: large, cardSize: "256MiB", machine: .fastest)
+            let before = try await bash("sha256sum <$D/card.img", ["D": target.directory.string]).stdout
+            let result = try await target.exec(
+                "mkdir -p $TFTP; $FLASH --protocol parts --no-wait --card \(large.cardFile.string) $IMAGE vt")
+            #expect(result.status == 2, result.all)
+            #expect(target.console.contains("rpiflash: the image does not fit the card: 0x"), "\(target.console)")
             #expect(target.console.contains("rpiflash: FAILED, 0x0 sectors written"))
             #expect(try await bash("sha256sum <$D/card.img", ["D": target.directory.string]).stdout == before)
         }
