@@ -1,7 +1,8 @@
 /// A script as a FIT image that keys have signed, as U-Boot's `source ADDRESS:NAME` takes it.
 ///
 /// Source: U-Boot, doc/usage/fit/signature.rst. Only the script's text is signed, not its name: so each script says itself
-/// what it is for.
+/// what it is for. The script is named twice as what is run by default: `source ADDRESS` of 2025.01 asks the configuration,
+/// that of 2023.01 the images.
 package enum SignedScript {
     /// What mkimage makes the image of.
     ///
@@ -18,6 +19,7 @@ package enum SignedScript {
             / {
                 description = "rpiflash \(name)";
                 images {
+                    default = "\(name)";
                     \(name) {
                         data = /incbin/("\(file)");
                         type = "script";
