@@ -128,9 +128,8 @@ extension SystemTests {
                 flash >/dev/null
                 size=$(stat -c %s $D/heard/flash.scr)
                 # The header, the structure, the text at its start, middle and end, hash, signature, names.
-                for place in 0 5 9 21 30 60 100 160 200 300 $((size / 4)) $((size / 2)) $((size * 3 / 4)) \\
-                    $((size - 1100)) $((size - 900)) $((size - 700)) $((size - 600)) $((size - 500)) $((size - 400)) \\
-                    $((size - 300)) $((size - 200)) $((size - 100)) $((size - 50)) $((size - 2)); do
+                for place in 0 9 21 60 100 160 $((size / 4)) $((size / 2)) $((size * 3 / 4)) $((size - 900)) \\
+                    $((size - 600)) $((size - 300)); do
                     rm -rf $D/rogue; mkdir $D/rogue; cp $D/heard/* $D/rogue; rm $D/rogue/permission
                     byte=$(od -An -t u1 -j $place -N 1 $D/heard/flash.scr)
                     printf "\\\\x$(printf %x $((byte ^ 0x41)))" |
@@ -142,10 +141,10 @@ extension SystemTests {
             let codes = altered.stdout.split(separator: "\n").map {
                 $0.split(separator: ": ").last.map(String.init) ?? ""
             }
-            #expect(codes.count == 24, "\(altered.all)")
+            #expect(codes.count == 12, "\(altered.all)")
             // What is described and dated is not signed, and not run either: such a plan is the same plan, sent again.
             #expect(codes.allSatisfy { $0 == "not_signed" || $0 == "not_permitted" }, "\(altered.all)")
-            #expect(codes.count { $0 == "not_signed" } >= 16, "\(altered.all)")
+            #expect(codes.count { $0 == "not_signed" } >= 7, "\(altered.all)")
         }
 
         @Test func `a server without the key and one that insists are told apart by their reports`() async throws {
