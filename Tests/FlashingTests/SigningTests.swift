@@ -2,6 +2,7 @@ import FlashEvents
 import FlashPlan
 import Foundation
 import Inventory
+import Synchronization
 import SystemPackage
 import TFTP
 import Testing
@@ -32,7 +33,7 @@ import Testing
             #expect(world.state.withLock { $0.served }.contains("permission"))
             #expect(!FileManager.default.fileExists(atPath: path.string))
             let plan = try #require(world.state.withLock { $0.plan })
-            #expect(plan.target?.description == FlashFixture.mac && !plan.needsKeys)
+            #expect(plan.target.map { "\($0)" } == FlashFixture.mac && !plan.needsKeys)
             world.happen(
                 ChunkFlashTests.asked + [Self.challenge("0000000000000001"), .activity, Self.challenge(plan.job.hex)]
                     + [.activity, .activity, try ChunkFlashTests.report(world), .ok(ChunkFlashTests.total * 512)])
@@ -92,7 +93,7 @@ import Testing
     }
 
     @Test func `what a card refuses is told, by plan and in parts, with its code`() async throws {
-        func refusal(_ code: String) -> TransferEvent {
+        @Sendable func refusal(_ code: String) -> TransferEvent {
             let text = """
                 rpi_report=1
                 rpi_job=0000000000000000
