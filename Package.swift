@@ -68,7 +68,8 @@ let package = Package(
             name: "BootScript", dependencies: ["Configuration", "DiskLayout", yams], path: "Sources/core/BootScript",
             swiftSettings: strict),
         .target(
-            name: "FlashPlan", dependencies: ["BootScript", "DiskLayout"], path: "Sources/core/FlashPlan",
+            name: "FlashPlan", dependencies: ["BootScript", "Configuration", "DiskLayout"],
+            path: "Sources/core/FlashPlan",
             swiftSettings: strict),
         .target(
             name: "BootFiles", dependencies: ["Configuration", "DiskLayout", yams], path: "Sources/core/BootFiles",
@@ -160,7 +161,7 @@ let package = Package(
             name: "rpiflash-gen",
             dependencies: [
                 "BootFiles", "BootScript", "CommandOutput", "Configuration", "DiskLayout", "FDisk", "FlashEvents",
-                "HostTools", "LinuxHost", "OSImage", "RecoveryImage", argumentParser, system,
+                "FlashPlan", "HostTools", "LinuxHost", "OSImage", "RecoveryImage", argumentParser, system,
             ],
             path: "Sources/programs/rpiflash-gen", swiftSettings: strict),
         .executableTarget(
@@ -216,7 +217,8 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(
-            name: "FlashPlanTests", dependencies: ["BootScript", "DiskLayout", "FlashPlan", subprocess, system],
+            name: "FlashPlanTests",
+            dependencies: ["BootScript", "Configuration", "DiskLayout", "FlashPlan", subprocess, system],
             swiftSettings: strict),
         .testTarget(name: "InventoryTests", dependencies: ["Configuration", "Inventory"], swiftSettings: strict),
         .testTarget(name: "TFTPTests", dependencies: ["TFTP", "TFTPServer"], swiftSettings: strict),

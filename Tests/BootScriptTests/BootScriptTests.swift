@@ -19,12 +19,13 @@ struct BootScriptTests {
         try BoardProfile(yaml: text("uboot/boards/\(board).yaml"), file: "\(board).yaml")
     }
 
-    private func script(_ board: String, server: String? = nil) throws -> String {
+    private func script(_ board: String, server: String? = nil, keys: [String] = []) throws -> String {
         let card = try CardLayout(
             cardSize: ByteCount(8_000_000_000), ubootSize: .mebibytes(64), bootSize: .mebibytes(512),
             diskID: #require(DiskID(0x5250_4946)))
         let template = try Template(joining: BootScriptFiles.all) { try Template(text("templates/\($0)"), file: $0) }
-        return try renderBootScript(template: template, board: profile(board), card: card, serverAddress: server)
+        return try renderBootScript(
+            template: template, board: profile(board), card: card, serverAddress: server, keys: keys)
     }
 
     @Test func `a boot script that changes gets a new number, by which a card with an older one is known`() throws {
@@ -33,7 +34,7 @@ struct BootScriptTests {
         // FNV-1a of all but that line. Changed a template? Then change the number, and this pair.
         let hash = template.split(separator: "\n").filter { !$0.hasPrefix("setenv l_script ") && !$0.hasPrefix("#") }
             .joined(separator: "\n").utf8.reduce(UInt64(0xcbf2_9ce4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
-        #expect([String(number), String(hash, radix: 16)] == ["5", "7706a7b790d6559"])
+        #expect([String(number), String(hash, radix: 16)] == ["6", "33fe303426f21ce8"])
     }
 
     @Test(arguments: boards)
@@ -100,7 +101,7 @@ struct BootScriptTests {
         #expect(steps.map { first.range(of: $0)?.lowerBound } == steps.map { first.ranges(of: $0).first?.lowerBound })
         let places = steps.compactMap { first.range(of: $0)?.lowerBound }
         #expect(places.count == 3 && places == places.sorted())
-        let loopEnd = try #require(script.range(of: "\n            done\n")).upperBound
+        let loopEnd = try #require(script.range(of: "\n                done\n")).upperBound
         #expect(script[loopEnd...].contains("run l_write_last"))
         #expect(!script[..<loopEnd].contains("run l_write_last"))
     }

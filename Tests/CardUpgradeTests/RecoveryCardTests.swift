@@ -75,6 +75,17 @@ struct RecoveryCardTests {
             "printf '\\x01' | sha256sum")
     }
 
+    /// Power cuts: at every moment U-Boot must be able to run the boot script that is there.
+    @Test func `a signed boot script is renamed before the device trees that have its keys`() throws {
+        let tree: [String: [UInt8]?] = ["bcm2711-rpi-4-b.dtb": [1]]
+        let plain = try card(with: tree).files.map(\.name)
+        let signed = try card(with: tree.merging(["boot.scr": bootScript(keys: "bench-1")]) { $1 }).files.map(\.name)
+        #expect(plain.suffix(4) == ["bcm2711-rpi-4-b.dtb", "u-boot.bin", "boot.scr", "config.txt"])
+        #expect(signed.suffix(4) == ["boot.scr", "bcm2711-rpi-4-b.dtb", "u-boot.bin", "config.txt"])
+        #expect(ScriptLabel(bootScript(keys: "bench-1 bench-2"))?.keys == ["bench-1", "bench-2"])
+        #expect(ScriptLabel(bootScript())?.isSigned == false)
+    }
+
     @Test func `a script tells its board, its layout and its server, whatever else is in it`() throws {
         #expect(ScriptLabel(bootScript())?.server == "192.168.1.10")
         #expect(ScriptLabel(bootScript(server: ""))?.server == "")

@@ -9,11 +9,13 @@ let names = ["bootcode.bin", "start4.elf", "fixup4.dat", "u-boot.bin", "boot.scr
 
 /// A boot script, as far as it says what it is for.
 func bootScript(
-    _ board: String = "rpi_arm64", _ layout: String = "0x4000/0x6000", server: String = "192.168.1.10"
+    _ board: String = "rpi_arm64", _ layout: String = "0x4000/0x6000", server: String = "192.168.1.10",
+    keys: String = ""
 ) -> [UInt8] {
     Array(
         """
         \u{0}\u{1}\u{ff}echo "rpiflash: boot script for \(board), card layout \(layout)"
+        setenv l_keys "\(keys)"
         test -n "${serverip}" || setenv serverip \(server)
 
         """.utf8)

@@ -94,6 +94,25 @@ struct UpgradeTests {
         #expect(try await upgrade(fake, try card()).status == 0)
     }
 
+    @Test func `keys change by an image with both, and come and go at once`() async throws {
+        func status(from old: String, to new: String) async throws -> (Int32?, String) {
+            let fake = FakeTarget()
+            fake.script = bootScript(keys: old)
+            let verdict = try await upgrade(fake, try card(with: ["boot.scr": bootScript(keys: new)]))
+            return (verdict.status, verdict.sentence ?? "")
+        }
+        for (old, new) in [
+            ("", "bench-1"), ("bench-1", ""), ("bench-1", "bench-2 bench-1"), ("bench-2 bench-1", "bench-2"),
+        ] {
+            #expect(try await status(from: old, to: new).0 == 0, "\(old) to \(new)")
+        }
+        let refused = try await status(from: "bench-1", to: "bench-2")
+        #expect(refused.0 == 7)
+        #expect(
+            refused.1.contains(
+                "its card knows the key bench-1, which has not signed the boot script of card.img (bench-2"))
+    }
+
     @Test func `only files that differ are sent, in the order of a start`() async throws {
         let fake = FakeTarget()
         for name in names where name != "start4.elf" { fake.states[name] = "differs" }

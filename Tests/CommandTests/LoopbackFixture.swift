@@ -59,7 +59,7 @@ final class LoopbackFixture: Sendable {
     /// No service, store or record of this host is ever used.
     static let flash =
         "$RPIFLASH flash --inventory $D/targets.csv --card $D/card.yaml --tftp-root $TFTP --listen 127.0.0.1:$PORT"
-        + " --store $D/store --runs $D/runs --service $D/none.sock"
+        + " --store $D/store --runs $D/runs --service $D/none.sock --keys $D/no-keys"
 
     let folder: FilePath
     private let variables: [String: String]

@@ -92,6 +92,9 @@ struct OutputTests {
             "$RPIFLASH images remove --store $D/store $(ls $D/store/images) 2>&1"
         ), ("rpiflash reset", "$RPIFLASH reset --inventory $D/targets.csv cam --verbose"),
         ("rpiflash targets", "$RPIFLASH targets --inventory $D/targets.csv"),
+        ("rpiflash keys init", "$RPIFLASH keys init --keys $D/keys"),
+        ("rpiflash keys show", "$RPIFLASH keys --keys $D/keys"),
+        ("rpiflash keys rotate", "$RPIFLASH keys rotate --keys $D/keys"),
         ("rpiflash upgrade", "$RPIFLASH upgrade --inventory $D/targets.csv --ssh false $IMG cam || [ $? = 7 ]"),
         ("rpiflash gpio", "$RPIFLASH gpio --inventory $D/targets.csv --json || [ $? = 9 ]"),
         (

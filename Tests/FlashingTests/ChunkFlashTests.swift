@@ -41,14 +41,14 @@ import Testing
         }
     }
 
-    private static func world(raw: Bool = true) throws -> FlashFixture {
+    static func world(raw: Bool = true) throws -> FlashFixture {
         try FlashFixture().with { $0.prepare = { try prepared($0, raw: raw) } }
     }
 
-    private static let total: UInt64 = 33
+    static let total: UInt64 = 33
 
     /// What the target uploads in the end.
-    private static func report(
+    static func report(
         _ world: FlashFixture, state: String = "ok", written: UInt64 = 0, same: UInt64 = total, chunks: Int = 4,
         job: String? = nil, bad: Int? = nil, more: String = ""
     ) throws -> TransferEvent {
@@ -68,9 +68,9 @@ import Testing
         return .uploaded(name: "REPORT", content: Array(text.utf8))
     }
 
-    private static let asked: [TransferEvent] = [.opened(file: "flash.scr"), .sent(file: "flash.scr")]
+    static let asked: [TransferEvent] = [.opened(file: "flash.scr"), .sent(file: "flash.scr")]
 
-    private static func request(_ world: FlashFixture, _ mode: ChunkPlan.Mode = .normal) throws -> FlashRequest {
+    static func request(_ world: FlashFixture, _ mode: ChunkPlan.Mode = .normal) throws -> FlashRequest {
         try world.request(delivery: .plan(mode))
     }
 

@@ -73,6 +73,7 @@ final class FlashFixture: Sendable {
         /// The plan that was rendered last.
         var plan: ChunkPlan?
         var ranged: JobFiles.RangedFile?
+        var signer: ScriptSigner?
         var checkReset: (@Sendable () throws -> Void)?
         var claim: (@Sendable (FlashFixture) async throws -> ClaimedServer)?
         var answers: (@Sendable (FlashFixture) throws -> Bool)?
@@ -199,6 +200,7 @@ final class FlashFixture: Sendable {
                 with { $0.plan = plan }
                 return Array("plan \(plan.job.hex)".utf8)
             },
+            signer: state.withLock { $0.signer },
             checkReset: { [self] _ in
                 record("checkReset")
                 guard let check = state.withLock({ $0.checkReset }) else { throw unexpected("checkReset") }

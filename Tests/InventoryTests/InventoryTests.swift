@@ -43,6 +43,16 @@ struct InventoryTests {
         #expect(right.resetHoldMilliseconds == 100)
     }
 
+    @Test func `a row may insist on signed plans, by yes alone`() throws {
+        func row(_ value: String) -> String {
+            "mac,ip,server,gpio,require_signed\nb8:27:eb:00:00:01,10.0.0.1,lab,4,\(value)\n"
+        }
+        for (value, insists) in [("yes", true), ("no", false), ("", false)] {
+            #expect(try Inventory(csv: row(value).utf8, file: "f").targets.map(\.requiresSigned) == [insists])
+        }
+        #expect(errors(row("YES")) == "targets.csv:2:32: 'YES' is not a require_signed; must be yes, no or empty")
+    }
+
     @Test func `columns come in any order`() throws {
         let inventory = try Inventory(
             csv: "gpio,server,MAC,Ip\nGPIO4,lab,b8:27:eb:00:00:01,10.0.0.1\n".utf8, file: "f")
@@ -171,7 +181,7 @@ struct InventoryTests {
         Mistake("mac,ip,server,gpio,ip\n", "targets.csv:1:20: column ip is there twice"),
         Mistake(
             "mac,ip,server,gpio,colour\n",
-            "targets.csv:1:20: unknown column 'colour'; must be one of mac, ip, server, gpio, name, reset_hold_ms, reset_command, tags, console"
+            "targets.csv:1:20: unknown column 'colour'; must be one of mac, ip, server, gpio, name, reset_hold_ms, reset_command, tags, console, require_signed"
         ),
         Mistake(
             "\(header)b8:27:eb:00:00,10.0.0.1,lab,4\n",

@@ -32,6 +32,11 @@ private struct SilentTools: CardTools {
             folder.appending(image), .writeOnly, options: .create, permissions: .ownerReadWrite)
         try file.close()
     }
+    func makeSignedScriptImage(
+        of script: String, to image: String, folder: FilePath, name: String, keys: CardKeys
+    ) async throws { Issue.record("not asked for") }
+    func addKeys(_ keys: CardKeys, to tree: String, folder: FilePath) async throws { Issue.record("not asked for") }
+    func makeEmptyTree(_ tree: String, folder: FilePath) async throws { Issue.record("not asked for") }
     func compress(_ file: String, folder: FilePath) async throws { Issue.record("not asked for") }
     func sha256(of path: FilePath, from offset: ByteCount, count: ByteCount) async throws -> String {
         String(repeating: "0", count: 64)

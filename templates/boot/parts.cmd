@@ -143,6 +143,57 @@ setenv l_block ${l_p2} &&
 setenv l_blocks 0x1 &&
 run l_write'
 
+# A plan. Where the card has keys, U-Boot must have them too: without them it would run everything. They are in its device
+# tree, each required. What is no FIT image has no signature. Whether a plan has run it says itself, in rpi_state.
+setenv l_check_key '
+setenv l_required
+fdt get value l_required /signature/key-${l_key} required &&
+test "${l_required}" = image'
+setenv l_check_keys '
+setenv l_state
+if fdt addr ${fdtcontroladdr}; then
+    for l_key in ${l_keys}; do
+        run l_check_key || setenv l_state "the device tree of U-Boot does not have the key ${l_key}"
+    done
+else
+    setenv l_state "the device tree of U-Boot cannot be read"
+fi'
+setenv l_run_signed '
+setenv l_code no_key
+run l_check_keys
+if test -z "${l_state}"; then
+    setenv l_code not_signed
+    setenv l_state "the plan is not signed by a key of this card (${l_keys})"
+    itest.l *${l_plan} == 0xedfe0dd0 &&
+        source ${l_plan}:plan
+fi
+test -n "${rpi_state}" || run l_refuse'
+setenv l_run_plan 'source ${l_plan}:plan || echo "rpiflash: the flash plan failed"'
+test -z "${l_keys}" || setenv l_run_plan 'run l_run_signed'
+
+# What is refused is reported as a plan does it. It has told no number of a job: 0.
+setenv l_put_report 'tftpput ${l_text} ${l_size} ${ethaddr}/REPORT'
+setenv l_refuse '
+echo "rpiflash: refused: ${l_state}"
+setenv rpi_report 1
+setenv rpi_job 0000000000000000
+setenv rpi_state failed
+setenv rpi_code ${l_code}
+setenv rpi_reason "${l_state}"
+for l_key in chunks written same fetched retries bad_count; do
+    setenv rpi_${l_key} 0
+done
+setenv rpi_script ${l_script}
+setenv rpi_board ${l_board}
+setenv rpi_keys "${l_keys}"
+setenv l_outcome FAILED
+setenv l_written 0
+setenv l_names "rpi_report rpi_job rpi_state rpi_code rpi_reason rpi_chunks rpi_written rpi_same rpi_fetched rpi_retries"
+env export -t ${l_text} ${l_names} rpi_bad_count rpi_script rpi_board rpi_keys ver
+setenv l_size ${filesize}
+run l_put_report || run l_put_report || run l_put_report || echo "rpiflash: cannot upload REPORT"
+run l_report'
+
 if test ${l_network} = yes; then
     # Questions: an answer comes at once or not at all.
     setenv tftptimeout 1000
@@ -155,74 +206,81 @@ if test ${l_network} = yes; then
     if tftpboot ${l_plan} ${ethaddr}/flash.scr; then
         setenv tftptimeoutcountmax 30
         echo "rpiflash: running the flash plan"
-        source ${l_plan}:plan || echo "rpiflash: the flash plan failed"
+        setenv rpi_state
+        run l_run_plan
     else
         # An image in parts.
         if tftpboot ${l_text} ${ethaddr}/rpi_image_parts; then
-            setenv tftptimeoutcountmax 30
-            setenv l_state ok
-            setenv l_written 0
-            env import -t -r ${l_text} ${filesize} ${l_manifest_names}
-            if run l_check_card; then
-                if run l_check_manifest; then
-                    if run l_check_fit; then
-                        if run l_check_size; then
-                            echo "rpiflash: flashing ${rpi_parts} parts, 0x${l_need} sectors"
+            if test -n "${l_keys}"; then
+                setenv l_code unsigned_parts
+                setenv l_state "an image in parts has no signature, and this card has keys (${l_keys})"
+                run l_refuse
+            else
+                setenv tftptimeoutcountmax 30
+                setenv l_state ok
+                setenv l_written 0
+                env import -t -r ${l_text} ${filesize} ${l_manifest_names}
+                if run l_check_card; then
+                    if run l_check_manifest; then
+                        if run l_check_fit; then
+                            if run l_check_size; then
+                                echo "rpiflash: flashing ${rpi_parts} parts, 0x${l_need} sectors"
+                            else
+                                setenv l_state "the card ends before sector 0x${l_last}"
+                                setenv l_state "${l_state}, its partition table is larger than it"
+                            fi
                         else
-                            setenv l_state "the card ends before sector 0x${l_last}"
-                            setenv l_state "${l_state}, its partition table is larger than it"
+                            setenv l_state "the image does not fit the card: 0x${l_need} sectors"
+                            setenv l_state "${l_state} with the rootfs at ${rpi_rootfs_offset}, the card has 0x${l_room}"
+                            setenv l_state "${l_state} with the rootfs at 0x${l_span}"
                         fi
                     else
-                        setenv l_state "the image does not fit the card: 0x${l_need} sectors"
-                        setenv l_state "${l_state} with the rootfs at ${rpi_rootfs_offset}, the card has 0x${l_room}"
-                        setenv l_state "${l_state} with the rootfs at 0x${l_span}"
+                        setenv l_state "rpi_image_parts is not a usable manifest"
                     fi
                 else
-                    setenv l_state "rpi_image_parts is not a usable manifest"
+                    setenv l_state "partitions 2 and 3 of the card start at 0x${l_p2} and 0x${l_p3}"
+                    setenv l_state "${l_state}, this script was made for ${l_boot_start} and ${l_rootfs_start}"
                 fi
-            else
-                setenv l_state "partitions 2 and 3 of the card start at 0x${l_p2} and 0x${l_p3}"
-                setenv l_state "${l_state}, this script was made for ${l_boot_start} and ${l_rootfs_start}"
-            fi
 
-            setenv l_part 0
-            setenv l_left ${rpi_total_sectors}
-            while test "${l_state}" = ok && itest ${l_part} -lt ${rpi_parts}; do
-                setenv l_want ${rpi_part_sectors}
-                if itest ${l_left} -lt ${l_want}; then
-                    setenv l_want ${l_left}
-                fi
-                if run l_load; then
-                    if itest ${l_part} == 0x0; then
-                        run l_write_first || setenv l_state "cannot write part 0x${l_part}"
-                    else
-                        run l_write_next || setenv l_state "cannot write part 0x${l_part}"
+                setenv l_part 0
+                setenv l_left ${rpi_total_sectors}
+                while test "${l_state}" = ok && itest ${l_part} -lt ${rpi_parts}; do
+                    setenv l_want ${rpi_part_sectors}
+                    if itest ${l_left} -lt ${l_want}; then
+                        setenv l_want ${l_left}
                     fi
-                else
-                    setenv l_state "part 0x${l_part} did not load in full"
+                    if run l_load; then
+                        if itest ${l_part} == 0x0; then
+                            run l_write_first || setenv l_state "cannot write part 0x${l_part}"
+                        else
+                            run l_write_next || setenv l_state "cannot write part 0x${l_part}"
+                        fi
+                    else
+                        setenv l_state "part 0x${l_part} did not load in full"
+                    fi
+                    if test "${l_state}" = ok; then
+                        run l_advance || setenv l_state "cannot count part 0x${l_part}"
+                    fi
+                done
+
+                # Everything else is on the card: now, and only now, it may boot.
+                if test "${l_state}" = ok; then
+                    if run l_write_last; then
+                        setexpr l_written ${l_written} + 0x1
+                        itest ${l_written} == ${l_need} ||
+                            setenv l_state "0x${l_written} sectors written instead of 0x${l_need}"
+                    else
+                        setenv l_state "cannot write the first block of partition 2"
+                    fi
                 fi
                 if test "${l_state}" = ok; then
-                    run l_advance || setenv l_state "cannot count part 0x${l_part}"
-                fi
-            done
-
-            # Everything else is on the card: now, and only now, it may boot.
-            if test "${l_state}" = ok; then
-                if run l_write_last; then
-                    setexpr l_written ${l_written} + 0x1
-                    itest ${l_written} == ${l_need} ||
-                        setenv l_state "0x${l_written} sectors written instead of 0x${l_need}"
+                    setenv l_outcome OK
                 else
-                    setenv l_state "cannot write the first block of partition 2"
+                    setenv l_outcome FAILED
+                    echo "rpiflash: ${l_state}"
                 fi
+                run l_report
             fi
-            if test "${l_state}" = ok; then
-                setenv l_outcome OK
-            else
-                setenv l_outcome FAILED
-                echo "rpiflash: ${l_state}"
-            fi
-            run l_report
         fi
     fi
 fi

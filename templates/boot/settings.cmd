@@ -5,11 +5,18 @@
 # kernel_addr_r, ramdisk_addr_r, scriptaddr, pxefile_addr_r. Names that start with l_ are this script's own.
 # All numbers are hexadecimal, all card positions are sectors of 512 bytes. A step counts only if it succeeded.
 
+# The key of a bench signs boot scripts as well as plans: one that comes in a plan's place is not run.
+if test -n "${l_script}"; then
+    echo "rpiflash: this is a boot script, and one has run already"
+    exit
+fi
 echo "rpiflash: boot script for {{board}}, card layout {{boot_start}}/{{rootfs_start}}"
 test -n "${l_mmc}" || setenv l_mmc 0
 # Which boot script this is: hexadecimal, one more with every change of it. A flash reports it.
-setenv l_script 5
+setenv l_script 6
 setenv l_board {{board}}
+# The names of the keys that this card knows: it runs only plans that one of them has signed. None: it runs every plan.
+setenv l_keys "{{keys}}"
 
 # Where this card's partitions 2 and 3 start. The card's own table must say the same, or nothing is written (law 1).
 setenv l_boot_start {{boot_start}}

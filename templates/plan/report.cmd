@@ -29,7 +29,7 @@ echo "loaded 0x${rpi_fetched}, 0x${rpi_retries} retries"
 setenv tftptimeoutcountmax 5
 setenv p_result 'rpi_report rpi_job rpi_state rpi_code rpi_reason rpi_bad_count rpi_bad_chunk rpi_bad_lba'
 setenv p_counts 'rpi_chunks rpi_written rpi_same rpi_fetched rpi_retries'
-env export -t ${l_text} ${p_result} ${p_counts} rpi_card rpi_script rpi_board ver serial#
+env export -t ${l_text} ${p_result} ${p_counts} rpi_card rpi_script rpi_board rpi_keys ver serial#
 setenv p_report_size ${filesize}
 setenv p_put 'tftpput ${l_text} ${p_report_size} ${ethaddr}/REPORT'
 setenv p_put_often '

@@ -3,7 +3,7 @@
 # values in double braces.
 #
 # From the boot script: l_mmc, l_image, l_back, l_zeros, l_text, l_p2, l_p3, l_p3size (by l_check_card), l_write,
-# l_outcome, l_written, l_report; l_api, l_script and l_board if it has them. From U-Boot: ethaddr, filesize, ver,
+# l_outcome, l_written, l_report; l_api, l_script, l_board and l_keys if it has them. From U-Boot: ethaddr, filesize, ver,
 # serial#. Names that start with p_ are this plan's own. A chunk's own values (set on its line below) are variables of
 # the shell, all others of the environment: no name is ever both. Names that start with rpi_ are the report's. All
 # numbers are hexadecimal but for p_number, all card positions sectors of 512 bytes.
@@ -26,4 +26,6 @@ setenv rpi_bad_lba
 setenv rpi_card
 setenv rpi_script ${l_script}
 setenv rpi_board ${l_board}
+setenv rpi_keys ${l_keys}
+setenv rpi_challenge
 

@@ -23,6 +23,11 @@ start_sandbox() {
     [[ $VT_CARD != *[\"\\\&\|]* ]] || die "card $VT_CARD: machine sandbox takes no path with a quote, a backslash, & or |"
     sed -e "s|@MAC@|$VT_MAC|; s|@MAC_BYTES@|${VT_MAC//:/ }|; s|@CARD@|$VT_CARD|; s|@INTERFACE@|$(cable_name)|" \
         "$here/sandbox/target.dts" | dtc -q -I dts -O dtb -o "$dir/sandbox.dtb" - || die "dtc could not make $dir/sandbox.dtb"
+    # A card with keys has them beside U-Boot, as this machine's device tree is not on it.
+    if from_card rpiflash-keys.dtb "$dir/keys.dtb"; then
+        mv "$dir/sandbox.dtb" "$dir/machine.dtb"
+        merge_trees "$dir/sandbox.dtb" "$dir/machine.dtb" "$dir/keys.dtb"
+    fi
     [ -p "$dir/console.in" ] || mkfifo "$dir/console.in"
     rm -f "$dir/counters"
     # Both ways open, so that it never ends.

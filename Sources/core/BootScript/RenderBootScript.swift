@@ -18,16 +18,18 @@ package enum BootScriptFiles {
 ///   - board: the board profile.
 ///   - card: the card that the script will live on.
 ///   - serverAddress: dotted IPv4 address used where rpiflash.env names none; nil: none.
+///   - keys: names of the keys of which one must have signed a plan; empty: every plan is run.
 /// - Returns: the script's text, as `mkimage -T script` takes it.
 /// - Throws: ``TemplateError``.
 package func renderBootScript(
-    template: Template, board: BoardProfile, card: CardLayout, serverAddress: String?
+    template: Template, board: BoardProfile, card: CardLayout, serverAddress: String?, keys: [String] = []
 ) throws(TemplateError) -> String {
     try template.renderScript([
         "board": .word(board.name),
         "boot_start": .hexadecimal(card.boot.start.sector),
         "rootfs_start": .hexadecimal(card.rootfs.start.sector),
         "image_skip": .hexadecimal(SectorCount(roundingUp: CardLayout.partsSkip).sectors),
+        "keys": .words(keys),
         "server_address": .word(serverAddress ?? ""),
         "usb_ethernet": .flag(board.usbEthernet),
         "serial0": .word(board.serialConsoles["serial0"] ?? ""),

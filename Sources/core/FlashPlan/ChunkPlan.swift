@@ -1,4 +1,5 @@
 package import BootScript
+package import Configuration
 package import DiskLayout
 
 /// Everything a target has to do in one job, and what it must report in the end.
@@ -84,6 +85,10 @@ package struct ChunkPlan: Hashable, Sendable {
     package let pieces: Pieces?
     /// Whether the target sends its console to the server meanwhile, by netconsole.
     package let sendsConsole: Bool
+    /// The one target that may run it; nil: any.
+    package let target: MACAddress?
+    /// Whether only a card that knows a key may run it.
+    package let needsKeys: Bool
 
     /// The most bytes of a script image, header included: what lies between a target's `scriptaddr` and the next 1 MiB.
     package static let longestScript = 1000 << 10
@@ -95,7 +100,7 @@ package struct ChunkPlan: Hashable, Sendable {
     /// - Throws: ``ChunkPlanError``.
     package init(
         job: PlanID, mode: Mode = .normal, image: OSImageLayout, chunks: [Chunk], pieces: Pieces? = nil,
-        sendsConsole: Bool = false
+        sendsConsole: Bool = false, target: MACAddress? = nil, needsKeys: Bool = false
     ) throws(ChunkPlanError) {
         guard let last = chunks.last?.place,
             last == ChunkPlace(partition: .boot, offset: SectorCount(0), size: SectorCount(1))
@@ -121,6 +126,8 @@ package struct ChunkPlan: Hashable, Sendable {
         self.chunks = chunks
         self.pieces = pieces
         self.sendsConsole = sendsConsole
+        self.target = target
+        self.needsKeys = needsKeys
     }
 
     private static func check(
@@ -188,7 +195,8 @@ extension OSImageLayout {
 package struct PlanTemplates: Hashable, Sendable {
     /// The files that become one script, in this order; paths in the folder of templates.
     package static let files = [
-        "plan/start.cmd", BootScriptFiles.netconsole, "plan/checks.cmd", "plan/load.cmd", "plan/pieces.cmd",
+        "plan/start.cmd", BootScriptFiles.netconsole, "plan/checks.cmd",
+        "plan/permission.cmd", "plan/load.cmd", "plan/pieces.cmd",
         "plan/chunks.cmd", "plan/report.cmd",
     ]
     /// Rendered once for each chunk, for the value `chunks` of the others.
@@ -232,6 +240,8 @@ extension ChunkPlan {
             "job": .word(job.hex),
             "mode": .word(mode.rawValue),
             "netconsole": .flag(sendsConsole),
+            "target": .word(target?.description ?? "any"),
+            "needs_keys": .flag(needsKeys),
             "chunk_count": .word("\(chunks.count)"),
             "total_sectors": .hexadecimal(totalSectors.sectors),
             "boot_sectors": .hexadecimal(image.boot.size.sectors),
@@ -251,10 +261,17 @@ extension ChunkPlan {
     /// - Throws: ``BootScript/TemplateError``, and ``ChunkPlanError`` where the script is too long for a target's RAM.
     package func scriptImage(templates: PlanTemplates, time: UInt32) throws -> [UInt8] {
         let image = ScriptImage.encode(script: try script(templates: templates), name: "plan", time: time)
-        guard image.count <= Self.longestScript else {
-            throw ChunkPlanError.scriptTooLong(bytes: image.count, chunks: chunks.count)
-        }
+        try check(image)
         return image
+    }
+
+    /// Checks that an image of the script fits a target's RAM.
+    ///
+    /// - Throws: ``ChunkPlanError/scriptTooLong(bytes:chunks:)``.
+    package func check(_ image: [UInt8]) throws(ChunkPlanError) {
+        guard image.count <= Self.longestScript else {
+            throw .scriptTooLong(bytes: image.count, chunks: chunks.count)
+        }
     }
 }
 

@@ -32,7 +32,25 @@ package struct Report: Hashable, Sendable {
         case differs
         /// All chunks are there, but not all sectors.
         case miscounted
+        /// The plan is for another target.
+        case otherTarget = "other_target"
+        /// The server did not permit the plan while it ran: an old plan, sent again.
+        case notPermitted = "not_permitted"
+        /// The card knows no key, and the plan is only for cards that do.
+        case unsignedCard = "unsigned_card"
+        /// No key of the card has signed the plan.
+        case notSigned = "not_signed"
+        /// The boot script knows a key that U-Boot's device tree does not have.
+        case noKey = "no_key"
+        /// The server has an image in parts, which nobody can sign.
+        case unsignedParts = "unsigned_parts"
+
+        /// Whether the boot script itself refused what it was given, without the number of a job.
+        package var isRefusal: Bool { [.notSigned, .noKey, .unsignedParts].contains(self) }
     }
+
+    /// Whether the target refused to run what the server has, and so could not tell which job that is: `rpi_job` is 0.
+    package var isRefusal: Bool { job == ChunkPlan.PlanID(0) && state == .failed && code?.isRefusal == true }
 
     /// The job that the target says it did.
     package let job: ChunkPlan.PlanID
@@ -62,6 +80,8 @@ package struct Report: Hashable, Sendable {
     package let script: UInt64?
     /// The board that the card was made for; nil where its boot script does not say.
     package let board: String?
+    /// Names of the keys that the card knows; empty: none.
+    package let keys: [String]
     /// U-Boot's version, where it has one to tell.
     package let ubootVersion: String?
     /// The board's serial number, where it has one.
@@ -126,6 +146,7 @@ package struct Report: Hashable, Sendable {
             script = nil
         }
         board = values["rpi_board"]
+        keys = (values["rpi_keys"] ?? "").split(separator: " ").map(String.init)
         ubootVersion = values["ver"]
         serial = values["serial#"]
         card = values["rpi_card"]
@@ -134,7 +155,8 @@ package struct Report: Hashable, Sendable {
     private static let known: Set<String> = [
         "rpi_report", "rpi_job", "rpi_state", "rpi_code", "rpi_reason", "rpi_chunks", "rpi_written", "rpi_same",
         "rpi_fetched",
-        "rpi_retries", "rpi_bad_count", "rpi_bad_chunk", "rpi_bad_lba", "rpi_card", "rpi_script", "rpi_board", "ver",
+        "rpi_retries", "rpi_bad_count", "rpi_bad_chunk", "rpi_bad_lba", "rpi_card", "rpi_script", "rpi_board",
+        "rpi_keys", "ver",
         "serial#",
     ]
     private static let longestValue = 512

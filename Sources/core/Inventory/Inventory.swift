@@ -3,7 +3,7 @@ import Configuration
 /// The targets of a bench, read from a CSV file.
 ///
 /// The first record is the header `mac,ip,server,gpio`, in any order, with the optional columns `name`,
-/// `reset_hold_ms`, `reset_command`, `tags` and `console`. Fields are as in RFC 4180; blanks around a field without quotes are dropped.
+/// `reset_hold_ms`, `reset_command`, `tags`, `console` and `require_signed`. Fields are as in RFC 4180; blanks around a field without quotes are dropped.
 /// Empty lines and lines that start with `#` are skipped. A UTF-8 byte order mark and CR LF are taken.
 package struct Inventory: Sendable {
     /// The file's name, for messages.
@@ -23,6 +23,7 @@ package struct Inventory: Sendable {
         case resetHold = "reset_hold_ms"
         case resetCommand = "reset_command"
         case tags, console
+        case requireSigned = "require_signed"
 
         static let required: [Column] = [.mac, .ip, .server, .gpio]
     }

@@ -128,7 +128,8 @@ struct Parser {
             Target(
                 mac: mac, ip: ip, server: server, gpio: row.gpio, name: row.name?.value,
                 resetHoldMilliseconds: row.resetHold ?? Target.defaultResetHoldMilliseconds,
-                resetCommand: row.resetCommand, console: row.console, tags: row.tags, line: row.line))
+                resetCommand: row.resetCommand, console: row.console, tags: row.tags,
+                requiresSigned: row.requiresSigned, line: row.line))
     }
 
     private mutating func noteDuplicates(_ row: Row) {
@@ -177,6 +178,7 @@ private struct Row {
     var resetCommand: String?
     var tags: [String] = []
     var console: SerialPort?
+    var requiresSigned = false
     var isValid = true
 
     init(line: Int) { self.line = line }
@@ -206,6 +208,12 @@ private struct Row {
             case .resetCommand: if !field.text.isEmpty { resetCommand = field.text }
             case .tags: return takeTags(field.text)
             case .console: if !field.text.isEmpty { console = try SerialPort(field.text) }
+            case .requireSigned:
+                switch field.text {
+                case "yes": requiresSigned = true
+                case "", "no": break
+                default: return "\(quoted(field.text)) is not a require_signed; must be yes, no or empty"
+                }
             }
             return nil
         } catch {

@@ -20,6 +20,8 @@ package struct Target: Hashable, Sendable {
     package let console: SerialPort?
     /// Words that it can be chosen by, each once: letters, digits, `.`, `_` and `-`.
     package let tags: [String]
+    /// Whether it is flashed only with signed plans, and only where its card knows a key.
+    package let requiresSigned: Bool
     /// The row's line in the file, 1 for the first.
     package let line: Int
 

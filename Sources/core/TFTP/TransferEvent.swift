@@ -12,7 +12,7 @@ package enum TransferEvent: Hashable, Sendable {
     case completed(file: String, bytes: UInt64? = nil, packets: UInt64, repeated: UInt64, window: Int = 1)
     /// Reading a file ended early.
     case interrupted(file: String, reason: String)
-    /// A target uploaded a file: OK, FAILED or REPORT, at most 64 KiB, untrusted. Of our own server each name comes once.
+    /// A target uploaded a file: OK, FAILED, REPORT or CHALLENGE, at most 64 KiB, untrusted. Of our own server each name comes once.
     case uploaded(name: String, content: [UInt8])
     /// A request was refused. The same request of the same host is reported once.
     case refused(path: String, address: String, reason: String)

@@ -25,6 +25,12 @@ package struct HostTool: Hashable, Sendable {
     package static let fdtoverlay = HostTool(name: "fdtoverlay", debianPackage: "device-tree-compiler")
     /// Reads device trees.
     package static let fdtget = HostTool(name: "fdtget", debianPackage: "device-tree-compiler")
+    /// Writes device trees.
+    package static let fdtput = HostTool(name: "fdtput", debianPackage: "device-tree-compiler")
+    /// Compiles device trees; mkimage runs it.
+    package static let dtc = HostTool(name: "dtc", debianPackage: "device-tree-compiler")
+    /// Makes keys.
+    package static let openssl = HostTool(name: "openssl", debianPackage: "openssl")
     /// Shows the firewall.
     package static let nft = HostTool(name: "nft", debianPackage: "nftables")
     /// Compresses.

@@ -51,3 +51,23 @@ package enum HostClock {
         return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 }
+
+/// A path without links, `.` and `..`; nil where nothing is there. C: `realpath`.
+package func realPath(_ path: FilePath) -> FilePath? {
+    guard let real = unsafe path.withPlatformString({ unsafe realpath($0, nil) }) else { return nil }
+    defer { unsafe free(real) }
+    return unsafe FilePath(platformString: real)
+}
+
+/// Removes a file.
+package func unlinkFile(_ path: FilePath) throws(Errno) {
+    guard unsafe path.withPlatformString({ unsafe unlink($0) }) == 0 else { throw Errno(rawValue: errno) }
+}
+
+/// Gives a file another name; what had that name is gone.
+package func renameFile(_ path: FilePath, to new: FilePath) throws(Errno) {
+    let result = unsafe path.withPlatformString { old in
+        unsafe new.withPlatformString { new in unsafe rename(old, new) }
+    }
+    guard result == 0 else { throw Errno(rawValue: errno) }
+}

@@ -94,7 +94,7 @@ final class Registry: Sendable {
         let name = String(parts[1])
         let grant = writing ? nil : Grant(name: name, job: job)
         guard writing ? ServedFolder.uploads.contains(name) : grant != nil else {
-            return .refused(writing ? "only OK, FAILED and REPORT are taken" : "not part of the job")
+            return .refused(writing ? "only OK, FAILED, REPORT and CHALLENGE are taken" : "not part of the job")
         }
         guard job.address == address || ARPTable.mac(of: address) == job.folder else {
             return .refused("not the job's target")

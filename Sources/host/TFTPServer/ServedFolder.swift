@@ -52,7 +52,7 @@ package struct ServedFolder: Hashable, Sendable {
     /// How many pieces a mask can have: 16 MiB, the longest chunk of a flash plan.
     package static let mostPieces = 512
     /// Names of the files that a target may upload; no other name is ever taken.
-    package static let uploads: Set<String> = ["OK", "FAILED", "REPORT"]
+    package static let uploads: Set<String> = ["OK", "FAILED", "REPORT", "CHALLENGE"]
     /// The longest upload in bytes: 64 KiB.
     package static let longestUpload = 64 << 10
 }

@@ -52,7 +52,9 @@ package struct RecoveryCard: Sendable {
         self.script = script
         // A card's own settings, which an upgrade leaves alone.
         let names = contents.keys.filter { $0.lowercased() != "rpiflash.env" }
-        self.files = names.sorted { (Self.rank($0), $0) < (Self.rank($1), $1) }.map { name in
+        self.files = names.sorted {
+            (Self.rank($0, isSigned: script.isSigned), $0) < (Self.rank($1, isSigned: script.isSigned), $1)
+        }.map { name in
             let content = contents[name] ?? []
             let digest = SHA256Digest(Array(SHA256.hash(data: content)))
             return File(name: name, content: content, sha256: digest?.hex ?? "")
@@ -67,12 +69,15 @@ package struct RecoveryCard: Sendable {
 
     /// What starts first is renamed first, so that each file meets one of its own age or younger that has started it. A
     /// start file and its fixup file belong together, and are renamed one right after the other.
-    private static func rank(_ name: String) -> String {
+    ///
+    /// A signed boot script comes before the device trees, which have the keys: every U-Boot runs it, and one that has a key
+    /// runs no other.
+    private static func rank(_ name: String, isSigned: Bool) -> String {
         let base = name.split(separator: ".", omittingEmptySubsequences: false).dropLast().joined(separator: ".")
         switch name {
         case "bootcode.bin": return "2"
         case "u-boot.bin": return "6"
-        case "boot.scr": return "7"
+        case "boot.scr": return isSigned ? "3z" : "7"
         case "config.txt": return "8"
         case _ where name.hasPrefix("start") && name.hasSuffix(".elf"): return "3\(base.dropFirst(5))a"
         case _ where name.hasPrefix("fixup") && name.hasSuffix(".dat"): return "3\(base.dropFirst(5))b"
@@ -124,6 +129,10 @@ struct ScriptLabel: Hashable {
     let starts: CardStarts
     /// The server that is asked where rpiflash.env names none; empty where DHCP names it.
     let server: String
+    /// Names of the keys that the card knows, which have signed the script; empty: it is not signed.
+    let keys: [String]
+
+    var isSigned: Bool { !keys.isEmpty }
 
     static let missing = "is not a boot script of rpiflash: it names no board and no card layout"
 
@@ -139,5 +148,7 @@ struct ScriptLabel: Hashable {
         starts = CardStarts(boot: LBA(boot), rootfs: LBA(rootfs))
         let line = text.firstMatch(of: /(?m)^test -n "\$\{serverip\}" \|\| setenv serverip *([0-9.]*)$/)
         server = line.map { String($0.output.1) } ?? ""
+        let names = text.firstMatch(of: /(?m)^setenv l_keys "([A-Za-z0-9 -]*)"$/)
+        keys = names.map { $0.output.1.split(separator: " ").map(String.init) } ?? []
     }
 }

@@ -105,6 +105,15 @@ struct UpgradeDialogue {
                 "its card is for board \(quoted(script.board)), \(card.image) for \(card.script.board); make an image with "
                     + "rpiflash-gen recovery-image --board \(sanitized(script.board, limit: 60))")
         }
+        // Between two renames the card has the new boot script and the old keys.
+        guard !script.isSigned || !card.script.isSigned || script.keys.contains(where: card.script.keys.contains) else {
+            let (old, new) = (script.keys.joined(separator: ", "), card.script.keys.joined(separator: ", "))
+            throw UpgradeError(
+                .unfit,
+                "its card knows the key \(sanitized(old, limit: 80)), which has not signed the boot script of \(card.image) "
+                    + "(\(new) has); make an image with both, rpiflash-gen recovery-image --key NEW --key OLD, and upgrade twice"
+            )
+        }
         let settings = String(decoding: try await talk.decode("settings").filter { $0 != 0x0d }, as: UTF8.self)
         let server = settings.matches(of: /(?m)^serverip=([0-9.]*)$/).last?.output.1 ?? ""
         guard !server.isEmpty || script.server == card.script.server else {

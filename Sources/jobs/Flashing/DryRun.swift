@@ -20,7 +20,9 @@ package struct DryRunPorts: Sendable {
     /// Finds out what there is to know of an image. Its errors are ``FlashError``, those of a flash.
     package var imageStatus: @Sendable (FilePath) async throws -> ImageStatus
     /// As ``FlashPorts/renderPlan``.
-    package var renderPlan: @Sendable (ChunkPlan) throws -> [UInt8]
+    package var renderPlan: @Sendable (ChunkPlan) async throws -> [UInt8]
+    /// As ``FlashPorts/signer``.
+    package var signer: ScriptSigner?
     /// Checks that flash plans can be rendered.
     package var checkTemplates: @Sendable () throws -> Void
     /// Checks that the target can be reset. Never touches its line, also where one was left driven.
@@ -31,7 +33,8 @@ package struct DryRunPorts: Sendable {
     package init(
         openImage: @escaping @Sendable (FilePath) async throws -> any OpenImage,
         imageStatus: @escaping @Sendable (FilePath) async throws -> ImageStatus,
-        renderPlan: @escaping @Sendable (ChunkPlan) throws -> [UInt8],
+        renderPlan: @escaping @Sendable (ChunkPlan) async throws -> [UInt8],
+        signer: ScriptSigner? = nil,
         checkTemplates: @escaping @Sendable () throws -> Void,
         checkReset: @escaping @Sendable (Target) throws -> Void,
         claimServer: @escaping @Sendable (FilePath, Target) async throws -> ClaimedServer
@@ -39,6 +42,7 @@ package struct DryRunPorts: Sendable {
         self.openImage = openImage
         self.imageStatus = imageStatus
         self.renderPlan = renderPlan
+        self.signer = signer
         self.checkTemplates = checkTemplates
         self.checkReset = checkReset
         self.claimServer = claimServer
@@ -48,7 +52,7 @@ package struct DryRunPorts: Sendable {
     fileprivate var forChecks: FlashPorts {
         FlashPorts(
             openImage: openImage, prepareImage: { _, _ in throw NotInADryRun() }, renderPlan: renderPlan,
-            checkReset: checkReset, reset: { _, _ in throw NotInADryRun() }, claimServer: claimServer,
+            signer: signer, checkReset: checkReset, reset: { _, _ in throw NotInADryRun() }, claimServer: claimServer,
             answers: { _, _ in throw NotInADryRun() })
     }
 }
@@ -155,7 +159,9 @@ package struct DryRun: Sendable {
                 content: .prepared(
                     id: image.id, chunks: image.chunks.count, written: ByteCount(written), sent: ByteCount(sent)),
                 staging: ChunkStager(
-                    image: image, mode: mode, sendsConsole: request.sendsConsole, render: ports.renderPlan))
+                    image: image, mode: mode, target: request.target, sendsConsole: request.sendsConsole,
+                    render: ports.renderPlan,
+                    isSigned: ports.signer != nil))
         case .unprepared(_, let size):
             do {
                 try ports.checkTemplates()
@@ -185,7 +191,7 @@ package struct DryRun: Sendable {
             }
         }
         if case .plan = request.delivery, folder.hasForeignPlan { throw FlashError.foreignPlan(in: folder.path) }
-        _ = try content.staging?.assignment(folder: name, byOwnServer: isOwn)
+        _ = try await content.staging?.assignment(folder: name, byOwnServer: isOwn)
         let resets = request.target.resetAttempts
         guard !resets.isEmpty else { throw FlashError.noReset(request.target.displayName) }
         return DryRunReport(

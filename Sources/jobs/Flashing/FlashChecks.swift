@@ -76,16 +76,35 @@ extension Flasher {
         }
         if let remark = image.remark { report(.note(remark)) }
         report(.prepared(id: image.id))
-        return ChunkStager(image: image, mode: mode, sendsConsole: request.sendsConsole, render: ports.renderPlan)
+        return ChunkStager(
+            image: image, mode: mode, target: request.target, sendsConsole: request.sendsConsole,
+            render: ports.renderPlan, isSigned: ports.signer != nil)
     }
 
     /// What is quick to check: the TFTP root and the RESET line.
     func checkServer(_ request: FlashRequest) throws {
         try checkRoot(request.root)
+        try checkSigning(request)
         do {
             try ports.checkReset(request.target)
         } catch {
             throw FlashError.server("cannot reset target \(request.target.displayName): \(error)")
+        }
+    }
+
+    /// A row may insist on what this server, or the way that the image goes over, cannot give.
+    private func checkSigning(_ request: FlashRequest) throws(FlashError) {
+        guard request.target.requiresSigned else { return }
+        let name = request.target.displayName
+        if case .parts = request.delivery {
+            throw .server(
+                "target \(name) has require_signed in the inventory, and an image in parts cannot be signed; "
+                    + "leave out --protocol parts")
+        }
+        guard ports.signer != nil else {
+            throw .server(
+                "target \(name) has require_signed in the inventory, and this server has no key; "
+                    + "make one with rpiflash keys init, or copy the bench's keys to this server")
         }
     }
 

@@ -79,6 +79,11 @@ extension PartsPlan: FlashJob {
 
     func judge(_ said: TargetReport) throws(FlashError) -> FlashProof {
         if let content = said.outcomes[.failed] {
+            if let report = said.report.flatMap({ try? Report(bytes: $0) }), report.isRefusal {
+                throw .planFailed(
+                    target: said.target, code: report.code, reason: report.reason, proven: ByteCount(0),
+                    expected: bytesToWrite)
+            }
             throw .targetFailed(
                 target: said.target, written: (try? Outcome(kind: .failed, bytes: content))?.written,
                 expected: bytesToWrite)
@@ -137,7 +142,7 @@ extension ChunkPlan: FlashJob {
             reportProblem = error.description
         }
         if let content = said.outcomes[.failed] {
-            let own = report.flatMap { $0.job == job && $0.state == .failed ? $0 : nil }
+            let own = report.flatMap { ($0.job == job || $0.isRefusal) && $0.state == .failed ? $0 : nil }
             throw .planFailed(
                 target: said.target, code: own?.code, reason: own.flatMap { failure(in: $0) },
                 proven: (try? Outcome(kind: .failed, bytes: content))?.written, expected: totalSectors.byteCount)

@@ -64,7 +64,7 @@ package struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
             report(.serving(root: request.root.string, address: server.address, isOwn: true))
             do {
                 let (plan, files) = try await staging.stage(in: folder, for: server.reader, report: report)
-                result = try await flash(request, plan) {
+                result = try await flash(request, plan, in: folder.path) {
                     do {
                         return try server.serve(files, to: request.target)
                     } catch {
@@ -83,11 +83,11 @@ package struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
             try await probe(server, folder, root: request.root)
             let (plan, _) = try await staging.stage(in: folder, for: .everyone, report: report)
             // Files to write to: a server that may not make files takes uploads to these.
-            for name in Outcome.Kind.allCases.map(\.fileName) + [Report.fileName] {
+            for name in Outcome.Kind.allCases.map(\.fileName) + [Report.fileName, Challenge.fileName] {
                 try folder.write([], to: name, mode: 0o666)
             }
             let path = folder.path
-            result = try await flash(request, plan) {
+            result = try await flash(request, plan, in: path) {
                 do {
                     return try server.watch(path)
                 } catch {
@@ -110,7 +110,8 @@ package struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     // MARK: From the reset on
 
     private func flash(
-        _ request: FlashRequest, _ plan: some FlashJob, serve: () throws -> any TransferEvents, taken: () -> Void
+        _ request: FlashRequest, _ plan: some FlashJob, in folder: FilePath, serve: () throws -> any TransferEvents,
+        taken: () -> Void
     ) async throws -> FlashResult {
         let target = request.target
         try Task.checkCancellation()
@@ -132,7 +133,7 @@ package struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
         for (event, at) in early { follow(event, &follower, at: at, since: resetAt, of: target) }
         let proof: FlashProof
         do {
-            proof = try await follow(&follower, events, since: resetAt, of: target, attempts)
+            proof = try await follow(&follower, events, since: resetAt, of: target, in: folder, attempts)
         } catch is CancellationError {
             // It may have asked since events were taken last.
             for (event, at) in take(events) { _ = follower.take(event, at: at) }
@@ -167,11 +168,16 @@ package struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
 
     private func follow<Plan: FlashJob>(
         _ follower: inout Follower<Plan>, _ events: any TransferEvents, since start: Duration, of target: Target,
-        _ attempts: [ResetMethod]
+        in folder: FilePath, _ attempts: [ResetMethod]
     ) async throws -> FlashProof {
         var attempt = 0
         while true {
-            for (event, at) in take(events) { follow(event, &follower, at: at, since: start, of: target) }
+            for (event, at) in take(events) {
+                follow(event, &follower, at: at, since: start, of: target)
+                if let script = follower.permission(for: event, of: target.mac) {
+                    try await permit(script, in: folder)
+                }
+            }
             if ports.heardConsole() { follower.heardConsole(at: now) }
             if follower.isOverdue(at: now) {
                 attempt += 1
@@ -181,7 +187,12 @@ package struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
                 }
                 try await beforeReset()
                 // It may have asked while others were reset.
-                for (event, at) in take(events) { follow(event, &follower, at: at, since: start, of: target) }
+                for (event, at) in take(events) {
+                    follow(event, &follower, at: at, since: start, of: target)
+                    if let script = follower.permission(for: event, of: target.mac) {
+                        try await permit(script, in: folder)
+                    }
+                }
                 guard follower.isOverdue(at: now) else { continue }
                 report(
                     .warning(
@@ -193,6 +204,21 @@ package struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
             }
             if let outcome = try follower.outcome(at: now) { return outcome }
             try await clock.sleep(for: Self.interval)
+        }
+    }
+
+    /// Signs what a target waits for; it asks again until it is there.
+    private func permit(_ script: String, in folder: FilePath) async throws {
+        guard let signer = ports.signer else { return }
+        do {
+            let image = try await signer.sign(script, Challenge.answerName)
+            try TargetFolder.replace(Challenge.answerName, in: folder, with: image)
+        } catch is CancellationError {
+            throw CancellationError()
+        } catch let error as FlashError {
+            throw error
+        } catch {
+            throw FlashError.server("cannot sign the target's challenge: \(error)")
         }
     }
 

@@ -1,3 +1,4 @@
+import Configuration
 import FlashEvents
 import FlashPlan
 import TFTP
@@ -30,6 +31,7 @@ struct Follower<Plan: FlashJob> {
     private(set) var currentStep: UInt64?
     private var said: TargetReport
     private var settledAt: Duration?
+    private var permissions = 0
     private var lost: String?
     /// The file that the target has as a whole and works with now.
     private var loaded: (step: UInt64, bytes: UInt64, at: Duration)?
@@ -102,6 +104,8 @@ struct Follower<Plan: FlashJob> {
         switch event {
         // A target asks for a plan first; that there is none is not news.
         case .refused(let path, _, _) where path.hasSuffix("/\(ChunkPlan.scriptName)"): break
+        // It is there once the target's challenge is signed.
+        case .refused(let path, _, _) where path.hasSuffix("/\(Challenge.answerName)"): break
         case .refused(let path, let address, let reason):
             return .note("refused \(address) the file \(path): \(reason)")
         case .lost(let text):
@@ -141,6 +145,7 @@ struct Follower<Plan: FlashJob> {
             settleLoaded(next: plan.steps, at: now)
             if said.report == nil { said.report = content }
             return nil
+        case .uploaded(Challenge.fileName, _): return nil
         case .uploaded(let name, let content):
             settleLoaded(next: plan.steps, at: now)
             guard let kind = Outcome.Kind(rawValue: name), said.outcomes[kind] == nil else { return nil }
@@ -149,6 +154,16 @@ struct Follower<Plan: FlashJob> {
             return nil
         case .activity, .refused, .lost: return nil
         }
+    }
+
+    /// The script that permits the run that a target asks for; nil where it asks for none, for another job's, or where
+    /// this flash has permitted as many as it has starts.
+    mutating func permission(for event: TransferEvent, of target: MACAddress) -> String? {
+        guard case .uploaded(Challenge.fileName, let content) = event, let plan = plan as? ChunkPlan,
+            let challenge = Challenge(bytes: content), challenge.job == plan.job, permissions <= Self.restartLimit
+        else { return nil }
+        permissions += 1
+        return challenge.permission(for: target)
     }
 
     private mutating func openEntry(from address: String?) -> FlashProgress? {

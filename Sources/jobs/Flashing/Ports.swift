@@ -174,6 +174,20 @@ package enum ClaimedServer: Sendable {
     case foreign(any ForeignServer)
 }
 
+/// Signs scripts for U-Boot.
+package struct ScriptSigner: Sendable {
+    /// The keys' names, at least one; each signs.
+    package var keys: [String]
+    /// Makes a signed image of a script's text, as `source ADDRESS:NAME` takes it.
+    package var sign: @Sendable (_ script: String, _ name: String) async throws -> [UInt8]
+
+    package init(
+        keys: [String], sign: @escaping @Sendable (_ script: String, _ name: String) async throws -> [UInt8]
+    ) {
+        (self.keys, self.sign) = (keys, sign)
+    }
+}
+
 /// What a flash needs of the world.
 package struct FlashPorts: Sendable {
     /// Opens the image, or gives the one that the run has open; its errors name the image.
@@ -181,8 +195,10 @@ package struct FlashPorts: Sendable {
     /// Prepares an image for flash plans, or finds it prepared. Its errors are ``FlashError``.
     package var prepareImage:
         @Sendable (FilePath, @escaping @Sendable (FlashProgress) -> Void) async throws -> ChunkedImage
-    /// Renders a flash plan as a script image.
-    package var renderPlan: @Sendable (ChunkPlan) throws -> [UInt8]
+    /// Renders a flash plan as a script image, signed where there is a ``signer``.
+    package var renderPlan: @Sendable (ChunkPlan) async throws -> [UInt8]
+    /// Signs with the bench's keys; nil where it has none.
+    package var signer: ScriptSigner?
     /// Checks that the target can be reset, without touching it.
     package var checkReset: @Sendable (Target) throws -> Void
     /// Resets the target in one of its ``Inventory/Target/resetMethods``. Has a deadline of its own, and throws
@@ -199,7 +215,8 @@ package struct FlashPorts: Sendable {
         openImage: @escaping @Sendable (FilePath) async throws -> any OpenImage,
         prepareImage:
             @escaping @Sendable (FilePath, @escaping @Sendable (FlashProgress) -> Void) async throws -> ChunkedImage,
-        renderPlan: @escaping @Sendable (ChunkPlan) throws -> [UInt8],
+        renderPlan: @escaping @Sendable (ChunkPlan) async throws -> [UInt8],
+        signer: ScriptSigner? = nil,
         checkReset: @escaping @Sendable (Target) throws -> Void,
         reset: @escaping @Sendable (Target, ResetMethod) async throws -> Void,
         claimServer: @escaping @Sendable (FilePath, Target) async throws -> ClaimedServer,
@@ -209,6 +226,7 @@ package struct FlashPorts: Sendable {
         self.openImage = openImage
         self.prepareImage = prepareImage
         self.renderPlan = renderPlan
+        self.signer = signer
         self.checkReset = checkReset
         self.reset = reset
         self.claimServer = claimServer

@@ -1,6 +1,7 @@
 import FlashEvents
 import DiskLayout
 import FlashPlan
+import Inventory
 import SystemPackage
 
 /// Puts what a target fetches into its folder.
@@ -49,15 +50,18 @@ struct PartsStager: Stager {
 struct ChunkStager: Stager {
     let image: ChunkedImage
     let mode: ChunkPlan.Mode
+    let target: Target
     let sendsConsole: Bool
-    let render: @Sendable (ChunkPlan) throws -> [UInt8]
+    let render: @Sendable (ChunkPlan) async throws -> [UInt8]
+    /// Whether `render` signs: then a target with a key asks for a permission too.
+    let isSigned: Bool
 
     func stage(
         in folder: borrowing TargetFolder, for reader: StagedFileReader, report: @Sendable (FlashProgress) -> Void
     ) async throws -> (ChunkPlan, JobFiles) {
         try Self.checkNoForeignPlan(in: folder)
         try folder.markPlan()
-        let assignment = try assignment(folder: folder.name, byOwnServer: reader != .everyone)
+        let assignment = try await assignment(folder: folder.name, byOwnServer: reader != .everyone)
         let isForEveryone = reader == .everyone || reader == .group && !folder.isShared
         if image.isPrivate, isForEveryone {
             report(
@@ -88,7 +92,7 @@ struct ChunkStager: Stager {
     /// Works out everything and makes nothing.
     ///
     /// - Parameter folder: the target's folder, by its name.
-    func assignment(folder: String, byOwnServer: Bool) throws(FlashError) -> ChunkAssignment {
+    func assignment(folder: String, byOwnServer: Bool) async throws -> ChunkAssignment {
         var files = JobFiles(folder: folder, names: [ChunkPlan.scriptName], entry: ChunkPlan.scriptName)
         var links: [(file: String, name: String)] = []
         var names: [String: String] = [:]
@@ -104,6 +108,7 @@ struct ChunkStager: Stager {
                     place: chunk.place, digest: chunk.digest,
                     file: .init(name: name, encoding: chunk.encoding, size: chunk.encodedSize), pieces: chunk.pieces))
         }
+        if isSigned { files.names.insert(Challenge.answerName) }
         var pieces: ChunkPlan.Pieces?
         // Other servers serve no ranges of files.
         if byOwnServer, mode == .normal, let raw = image.raw {
@@ -118,8 +123,11 @@ struct ChunkStager: Stager {
         do {
             plan = try ChunkPlan(
                 job: ChunkPlan.PlanID(UInt64.random(in: 0...UInt64.max)), mode: mode, image: image.layout,
-                chunks: chunks, pieces: pieces, sendsConsole: sendsConsole)
-            script = try render(plan)
+                chunks: chunks, pieces: pieces, sendsConsole: sendsConsole,
+                target: target.mac, needsKeys: target.requiresSigned)
+            script = try await render(plan)
+        } catch is CancellationError {
+            throw CancellationError()
         } catch {
             throw FlashError.cannotMakePlan(error)
         }

@@ -104,7 +104,7 @@ struct TargetFolder: ~Copyable {
     }
 
     private static func isStaged(_ name: String) -> Bool {
-        if [PartsPlan.manifestName, newName, probeName, reportName].contains(name) { return true }
+        if [PartsPlan.manifestName, newName, probeName, reportName, Challenge.fileName].contains(name) { return true }
         if Outcome.Kind(rawValue: name) != nil { return true }
         guard name.hasPrefix(PartsPlan.partNamePrefix) else { return false }
         let number = name.dropFirst(PartsPlan.partNamePrefix.count)
@@ -121,7 +121,7 @@ struct TargetFolder: ~Copyable {
     static let imageName = "img"
 
     private static func isOfPlan(_ name: String) -> Bool {
-        name == ChunkPlan.scriptName || name == piecesName || name.hasPrefix("chunk-")
+        name == ChunkPlan.scriptName || name == piecesName || name == Challenge.answerName || name.hasPrefix("chunk-")
     }
 
     /// From here on a flash plan in this folder is ours.
@@ -158,11 +158,30 @@ struct TargetFolder: ~Copyable {
     /// Puts the file that a target asks for first in place: all of it at once, and only when all others are there.
     func publish(_ content: [UInt8], as name: String) throws(FlashError) {
         try write(content, to: Self.newName, shown: name)
-        let (from, to) = (path.appending(Self.newName), path.appending(name))
-        let result = unsafe from.withPlatformString { from in
-            unsafe to.withPlatformString { to in unsafe rename(from, to) }
+        let to = path.appending(name)
+        do throws(Errno) {
+            try renameFile(path.appending(Self.newName), to: to)
+        } catch {
+            throw .server("cannot make \(to): \(error)")
         }
-        guard result == 0 else { throw .server("cannot make \(to): \(Errno(rawValue: errno))") }
+    }
+
+    /// Puts a file into the folder of a job that runs, in place of the one that was there.
+    static func replace(_ name: String, in folder: FilePath, with content: [UInt8]) throws(FlashError) {
+        let (new, path) = (folder.appending(newName), folder.appending(name))
+        do throws(PathError) {
+            try? unlinkFile(new)
+            let file = try makeFile(new, mode: AccessModes(in: folder, isPrivate: false).file)
+            defer { try? file.close() }
+            do {
+                try file.writeAll(content)
+                try renameFile(new, to: path)
+            } catch {
+                throw PathError(path, error as? Errno ?? .ioError)
+            }
+        } catch {
+            throw .cannotWrite(path, error.errno)
+        }
     }
 
     /// The content of a file that another server wrote here, at most `limit` bytes and one more; nil where there is none.

@@ -47,19 +47,33 @@ package enum CardFile: Hashable, Sendable {
     case text(name: String, String)
     /// The boot script, made into a U-Boot script image under this name.
     case script(name: String, String)
+    /// A device tree of the host, under its own name, with the public halves of the card's keys.
+    case tree(FilePath)
+    /// The same of a board whose device tree is not on the card: nothing but the keys.
+    case keys(name: String)
+}
+
+/// The keys that a card knows: one of them must have signed what it runs. All of them sign its boot script.
+package struct CardKeys: Hashable, Sendable {
+    /// The folder with the keys' files.
+    package let folder: FilePath
+    /// Their names, at least one.
+    package let names: [String]
+
+    package init(folder: FilePath, names: [String]) { (self.folder, self.names) = (folder, names) }
 }
 
 /// Renders the boot script for a board and a card.
 ///
 /// - Throws: `TemplateError`; ``RecoveryImageError``.
 package func makeBootScript(
-    board: BoardProfile, card: CardLayout, templates: FilePath, serverAddress: String?
+    board: BoardProfile, card: CardLayout, templates: FilePath, serverAddress: String?, keys: [String] = []
 ) throws -> String {
     let template = try Template(joining: BootScriptFiles.all) { name in
         let path = templates.appending(name)
         return try Template(readText(path), file: path.string)
     }
-    return try renderBootScript(template: template, board: board, card: card, serverAddress: serverAddress)
+    return try renderBootScript(template: template, board: board, card: card, serverAddress: serverAddress, keys: keys)
 }
 
 /// Everything that goes onto partition 1, in the order in which it is copied.
@@ -69,10 +83,11 @@ package func makeBootScript(
 ///   - card: what the script is told of the card.
 ///   - network: what rpiflash.env starts with.
 ///   - sources: where all comes from.
+///   - keys: the keys that it knows; empty: it runs what is not signed.
 /// - Throws: `TemplateError`, `ConfigurationError`; ``RecoveryImageError``, for a file that is missing before anything is
 ///   made, with the command that makes it.
 package func cardContents(
-    board: BoardProfile, card: CardLayout, network: NetworkSettings, sources: CardSources
+    board: BoardProfile, card: CardLayout, network: NetworkSettings, sources: CardSources, keys: [String] = []
 ) throws -> [CardFile] {
     var contents: [CardFile] = []
     if board.piFirmware {
@@ -106,10 +121,12 @@ package func cardContents(
         try require(path, remedy: sources.ubootRemedy)
     }
     for path in contents.copies { try require(path, remedy: sources.firmwareRemedy) }
-    contents += built.map { .copy($0) }
+    contents += built.map { !keys.isEmpty && $0.extension == "dtb" ? .tree($0) : .copy($0) }
+    if !keys.isEmpty, board.deviceTrees.isEmpty { contents.append(.keys(name: "rpiflash-keys.dtb")) }
 
     let script = try makeBootScript(
-        board: board, card: card, templates: sources.templates, serverAddress: network.serverAddress)
+        board: board, card: card, templates: sources.templates, serverAddress: network.serverAddress,
+        keys: keys)
     contents.append(.script(name: "boot.scr", script))
     let environment = try Template(readText(sources.environment), file: sources.environment.string)
     contents.append(

@@ -22,6 +22,14 @@ package protocol CardTools: Sendable {
     func makeScriptImage(
         of script: String, to image: String, folder: FilePath, architecture: String, name: String
     ) async throws
+    /// Makes an image of a script's text that the keys have signed, as `source ADDRESS:NAME` takes it.
+    func makeSignedScriptImage(
+        of script: String, to image: String, folder: FilePath, name: String, keys: CardKeys
+    ) async throws
+    /// Puts the public halves of the keys into a device tree, so that U-Boot requires one of them.
+    func addKeys(_ keys: CardKeys, to tree: String, folder: FilePath) async throws
+    /// Makes a device tree that has nothing.
+    func makeEmptyTree(_ tree: String, folder: FilePath) async throws
     /// Makes `file`.xz and keeps `file`.
     func compress(_ file: String, folder: FilePath) async throws
     /// SHA-256 of a range of the file at `path`, 64 hexadecimal digits.

@@ -1,5 +1,6 @@
 package import BootScript
 package import DiskLayout
+import LinuxHost
 package import SystemPackage
 
 /// Makes recovery card images: the card's partition table, partition 1 with all that boots, partition 2 empty, and the
@@ -7,9 +8,14 @@ package import SystemPackage
 package struct RecoveryImageMaker: Sendable {
     private let tables: any PartitionTableStore
     private let tools: any CardTools
+    private let keys: CardKeys?
 
     /// Uses these ports.
-    package init(tables: any PartitionTableStore, tools: any CardTools) { (self.tables, self.tools) = (tables, tools) }
+    ///
+    /// - Parameter keys: what cards know; nil: their boot scripts are not signed.
+    package init(tables: any PartitionTableStore, tools: any CardTools, keys: CardKeys? = nil) {
+        (self.tables, self.tools, self.keys) = (tables, tools, keys)
+    }
 
     /// What was made.
     package struct Result: Hashable, Sendable {
@@ -166,15 +172,39 @@ package struct RecoveryImageMaker: Sendable {
             case .script(let name, let text):
                 try await makeScriptImage(text, name: name, board: board, in: folder)
                 files.append(absolute(folder.path.appending(name)))
+            case .tree(let path):
+                let name = path.lastComponent?.string ?? ""
+                try folder.write(try readTree(path), to: name)
+                if let keys { try await tools.addKeys(keys, to: name, folder: folder.path) }
+                files.append(absolute(folder.path.appending(name)))
+            case .keys(let name):
+                try await tools.makeEmptyTree(name, folder: folder.path)
+                if let keys { try await tools.addKeys(keys, to: name, folder: folder.path) }
+                files.append(absolute(folder.path.appending(name)))
             }
         }
         return files
+    }
+
+    private func readTree(_ path: FilePath) throws(RecoveryImageError) -> [UInt8] {
+        do throws(SmallFileError) {
+            return try SmallFile.read(path, limit: 1 << 20)
+        } catch {
+            switch error {
+            case .tooLong: throw .unreadable(path: path, errno: .fileTooLarge)
+            case .unreadable(let errno): throw .unreadable(path: path, errno: errno)
+            }
+        }
     }
 
     private func makeScriptImage(
         _ script: String, name: String, board: BoardProfile, in folder: OutputFolder
     ) async throws {
         try folder.write(Array(script.utf8), to: "\(name).txt")
+        if let keys {
+            return try await tools.makeSignedScriptImage(
+                of: "\(name).txt", to: name, folder: folder.path, name: "boot", keys: keys)
+        }
         try await tools.makeScriptImage(
             of: "\(name).txt", to: name, folder: folder.path, architecture: board.architecture.rawValue,
             name: "rpiflash \(board.name)")

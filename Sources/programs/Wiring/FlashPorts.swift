@@ -4,6 +4,7 @@ import Configuration
 import DiskLayout
 import FlashEvents
 import FlashPlan
+package import HostTools
 package import Flashing
 import LinuxHost
 package import ImageStore
@@ -17,11 +18,13 @@ extension FlashPorts {
     ///
     /// - Parameters:
     ///   - share: what the flashes of the run have in common.
+    ///   - keys: the bench's.
     ///   - earlier: what earlier runs tell of the target.
     ///   - learned: told what the server learns of the target's window.
     package static func real(
         listen: ListenAddress?, service: FilePath, store: FilePath, relocation: RelocationRequest?,
-        settings: FirstBootSettings?, templates: FilePath, share: FlashShare, earlier: EarlierRuns,
+        settings: FirstBootSettings?, templates: FilePath, keys: SigningKeys, share: FlashShare,
+        earlier: EarlierRuns,
         learned: @escaping @Sendable (WindowMemory) -> Void, heardConsole: @escaping @Sendable () -> Bool
     ) -> FlashPorts {
         let windows = KnownWindows(before: earlier.windows, learned: learned)
@@ -47,7 +50,8 @@ extension FlashPorts {
                 return try prepared.forFlashing(
                     raw: try image.isRaw ? image : nil, remark: record?.summary(of: path))
             },
-            renderPlan: { try $0.scriptImage(templates: try planTemplates(in: templates), time: 0) },
+            renderPlan: { try await render($0, templates: templates, keys: keys) },
+            signer: ScriptSigner(keys: keys),
             checkReset: { _ = try checkResetLine(of: $0) },
             reset: { try await resetTarget($0, by: $1, hold: nil) },
             claimServer: {
@@ -64,7 +68,8 @@ extension DryRunPorts {
     /// The real world, looked at only.
     package static func real(
         listen: ListenAddress?, service: FilePath, store: ImageStore, relocation: RelocationRequest?,
-        settings: FirstBootSettings?, templates: FilePath, share: FlashShare, board: String?
+        settings: FirstBootSettings?, templates: FilePath, keys: SigningKeys, share: FlashShare,
+        board: String?
     ) -> DryRunPorts {
         DryRunPorts(
             openImage: { try await share.open($0) },
@@ -82,7 +87,8 @@ extension DryRunPorts {
                     throw FlashError(error)
                 }
             },
-            renderPlan: { try $0.scriptImage(templates: try planTemplates(in: templates), time: 0) },
+            renderPlan: { try await render($0, templates: templates, keys: keys) },
+            signer: ScriptSigner(keys: keys),
             checkTemplates: { _ = try planTemplates(in: templates) },
             checkReset: { _ = try checkResetLine(of: $0) },
             claimServer: {

@@ -1,5 +1,6 @@
 import DiskLayout
 import FDisk
+import FlashPlan
 import HostTools
 import LinuxHost
 import RecoveryImage
@@ -7,10 +8,12 @@ import SystemPackage
 
 extension RecoveryImageMaker {
     /// The use case with libfdisk and the host's programs plugged in.
-    static func onThisHost() throws -> RecoveryImageMaker {
+    static func onThisHost(keys: SigningKeys? = nil) throws -> RecoveryImageMaker {
         let date = try SourceDate(environmentValue: environmentValue("SOURCE_DATE_EPOCH"))
         let runner = ToolRunner(path: environmentValue("PATH"), sourceDate: date)
-        return RecoveryImageMaker(tables: LibFDisk(), tools: HostCardTools(runner: runner))
+        return RecoveryImageMaker(
+            tables: LibFDisk(), tools: HostCardTools(runner: runner),
+            keys: keys.map { CardKeys(folder: $0.folder, names: $0.names) })
     }
 }
 
@@ -52,6 +55,28 @@ struct HostCardTools: CardTools {
         }
     }
 
+    func makeSignedScriptImage(
+        of script: String, to image: String, folder: FilePath, name: String, keys: CardKeys
+    ) async throws {
+        try await tellingFullDisk {
+            try await runner.makeSignedImage(
+                SignedScript.source(of: script, name: name, keys: keys.names), image: image, folder: folder,
+                keys: SigningKeys(keys))
+        }
+    }
+
+    func addKeys(_ keys: CardKeys, to tree: String, folder: FilePath) async throws {
+        try await tellingFullDisk {
+            try await runner.addKeys(SigningKeys(keys), to: tree, folder: folder) { file, key in
+                SignedScript.source(of: file, name: "key", keys: [key])
+            }
+        }
+    }
+
+    func makeEmptyTree(_ tree: String, folder: FilePath) async throws {
+        try await tellingFullDisk { try await runner.makeEmptyTree(tree, folder: folder) }
+    }
+
     func compress(_ file: String, folder: FilePath) async throws {
         try await tellingFullDisk { try await runner.compress(file, folder: folder) }
     }
@@ -66,5 +91,11 @@ struct HostCardTools: CardTools {
         } catch let error as HostToolError where error.isDiskFull {
             throw Errno.noSpace
         }
+    }
+}
+
+extension SigningKeys {
+    init(_ keys: CardKeys) throws(SigningKeyError) {
+        try self.init(files: keys.names.map { keys.folder.appending("\($0).key") })
     }
 }

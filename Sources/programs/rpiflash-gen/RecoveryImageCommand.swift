@@ -2,6 +2,7 @@ import ArgumentParser
 import BootScript
 import CommandOutput
 import DiskLayout
+import HostTools
 import Glibc
 import LinuxHost
 import RecoveryImage
@@ -19,6 +20,7 @@ struct RecoveryImageCommand: AsyncParsableCommand {
               rpiflash-gen recovery-image --board rpi_arm64 --server-ip 192.168.1.10
               rpiflash-gen recovery-image --board qemu_arm64 --ip-address 192.168.77.2 --netmask 255.255.255.0 --no-xz
               rpiflash-gen recovery-image --board rpi_arm64 --card-size 16GB --dry-run
+              rpiflash-gen recovery-image --board rpi_arm64 --key /etc/rpiflash/keys/current.key
               bmaptool copy build/recovery-rpi_arm64.img /dev/sdX
             """)
 
@@ -41,6 +43,13 @@ struct RecoveryImageCommand: AsyncParsableCommand {
         help: "Let a key on the serial console lead to U-Boot's prompt, within 5 s of each start. Default: no key does."
     )
     var debugConsole = false
+
+    @Option(
+        name: .customLong("key"),
+        help: ArgumentHelp(
+            "A key of the bench (rpiflash keys): the card then runs only what it has signed. Twice, for a change of keys: one "
+                + "of them is enough.", valueName: "file"))
+    var keys: [FilePath] = []
 
     @Option(
         help: ArgumentHelp(
@@ -87,11 +96,14 @@ struct RecoveryImageCommand: AsyncParsableCommand {
                 make: "make uboot BOARD=\(profile.name)", package: "rpiflash-uboot", option: "--uboot"),
             firmwareRemedy: Installation.current.remedy(
                 make: "make firmware", package: "rpiflash-firmware", option: "--firmware"))
-        let contents = try cardContents(board: profile, card: layout, network: network(), sources: sources)
+        let signing = keys.isEmpty ? nil : try SigningKeys(files: keys)
+        let contents = try cardContents(
+            board: profile, card: layout, network: network(), sources: sources, keys: signing?.names ?? [])
         let used =
             [card.source, board.source] + [sources.uboot, files].map(\.string)
             + (profile.piFirmware ? [sources.firmware.string] : [])
-        let maker = try RecoveryImageMaker.onThisHost()
+            + (signing.map { keys in keys.names.map { keys.folder.appending("\($0).key").string } } ?? [])
+        let maker = try RecoveryImageMaker.onThisHost(keys: signing)
         let output = output ?? DefaultPaths.build.appending("recovery-\(profile.name).img")
         guard !dryRun.isOn else {
             let forecast = try await maker.dryRun(

@@ -101,6 +101,17 @@ struct StoreOptions: ParsableArguments {
     var path: FilePath { FilePath(store) }
 }
 
+/// The keys that sign what targets run.
+struct KeysOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "The folder of the bench's keys, which sign what targets run; none there: nothing is signed.",
+            valueName: "folder"))
+    var keys = SigningKeys.defaultFolder.string
+
+    var folder: FilePath { FilePath(keys) }
+}
+
 /// What is done to an image so that it works on a card.
 struct RelocationOptions: ParsableArguments {
     @Flag(

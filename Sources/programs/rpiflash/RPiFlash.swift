@@ -33,7 +33,7 @@ struct RPiFlash: AsyncParsableCommand {
         subcommands: [
             FlashCommand.self, PlanCommand.self, ImagesCommand.self, ResetCommand.self, TargetsCommand.self,
             GPIOCommand.self, ServeCommand.self, DoctorCommand.self, RunsCommand.self, ConsoleCommand.self,
-            UpgradeCommand.self,
+            UpgradeCommand.self, KeysCommand.self,
         ])
 
     static let exitCodes = """

@@ -97,6 +97,8 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
 
     @OptionGroup var store: StoreOptions
 
+    @OptionGroup var signing: KeysOptions
+
     @Option(help: ArgumentHelp("TCP port that shows that the target is up.", valueName: "port"))
     var waitPort: UInt16 = 22
 
@@ -199,13 +201,15 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
         let card = try cardLayout()
         let settings = try settings(for: rows)
         let share = FlashShare(rows)
+        let keys = try signingKeys(in: signing.folder)
         let recorders = rows.map { recorder($0) }
         let relocation = relocation.request
         let run = FleetRun(options: several.options, clock: ContinuousClock()) {
             [listen, service, store, settings, templates, runs] row in
             .real(
                 listen: listen, service: FilePath(service), store: store.path, relocation: relocation,
-                settings: settings[row], templates: FilePath(templates), share: share,
+                settings: settings[row], templates: FilePath(templates), keys: keys,
+                share: share,
                 earlier: EarlierRuns(of: row, in: runs.store),
                 learned: { windows in rows.firstIndex(of: row).map { recorders[$0].learned(windows) } },
                 heardConsole: { rows.firstIndex(of: row).map { recorders[$0].takeHeard() } ?? false })

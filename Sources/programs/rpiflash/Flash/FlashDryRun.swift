@@ -56,11 +56,13 @@ extension FlashCommand {
         let card = try cardLayout()
         let settings = try settings(for: rows)
         let share = FlashShare(rows)
+        let keys = try signingKeys(in: signing.folder)
         let relocation = relocation.request
         let run = DryRun { [listen, service, store, templates, runs] row in
             .real(
                 listen: listen, service: FilePath(service), store: ImageStore(at: store.path), relocation: relocation,
-                settings: settings[row], templates: FilePath(templates), share: share,
+                settings: settings[row], templates: FilePath(templates), keys: keys,
+                share: share,
                 board: EarlierRuns(of: row, in: runs.store).board)
         }
         do {
