@@ -31,7 +31,7 @@ import ReaderFuzz
         var options = ["reader-fuzzer", "-dict=\(dictionary.path)", "-artifact_prefix=\(folder.path)/"]
         let more = Array(arguments.dropFirst(3))
         if more.isEmpty || more.allSatisfy({ $0.hasPrefix("-") }) { options.append(corpus.path) }
-        exit(unsafe run(options + more))
+        exit(run(options + more))
     }
 
     nonisolated(unsafe) static var chosen = FuzzedReader.packet

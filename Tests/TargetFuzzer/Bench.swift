@@ -67,9 +67,9 @@ final class Bench: Sendable {
             diskID: CardLayout.defaultDiskID,
             partitions: [
                 Partition(number: 1, type: .fat32LBA, start: LBA(8192), size: SectorCount(8192)),
-                Partition(number: 2, type: .linux, start: LBA(16384), size: SectorCount(2048)),
+                Partition(number: 2, type: .linux, start: LBA(16384), size: SectorCount(64)),
             ])
-        layout = try OSImageLayout(table: table, size: ByteCount(18432 * 512))
+        layout = try OSImageLayout(table: table, size: ByteCount(16448 * 512))
         card = try CardLayout(
             cardSize: .mebibytes(128), ubootSize: .mebibytes(4), bootSize: .mebibytes(4),
             diskID: CardLayout.defaultDiskID)
@@ -78,8 +78,8 @@ final class Bench: Sendable {
                 at: folder.appending(path: name), withIntermediateDirectories: true)
         }
         // An MBR with the table, and zeros.
-        var image = Data(count: 18432 * 512)
-        for (place, (type, start, size)) in [(UInt8(0x0c), 8192, 8192), (0x83, 16384, 2048)].enumerated() {
+        var image = Data(count: 16448 * 512)
+        for (place, (type, start, size)) in [(UInt8(0x0c), 8192, 8192), (0x83, 16384, 64)].enumerated() {
             let entry = 446 + place * 16
             image[entry + 4] = type
             for byte in 0..<4 {
@@ -220,7 +220,7 @@ final class Bench: Sendable {
             conduct.prepare { isOver in
                 var client = try TargetClient(
                     mac: target.mac.description, address: target.ip.description, neighbour: other, stranger: stranger,
-                    job: job, port: server)
+                    job: job, port: server, patience: actions == nil ? 400 : 4)
                 client.perform(actions ?? Self.allGood(job), until: isOver)
                 return client.deeds
             }

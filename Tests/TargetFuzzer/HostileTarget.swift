@@ -9,6 +9,8 @@ struct TargetClient {
     let own: LoopbackSocket
     let other: LoopbackSocket
     let console: LoopbackSocket
+    /// How many times 250 ms it waits for an answer.
+    let patience: Int
     /// What it has said so far.
     private(set) var deeds = Deeds()
     private var transfer: UInt16?
@@ -30,9 +32,9 @@ struct TargetClient {
     }
 
     init(
-        mac: String, address: String, neighbour: String, stranger: String, job: Job, port: UInt16
+        mac: String, address: String, neighbour: String, stranger: String, job: Job, port: UInt16, patience: Int
     ) throws(BenchFailure) {
-        (self.mac, self.neighbour, self.job, self.port) = (mac, neighbour, job, port)
+        (self.mac, self.neighbour, self.job, self.port, self.patience) = (mac, neighbour, job, port, patience)
         own = try LoopbackSocket(address: address)
         other = try LoopbackSocket(address: stranger)
         console = try LoopbackSocket(address: address, port: 6666)
@@ -91,7 +93,7 @@ struct TargetClient {
         while stop != .atOnce {
             guard let (bytes, from) = own.receive(milliseconds: 250) else {
                 silences += 1
-                if silences == 8 { return }
+                if silences == patience { return }
                 // The request or an acknowledgement was lost in what else is sent.
                 if blocks == 0 { own.send(request.encoded, to: port) }
                 continue
@@ -165,7 +167,7 @@ struct TargetClient {
         }
         let request = Packet.writeRequest(.init(path: "\(folder)/\(name)", options: options)).encoded
         var peer: UInt16?
-        for _ in 0..<6 where peer == nil {
+        for _ in 0..<patience where peer == nil {
             own.send(request, to: port)
             guard let (bytes, from) = own.receive(milliseconds: 250) else { continue }
             switch try? Packet(parsing: bytes.span) {
@@ -198,7 +200,7 @@ struct TargetClient {
         while number < blocks.count {
             let end = min(blocks.count, number + window)
             var isAnswered = false
-            for _ in 0..<6 where !isAnswered {
+            for _ in 0..<patience where !isAnswered {
                 for index in number..<end {
                     let packet = Packet.data(block: UInt16(truncatingIfNeeded: index + 1), payload: blocks[index]).encoded
                     if manner == .handedOver, index == blocks.count - 1 { other.send(packet, to: peer) }

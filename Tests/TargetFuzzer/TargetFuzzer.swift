@@ -89,9 +89,10 @@ import Glibc
     private func session(_ number: UInt64) -> ([Action], TransferMode, upAfter: Int?) {
         var random = SeededGenerator(seed: seed, stream: number)
         let modes: [TransferMode] = [
-            .plan(.normal), .plan(.normal), .plan(.full), .plan(.verify), .parts(.mebibytes(5)),
+            .plan(.normal), .plan(.normal), .plan(.full), .plan(.verify),
         ]
-        let mode = modes[random.below(modes.count)]
+        // Parts are megabytes: one in ten.
+        let mode = random.happens(1, in: 10) ? .parts(.mebibytes(5)) : modes[random.below(modes.count)]
         let upAfter = random.happens(1, in: 4) ? random.below(6) : nil
         return (Action.session(&random, served: 3), mode, upAfter)
     }
