@@ -188,11 +188,12 @@ fuzz-images: deps-test build # FUZZ_IMAGES mutations of small images with a new 
 	RPIFLASH_FUZZ_COUNT=$(FUZZ_IMAGES) swift test --skip-build --filter OSImageTests.FuzzTests
 
 fuzz-readers: deps-build # libFuzzer on what reads packets, reports, inventories and an image's text files, FUZZ_SECONDS for each
-	RPIFLASH_LIBFUZZER=1 swift build --scratch-path $(BUILD)/libfuzzer -c release -Xswiftc -sanitize=fuzzer --product reader-fuzzer
+	RPIFLASH_LIBFUZZER=1 swift build --scratch-path $(BUILD)/libfuzzer -c release -Xswiftc -sanitize=fuzzer -Xlinker -z -Xlinker muldefs --product reader-fuzzer
 	@for reader in $(READERS); do \
+	    mkdir -p $(BUILD)/fuzz/"$$reader"; \
 	    echo "fuzzing the reader of $$reader for $(FUZZ_SECONDS) s"; \
 	    $(BUILD)/libfuzzer/release/reader-fuzzer "$$reader" $(BUILD)/fuzz/"$$reader" -max_total_time=$(FUZZ_SECONDS) -max_len=8192 \
-	        -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1; \
+	        -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 2>&1 | grep -v '# Uses:'; \
 	done
 
 fuzz-target: deps-test build # a hostile target, FUZZ_PACKETS packets, against the server and the flash behind it

@@ -48,7 +48,9 @@ extension ServerFaults {
                 options = true
                 words.append("options")
             case 3 where honest["flash.scr"] != nil:
-                guard let script = honest["flash.scr"], let (text, what) = Self.otherPlan(script, below) else { continue }
+                guard let script = honest["flash.scr"], let (text, what) = Self.otherPlan(script, below) else {
+                    continue
+                }
                 files["flash.scr"] = .some(text)
                 isOtherPlan = true
                 words.append(what)
@@ -64,7 +66,8 @@ extension ServerFaults {
         description = words.joined(separator: ", ")
     }
 
-    private static func damaged(_ file: [UInt8], _ all: [String: [UInt8]], _ below: (Int) -> Int) -> ([UInt8]?, String) {
+    private static func damaged(_ file: [UInt8], _ all: [String: [UInt8]], _ below: (Int) -> Int) -> ([UInt8]?, String)
+    {
         var file = file
         switch below(8) {
         case 0: return (nil, "missing")
@@ -126,7 +129,8 @@ extension ServerFaults {
             let place = below(words.count)
             let name = words[place].prefix { $0 != "=" }
             let values = [
-                "0x0", "0x1", "0xffffffff", "0x7fffffff", "0x80000000", "0x8000", "0x8001", "0xffffffffffffffff", "", "2",
+                "0x0", "0x1", "0xffffffff", "0x7fffffff", "0x80000000", "0x8000", "0x8001", "0xffffffffffffffff", "",
+                "2",
                 "3", "4", "0xfffffffffffff000", "0x1ffffff",
             ]
             words[place] = "\(name)=\(values[below(values.count)])"
@@ -163,7 +167,8 @@ extension ServerFaults {
 extension CutBench {
     /// What rpiflash stages for a flash: a reset copies it.
     func capture(_ way: Way) throws -> (Way, [String: [UInt8]]) {
-        let row = try String(contentsOf: folder.appending(path: "target/targets.csv"), encoding: .utf8)
+        let row =
+            try String(contentsOf: folder.appending(path: "target/targets.csv"), encoding: .utf8)
             .split(separator: "\n").last.map { $0.split(separator: ",", omittingEmptySubsequences: false) } ?? []
         guard row.count >= 5 else { throw BenchFailure("the target's inventory has no row") }
         let copy = folder.appending(path: "staged-\(way)")
@@ -216,7 +221,8 @@ extension CutBench {
         }
         try target.stop()
         text = target.console(from: begin)
-        for error in ["AddressSanitizer", "Cannot map sandbox address", "Segmentation", "panic"] where text.contains(error) {
+        for error in ["AddressSanitizer", "Cannot map sandbox address", "Segmentation", "panic"]
+        where text.contains(error) {
             wrong.append("the console says '\(error)'")
         }
         let now = try content()

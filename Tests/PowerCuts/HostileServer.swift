@@ -155,7 +155,9 @@ final class HostileServer {
             ]
             for index in options.indices where chance(1, in: 2) { options[index].1 = values[below(values.count)] }
             if chance(1, in: 4), !options.isEmpty { options.remove(at: below(options.count)) }
-            if chance(1, in: 4) { options.append((["timeout", "rollover", "blksize", "%s"][below(4)], values[below(values.count)])) }
+            if chance(1, in: 4) {
+                options.append((["timeout", "rollover", "blksize", "%s"][below(4)], values[below(values.count)]))
+            }
         }
         var packet: [UInt8] = [0, 6]
         for (name, value) in options { packet += Array("\(name)\0\(value)\0".utf8) }

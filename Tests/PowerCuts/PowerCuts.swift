@@ -24,7 +24,8 @@ struct PowerCuts: ParsableCommand {
     @Option(help: "Only this series of the random cuts, as a failure names it.") var series: Int?
 
     func validate() throws {
-        for (name, count) in [("random", random), ("lying", lying), ("hostile", hostile)] where !(0...1_000_000).contains(count) {
+        for (name, count) in [("random", random), ("lying", lying), ("hostile", hostile)]
+        where !(0...1_000_000).contains(count) {
             throw ValidationError("--\(name) \(count) is not from 0 to 1000000")
         }
         _ = try shares()

@@ -198,7 +198,9 @@ package enum FuzzedReader: String, CaseIterable, Sendable {
         for line in lines {
             try Self.checkLine(line)
             // Each byte as `\x00` at most.
-            guard line.utf8.count <= 8 * ConsoleText.longestLine else { throw Wrong("a line has \(line.utf8.count) bytes") }
+            guard line.utf8.count <= 8 * ConsoleText.longestLine else {
+                throw Wrong("a line has \(line.utf8.count) bytes")
+            }
         }
         var pieces = ConsoleText()
         let parted = bytes.flatMap { pieces.take([$0]) } + (pieces.flush().map { [$0] } ?? [])

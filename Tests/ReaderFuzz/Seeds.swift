@@ -106,7 +106,9 @@ extension FuzzedReader {
             ].map { Array($0.utf8) }
         case .console:
             return [
-                "U-Boot 2025.01\r\n\u{1b}[1;32mgreen\u{1b}[0m\rover\u{8}\u{8}\n\u{7}bell\n\u{202e}turned\n".utf8.map { $0 },
+                "U-Boot 2025.01\r\n\u{1b}[1;32mgreen\u{1b}[0m\rover\u{8}\u{8}\n\u{7}bell\n\u{202e}turned\n".utf8.map {
+                    $0
+                },
                 [0x1b, 0x5b, 0x33, 0x1b, 0xff, 0xc3, 0x28, 0x0a, 0x00, 0x0d, 0x0d, 0x0a],
             ]
         }
@@ -123,7 +125,10 @@ extension FuzzedReader {
                 "ffffffff", "ok", "failed", Self.plan.job.hex,
             ]
         case .inventory:
-            ["mac", "server", "gpio", "reset_command", "console", "gpiochip0:", "sep=", "\"\"", "\u{feff}", "192.0.2.9"]
+            [
+                "mac", "server", "gpio", "reset_command", "console", "gpiochip0:", "sep=", "\"\"", "\u{feff}",
+                "192.0.2.9",
+            ]
         case .cmdline:
             [
                 "root=", "console=serial0", "console=serial1", "init=/", "/raspberrypi-sys-mods/firstboot",

@@ -17,7 +17,8 @@ extension SystemTests {
             #expect(result.stdout.contains(/(?m)^\d+ sessions, \d+ packets, 0 failures$/), result.all)
         }
 
-        @Test func `laws 1, 2 and 3 - a server that is wrong in anything cannot break a target or its card`() async throws
+        @Test func `laws 1, 2 and 3 - a server that is wrong in anything cannot break a target or its card`()
+            async throws
         {
             let directory = Bench.scratch.appending("hostile-server")
             let result = try await bash(

@@ -93,7 +93,8 @@ enum Action: Hashable, Sendable {
         case 7: return .uploadToNeighbour(["OK", "FAILED", "REPORT"][random.below(3)], content(&random))
         case 8...11:
             return .packets(
-                20 + random.below(random.happens(1, in: 3) ? 6000 : 300), seed: random.next(), toTransfer: random.happens(1, in: 2))
+                20 + random.below(random.happens(1, in: 3) ? 6000 : 300), seed: random.next(),
+                toTransfer: random.happens(1, in: 2))
         case 12, 13: return .console(seed: random.next())
         case 14: return .pause(milliseconds: random.below(30))
         default: return .stranger(["flash.scr", "rpi_image_parts", "OK", "../OK"][random.below(4)])
@@ -124,7 +125,9 @@ enum Action: Hashable, Sendable {
     }
 
     private static func uploadName(_ random: inout SeededGenerator) -> String {
-        let names = ["REPORT", "REPORT", "REPORT", "OK", "OK", "OK", "FAILED", "ok", "flash.scr", "../OK", "OK\u{1b}", ""]
+        let names = [
+            "REPORT", "REPORT", "REPORT", "OK", "OK", "OK", "FAILED", "ok", "flash.scr", "../OK", "OK\u{1b}", "",
+        ]
         return names[random.below(names.count)]
     }
 

@@ -144,7 +144,8 @@ final class Bench: Sendable {
         let ports: @Sendable (Target) -> FlashPorts = { [self] target in
             let isHostile = target == targets[0]
             return self.ports(
-                target, isHostile ? actions : nil, isHostile ? hostile : honest, recorders[isHostile ? 0 : 1], questions)
+                target, isHostile ? actions : nil, isHostile ? hostile : honest, recorders[isHostile ? 0 : 1], questions
+            )
         }
         let run = FleetRun(
             options: FleetOptions(jobs: 2, stagger: .zero), clock: FastClock(), ports: ports,
@@ -214,13 +215,15 @@ final class Bench: Sendable {
         ports.checkReset = { _ in }
         ports.answers = { _, _ in questions.ask() }
         ports.reset = { [self] target, _ in
-            let job = try box.plan.withLock { $0 }.map { Job.plan($0) } ?? .parts(PartsPlan(image: layout, partSize: .mebibytes(5)))
+            let job =
+                try box.plan.withLock { $0 }.map { Job.plan($0) }
+                ?? .parts(PartsPlan(image: layout, partSize: .mebibytes(5)))
             let (server, stranger) = (UInt16(clamping: server.port), Self.stranger)
             let other = targets.first { $0 != target }?.mac.description ?? ""
             conduct.prepare { isOver in
                 var client = try TargetClient(
                     mac: target.mac.description, address: target.ip.description, neighbour: other, stranger: stranger,
-                    job: job, port: server, patience: actions == nil ? 400 : 4)
+                    job: job, port: server, patience: actions == nil ? 400 : TargetClient.hostilePatience)
                 client.perform(actions ?? Self.allGood(job), until: isOver)
                 return client.deeds
             }

@@ -6,7 +6,9 @@ struct TargetClient {
     let neighbour: String
     let job: Job
     let port: UInt16
-    let own: LoopbackSocket
+    private let address: String
+    private var own: LoopbackSocket
+    private var sentBefore = 0
     let other: LoopbackSocket
     let console: LoopbackSocket
     /// How many times 250 ms it waits for an answer.
@@ -35,6 +37,7 @@ struct TargetClient {
         mac: String, address: String, neighbour: String, stranger: String, job: Job, port: UInt16, patience: Int
     ) throws(BenchFailure) {
         (self.mac, self.neighbour, self.job, self.port, self.patience) = (mac, neighbour, job, port, patience)
+        self.address = address
         own = try LoopbackSocket(address: address)
         other = try LoopbackSocket(address: stranger)
         console = try LoopbackSocket(address: address, port: 6666)
@@ -42,7 +45,7 @@ struct TargetClient {
 
     mutating func perform(_ actions: [Action], until isOver: () -> Bool) {
         for action in actions where !isOver() { perform(action) }
-        deeds.packets = own.sent + other.sent + console.sent
+        deeds.packets = sentBefore + own.sent + other.sent + console.sent
     }
 
     private mutating func perform(_ action: Action) {
@@ -61,6 +64,17 @@ struct TargetClient {
             while other.receive(milliseconds: 5) != nil {}
         }
     }
+
+    /// A transfer's socket. Who does what is right has a new one for each, as U-Boot has, and so no answers of the last.
+    private mutating func beginTransfer() {
+        drain()
+        guard patience > Self.hostilePatience, let new = try? LoopbackSocket(address: address) else { return }
+        sentBefore += own.sent
+        own = new
+    }
+
+    /// A second.
+    static let hostilePatience = 4
 
     private func drain() { while own.receive(milliseconds: 0) != nil {} }
 
@@ -84,7 +98,7 @@ struct TargetClient {
             if file == job.entry { deeds.hasAsked = true }
             deeds.asked.insert(file)
         }
-        drain()
+        beginTransfer()
         let list = Self.options[options % Self.options.count].map { Packet.Option(name: $0.0, value: $0.1) }
         let request = Packet.readRequest(.init(path: "\(folder)/\(file)", options: list))
         own.send(request.encoded, to: port)
@@ -144,7 +158,8 @@ struct TargetClient {
         let place = random.below(bytes.count + 1)
         let texts = [
             "rpi_state=ok\n", "rpi_state=failed\n", "rpi_chunks=ffffffff\n", "rpi_written=0\n", "0x", "=", "\u{1b}[2J",
-            "rpi_reason=\u{7}\u{202e}\n", "rpi_code=lost_write\n", "rpi_bad_chunk=1\n", "ver=<script>\"\\\n", "\0", "\r\n",
+            "rpi_reason=\u{7}\u{202e}\n", "rpi_code=lost_write\n", "rpi_bad_chunk=1\n", "ver=<script>\"\\\n", "\0",
+            "\r\n",
         ]
         switch random.below(6) {
         case 0 where place < bytes.count: bytes[place] ^= 1 << UInt8(random.below(8))
@@ -158,7 +173,7 @@ struct TargetClient {
 
     /// Uploads, and notes what of it may count.
     private mutating func upload(_ name: String, _ content: [UInt8], _ manner: Action.Manner, folder: String) {
-        drain()
+        beginTransfer()
         if folder == mac, name == "OK" { deeds.isOKBegun = true }
         var (blockSize, window) = (512, 1)
         var options: [Packet.Option] = []
@@ -202,7 +217,8 @@ struct TargetClient {
             var isAnswered = false
             for _ in 0..<patience where !isAnswered {
                 for index in number..<end {
-                    let packet = Packet.data(block: UInt16(truncatingIfNeeded: index + 1), payload: blocks[index]).encoded
+                    let packet = Packet.data(block: UInt16(truncatingIfNeeded: index + 1), payload: blocks[index])
+                        .encoded
                     if manner == .handedOver, index == blocks.count - 1 { other.send(packet, to: peer) }
                     own.send(packet, to: peer)
                     if manner == .doubled { own.send(packet, to: peer) }
@@ -220,7 +236,9 @@ struct TargetClient {
             guard isAnswered else { return }
             number = end
         }
-        if mayCount, name == "FAILED", manner != .unfinished, !deeds.isOKBegun, deeds.hasAsked { deeds.hasFailedFirst = true }
+        if mayCount, name == "FAILED", manner != .unfinished, !deeds.isOKBegun, deeds.hasAsked {
+            deeds.hasFailedFirst = true
+        }
     }
 
     /// Packets of every kind, with everything wrong in them, as fast as it goes.
@@ -234,7 +252,8 @@ struct TargetClient {
             switch random.below(8) {
             // Each that is taken costs the server a socket: they are a few of many.
             case 0 where random.happens(1, in: 8): packet = .readRequest(.init(path: path, options: options))
-            case 1 where random.happens(1, in: 16): packet = .writeRequest(.init(path: "\(mac)/nothing", options: options))
+            case 1 where random.happens(1, in: 16):
+                packet = .writeRequest(.init(path: "\(mac)/nothing", options: options))
             case 2: packet = .error(.init(rawValue: UInt16(random.below(12))), message: "\u{1b}c\(random.next())")
             case 3: packet = .optionAcknowledgement(options)
             case 4, 5: packet = .data(block: UInt16(random.below(5)), payload: random.bytes(random.below(40)))

@@ -11,7 +11,8 @@ import Glibc
 @main struct TargetFuzzer: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "target-fuzzer",
-        abstract: "Flash a hostile target, and beside it an honest one, again and again: is ever more proven than is true?")
+        abstract:
+            "Flash a hostile target, and beside it an honest one, again and again: is ever more proven than is true?")
 
     @Option(help: "Packets that are sent in all.") var packets = 100_000
     @Option(help: "Where chance begins.") var seed: UInt64
@@ -32,7 +33,9 @@ import Glibc
         dup2(file, STDOUT_FILENO)
         dup2(file, STDERR_FILENO)
         Log.shared.verbosity = .verbose
-        func say(_ text: String) { _ = Array("\(text)\n".utf8).withUnsafeBytes { unsafe write(out, $0.baseAddress, $0.count) } }
+        func say(_ text: String) {
+            _ = Array("\(text)\n".utf8).withUnsafeBytes { unsafe write(out, $0.baseAddress, $0.count) }
+        }
 
         let bench = try await Bench(folder: folder, log: log)
         var number = first
