@@ -6,7 +6,7 @@ import Testing
 /// the seed, RPIFLASH_FUZZ_READER one of them. `make fuzz-readers` is the same with libFuzzer, which sees what the readers do with them.
 struct ReaderFuzzTests {
     private static let environment = ProcessInfo.processInfo.environment
-    private static let reads = environment["RPIFLASH_FUZZ_READS"].flatMap { Int($0) } ?? 2_000
+    private static let reads = environment["RPIFLASH_FUZZ_READS"].flatMap { Int($0) } ?? 500
     private static let readers = FuzzedReader.allCases.filter {
         environment["RPIFLASH_FUZZ_READER"] == nil || environment["RPIFLASH_FUZZ_READER"] == $0.rawValue
     }
