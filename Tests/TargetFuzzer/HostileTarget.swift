@@ -156,6 +156,15 @@ struct TargetClient {
 
     private static func change(_ bytes: inout [UInt8], _ random: inout SeededGenerator) {
         let place = random.below(bytes.count + 1)
+        // A report with another number reads well: that is what has to be seen.
+        let digits = bytes.indices.filter {
+            (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(bytes[$0]) && bytes.count > 8
+        }
+        if !digits.isEmpty, random.happens(2, in: 3) {
+            let digit = digits[random.below(digits.count)]
+            bytes[digit] = UInt8(ascii: "0") + (bytes[digit] - UInt8(ascii: "0") + UInt8(1 + random.below(9))) % 10
+            return
+        }
         let texts = [
             "rpi_state=ok\n", "rpi_state=failed\n", "rpi_chunks=ffffffff\n", "rpi_written=0\n", "0x", "=", "\u{1b}[2J",
             "rpi_reason=\u{7}\u{202e}\n", "rpi_code=lost_write\n", "rpi_bad_chunk=1\n", "ver=<script>\"\\\n", "\0",
