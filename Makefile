@@ -46,8 +46,8 @@ SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot reco
 .PHONY: help deps build uboot firmware usb-ethernet sandbox peers recovery-image demo-image layout-images userland-image \
     debian-image gpio-bench demo demo-pi3 demo-sandbox debian-boot boot-32 boot-older labgrid-tools labgrid-wheel labgrid-check \
     labgrid-protocol labgrid-short labgrid-test labgrid-long labgrid-new-user many test check docs recording bench \
-    bench-tftp bench-flash pi-test fuzz try-laws power-cuts power-cuts-qemu many-sandboxes upgrade-test install deb debs \
-    deb-test test-release clean
+    bench-tftp bench-flash pi-test fuzz fuzz-images fuzz-readers fuzz-target fuzz-server try-laws power-cuts \
+    power-cuts-qemu many-sandboxes upgrade-test install deb debs deb-test test-release clean
 
 help: ## this index
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -175,9 +175,35 @@ pi-test: deps-test build firmware usb-ethernet demo-image # of the tests those o
 	swift build --build-tests
 	swift test --skip-build --filter SystemTests.RaspberryPis
 
-fuzz: deps-test build ## 100,000 mutations of small images with a new seed: none does harm (half an hour on two cores)
+# make fuzz: how much of each.
+FUZZ_IMAGES ?= 100000
+FUZZ_SECONDS ?= 300
+FUZZ_PACKETS ?= 10000000
+FUZZ_PLANS ?= 1000
+READERS := packet report inventory cmdline fstab config console
+
+fuzz: fuzz-images fuzz-readers fuzz-target fuzz-server ## images, readers, hostile targets and servers: no mutation does harm (FUZZ_IMAGES, FUZZ_SECONDS, FUZZ_PACKETS, FUZZ_PLANS)
+
+fuzz-images: deps-test build # FUZZ_IMAGES mutations of small images with a new seed (100,000: half an hour on two cores)
 	swift build --build-tests
-	RPIFLASH_FUZZ_COUNT=100000 swift test --skip-build --filter FuzzTests
+	RPIFLASH_FUZZ_COUNT=$(FUZZ_IMAGES) swift test --skip-build --filter OSImageTests.FuzzTests
+
+fuzz-readers: deps-build # libFuzzer on what reads packets, reports, inventories and an image's text files, FUZZ_SECONDS for each
+	RPIFLASH_LIBFUZZER=1 swift build --scratch-path $(BUILD)/libfuzzer -c release -Xswiftc -sanitize=fuzzer -Xlinker -z -Xlinker muldefs --product reader-fuzzer
+	@for reader in $(READERS); do \
+	    mkdir -p $(BUILD)/fuzz/"$$reader"; \
+	    echo "fuzzing the reader of $$reader for $(FUZZ_SECONDS) s"; \
+	    $(BUILD)/libfuzzer/release/reader-fuzzer "$$reader" $(BUILD)/fuzz/"$$reader" -max_total_time=$(FUZZ_SECONDS) -max_len=8192 \
+	        -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 2>&1 | grep -v '# Uses:'; \
+	done
+
+fuzz-target: deps-test build # a hostile target, FUZZ_PACKETS packets, against the server and the flash behind it
+	swift build --product target-fuzzer
+	@virtual_target/scenarios/hostile-target --packets $(FUZZ_PACKETS)
+
+fuzz-server: deps-demo build sandbox # a hostile server, FUZZ_PLANS flashes, against the boot script in U-Boot with address sanitizer
+	@uboot/build --sanitize sandbox
+	@virtual_target/scenarios/hostile-server --plans $(FUZZ_PLANS)
 
 boot-32: deps-arm32 deps-demo build firmware usb-ethernet ## U-Boot with 32 bits on QEMU's Raspberry Pi 2: a flash, and a kernel with 32 bits
 	@uboot/build rpi_3_32b

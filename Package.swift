@@ -209,6 +209,22 @@ let package = Package(
                 "image-fuzzer", system,
             ],
             swiftSettings: strict),
+        // What readers of foreign bytes must hold to, for ReaderFuzzTests and for libFuzzer.
+        .target(
+            name: "ReaderFuzz",
+            dependencies: [
+                "BootFiles", "Configuration", "DiskLayout", "FlashPlan", "Inventory", "TFTP", "TargetConsole",
+            ],
+            path: "Tests/ReaderFuzz", swiftSettings: strict),
+        .testTarget(name: "ReaderFuzzTests", dependencies: ["ReaderFuzz"], swiftSettings: strict),
+        // A hostile target against the real server, for FuzzingTests and `make fuzz-target`.
+        .executableTarget(
+            name: "target-fuzzer",
+            dependencies: [
+                "CommandOutput", "Configuration", "DiskLayout", "FlashEvents", "FlashPlan", "Flashing", "Inventory",
+                "RunRecords", "TFTP", "TFTPServer", "TargetConsole", "Wiring", argumentParser, system,
+            ],
+            path: "Tests/TargetFuzzer", swiftSettings: strict),
         .testTarget(
             name: "ImageStoreTests",
             dependencies: [
@@ -282,8 +298,18 @@ let package = Package(
             name: "SystemTests",
             dependencies: [
                 "BootScript", "DiskLayout", "FlashPlan", "TestSupport", "rpiflash-power-cuts", "rpiflash-test-server",
-                system,
+                "target-fuzzer", system,
             ],
             swiftSettings: strict),
     ]
 )
+
+// libFuzzer: `make fuzz-readers` builds everything with its instrumentation, in a folder of its own.
+if Context.environment["RPIFLASH_LIBFUZZER"] != nil {
+    package.targets += [
+        .target(name: "CLibFuzzer", path: "Tests/CLibFuzzer"),
+        .executableTarget(
+            name: "reader-fuzzer", dependencies: ["CLibFuzzer", "ReaderFuzz"], path: "Tests/ReaderFuzzer",
+            swiftSettings: strict),
+    ]
+}

@@ -76,7 +76,7 @@ struct FirmwareConfigurationTests {
             "initramfs a.gz,b.gz 0x800000",
             "initramfs=a.gz,b.gz 0x800000 is lost in part, for U-Boot loads one file and not 2"
         ),
-        ("include none.txt", "include none.txt is not there or too deep"),
+        ("include none.txt", "include none.txt is not there, too deep or one of too many"),
     ]) func `what u-boot does not do is said`(line: String, message: String) {
         let lost = FirmwareConfiguration("\n\(line)\n").lost
         #expect(lost.count == 1)
@@ -101,6 +101,18 @@ struct FirmwareConfigurationTests {
         #expect(FirmwareConfiguration(text).overlaysWithoutParameters == names)
     }
 
+    /// Eight deep and ten times in each, that would be 100 million files.
+    @Test(.timeLimit(.minutes(1))) func `files that include themselves many times are read 64 times at most`() {
+        let text = Array(String(repeating: "include config.txt\n", count: 10).utf8)
+        var count = 0
+        let configuration = FirmwareConfiguration(text) { _ in
+            count += 1
+            return text
+        }
+        #expect(count == 64)
+        #expect(configuration.lost.contains { $0.contains("one of too many") })
+    }
+
     @Test func `included files are read, and u-boot does not see them`() {
         let configuration = FirmwareConfiguration(Array("include user.txt\n".utf8)) { name in
             name == "user.txt" ? Array("dtoverlay=a\nkernel=k\ninclude user.txt\n".utf8) : nil
@@ -110,7 +122,7 @@ struct FirmwareConfigurationTests {
         #expect(configuration.lost.contains { $0.hasPrefix("user.txt line 2: kernel=k is lost, for U-Boot reads") })
         #expect(
             configuration.lost.last
-                == "user.txt line 3: include user.txt is not there or too deep, what it says is lost")
+                == "user.txt line 3: include user.txt is not there, too deep or one of too many, what it says is lost")
     }
 
     @Test func `the last kernel counts, and an empty one is none`() {

@@ -50,7 +50,7 @@ struct InventoryTests {
         for (value, insists) in [("yes", true), ("no", false), ("", false)] {
             #expect(try Inventory(csv: row(value).utf8, file: "f").targets.map(\.requiresSigned) == [insists])
         }
-        #expect(errors(row("YES")) == "targets.csv:2:32: 'YES' is not a require_signed; must be yes, no or empty")
+        #expect(errors(row("YES")) == "targets.csv:2:34: 'YES' is not a require_signed; must be yes, no or empty")
     }
 
     @Test func `columns come in any order`() throws {

@@ -38,29 +38,31 @@ struct CutBench {
     func template(_ origin: Origin) -> URL { folder.appending(path: "\(origin).img") }
 
     /// What is on the card: before partition 2, and as much behind it as the image has.
-    private func content() throws -> (first: Data, rest: Data) {
+    func content() throws -> (first: Data, rest: Data) {
         let file = try FileHandle(forReadingFrom: target.card)
         defer { try? file.close() }
         let bytes = try file.read(upToCount: recovery.count + image.count) ?? Data()
         return (Data(bytes.prefix(recovery.count)), Data(bytes.dropFirst(recovery.count)))
     }
 
-    private func isWhole(_ content: Data, _ way: Way) -> Bool {
+    func isWhole(_ content: Data, _ way: Way) -> Bool {
         way == .parts ? content == image : covered.allSatisfy { content[$0] == image[$0] }
     }
 
     /// rpiflash flash, until it ends, or the target's power has gone. Its exit status.
-    private func flash(_ way: Way, image: String = "new.img") throws -> Int32 {
+    func flash(
+        _ way: Way, image: String = "new.img", inventory: String = "target/targets.csv", more: [String] = []
+    ) throws -> Int32 {
         let process = Process()
         process.executableURL = URL(filePath: rpiflash)
         func path(_ name: String) -> String { folder.appending(path: name).path }
         process.arguments =
             [
                 "flash", path(image), "vt", "--as-is", "--no-wait", "--quiet", "--listen", "192.168.77.1",
-                "--inventory", path("target/targets.csv"), "--card", path("card.yaml"), "--tftp-root", path("tftp"),
+                "--inventory", path(inventory), "--card", path("card.yaml"), "--tftp-root", path("tftp"),
                 "--store", path("store"), "--runs", path("runs"), "--templates", "\(repository)/templates",
                 "--service", path("none.sock"),
-            ] + way.options
+            ] + way.options + more
         try Data().write(to: URL(filePath: path("flash.log")))
         let log = try FileHandle(forWritingTo: URL(filePath: path("flash.log")))
         process.standardInput = FileHandle.nullDevice

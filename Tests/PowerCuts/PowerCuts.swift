@@ -17,12 +17,15 @@ struct PowerCuts: ParsableCommand {
     var exhaustive = false
     @Option(help: "This many cuts at random points.") var random = 0
     @Option(help: "This many flashes of cards that forget, flip bits, or reorder.") var lying = 0
+    @Option(help: "This many flashes by a server that is wrong in plan, files and packets.") var hostile = 0
+    @Option(help: "Of these only the one with this number, as a failure names it.") var plan: Int?
     @Option(help: "Seed of the random points.") var seed: UInt64 = 1
     @Option(help: "Of what is to be done only each Nth, beginning with the Ith: I/N.") var share = "1/1"
     @Option(help: "Only this series of the random cuts, as a failure names it.") var series: Int?
 
     func validate() throws {
-        for (name, count) in [("random", random), ("lying", lying)] where !(0...1_000_000).contains(count) {
+        for (name, count) in [("random", random), ("lying", lying), ("hostile", hostile)]
+        where !(0...1_000_000).contains(count) {
             throw ValidationError("--\(name) \(count) is not from 0 to 1000000")
         }
         _ = try shares()
@@ -53,9 +56,11 @@ struct PowerCuts: ParsableCommand {
         if exhaustive { cuts += try cutEverywhere(&bench, extents, &tally) }
         cuts += try cutAtRandom(&bench, extents, &tally)
         try flashLyingCards(&bench, extents, &tally)
+        let plans = try flashFromHostileServers(&bench, &tally)
         for (name, count) in tally.sorted(by: { $0.key < $1.key }) { say("\(name): \(count)") }
         say(
             "\(cuts) cuts, \(bench.failures.count) failures, \(Int(Date.now.timeIntervalSince(begin))) s")
+        if plans > 0 { say("\(plans) flashes by hostile servers") }
         if !bench.failures.isEmpty { throw ExitCode(1) }
     }
 

@@ -85,3 +85,21 @@ calculate() { awk "BEGIN { printf(\"$1\", $2) }"; }
 
 # median: of the numbers on stdin, a line each; nothing where there are none.
 median() { sort -n | awk '{ value[NR] = $1 } END { if (NR) print (value[int((NR + 1) / 2)] + value[int(NR / 2) + 1]) / 2 }'; }
+
+# small_image NAME: MBR, FAT with a kernel of zeros, ext4, into $dir/NAME.img: each with names and contents of its own.
+small_image() {
+    local boot=$dir/$1.boot root=$dir/$1.root
+    mkdir -p "$dir/$1.tree"
+    truncate -s 4M "$boot"
+    mkfs.vfat -F 16 -s 1 -h 8192 -n "${1^^}" "$boot" >/dev/null
+    echo "console=serial0,115200 root=PARTUUID=0badcafe-02 rootfstype=ext4 rootwait $1" >"$dir/$1.tree/cmdline.txt"
+    head -c 4096 /dev/zero >"$dir/kernel8.img"
+    seq -f "$1 %g" 2000 >"$dir/$1.txt"
+    mcopy -i "$boot" "$dir/$1.tree/cmdline.txt" "$dir/kernel8.img" "$dir/$1.txt" ::
+    mkfs.ext4 -q -b 1024 -N 16 -O ^has_journal,^resize_inode -d "$dir/$1.tree" "$root" 1024 >/dev/null
+    truncate -s $((18432 * 512)) "$dir/$1.img"
+    printf 'label: dos\nlabel-id: 0x0badcafe\nstart=8192,size=8192,type=c\nstart=16384,size=2048,type=83\n' |
+        sfdisk -q "$dir/$1.img"
+    dd if="$boot" of="$dir/$1.img" bs=1M seek=4 conv=notrunc,sparse status=none
+    dd if="$root" of="$dir/$1.img" bs=1M seek=8 conv=notrunc,sparse status=none
+}

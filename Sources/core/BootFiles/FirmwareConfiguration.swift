@@ -7,6 +7,7 @@ import Configuration
 package struct FirmwareConfiguration: Hashable, Sendable {
     private var settings: [Setting] = []
     private var unread: [String] = []
+    private var included = 0
     private let script: BootScriptConfiguration
     private let bytes: [UInt8]
 
@@ -30,6 +31,8 @@ package struct FirmwareConfiguration: Hashable, Sendable {
 
     /// How deep files may include one another; the firmware's own limit is not documented.
     private static let deepest = 8
+    /// How many files are included at most: one that includes itself twice would be read 256 times.
+    private static let mostIncluded = 64
 
     /// The configuration in these bytes.
     ///
@@ -79,11 +82,13 @@ package struct FirmwareConfiguration: Hashable, Sendable {
             }
             if let rest = line.dropping(prefix: "include ") {
                 let name = trimmed(rest)
-                if depth < Self.deepest, let content = include(name) {
+                if depth < Self.deepest, included < Self.mostIncluded, let content = include(name) {
+                    included += 1
                     read(content, file: name, depth: depth + 1, &filters, include)
                 } else if !filters.isElsewhere {
                     unread.append(
-                        "\(place): include \(sanitized(name, limit: 120)) is not there or too deep, what it says is lost"
+                        "\(place): include \(sanitized(name, limit: 120)) is not there, too deep or one of too many, "
+                            + "what it says is lost"
                     )
                 }
                 continue
