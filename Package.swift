@@ -221,7 +221,8 @@ let package = Package(
         .executableTarget(
             name: "target-fuzzer",
             dependencies: [
-                "CommandOutput", "Configuration", "DiskLayout", "FlashEvents", "FlashPlan", "Flashing", "Inventory",
+                "CommandOutput", "Configuration", "DiskLayout", "FlashEvents", "FlashPlan", "Flashing", "HostTools",
+                "Inventory",
                 "RunRecords", "TFTP", "TFTPServer", "TargetConsole", "Wiring", argumentParser, system,
             ],
             path: "Tests/TargetFuzzer", swiftSettings: strict),

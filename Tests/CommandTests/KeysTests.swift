@@ -95,7 +95,7 @@ import Testing
             mcopy -n -i a.img@@4194304 ::boot.scr boot.scr
             dumpimage -l boot.scr | grep -c "sha256,rsa2048:$name"
             dumpimage -T flat_dt -p 0 -o text boot.scr >/dev/null
-            grep -c "^setenv l_keys \"$name\"$" text
+            grep -a -c '^setenv l_keys "'$name'"$' text
             # Two keys: one of them is enough.
             old=$(readlink $KEYS/current.key)
             $RPIFLASH keys rotate --keys $KEYS >/dev/null

@@ -222,7 +222,8 @@ import Testing
         world.resets { world in
             #expect(
                 try names(in: world.folder) == [
-                    ".rpiflash-plan", "FAILED", "OK", "REPORT", "chunk-1.gz", "chunk-2", "chunk-4", "flash.scr",
+                    ".rpiflash-plan", "CHALLENGE", "FAILED", "OK", "REPORT", "chunk-1.gz", "chunk-2", "chunk-4",
+                    "flash.scr",
                 ])
             world.happen(Self.asked + [try Self.report(world), .ok(Self.total * 512)])
         }

@@ -266,7 +266,10 @@ import Testing
             }
             #expect(
                 try names(in: world.folder)
-                    == ["FAILED", "OK", "REPORT", "rpi_image_part_0", "rpi_image_part_1", "rpi_image_parts"])
+                    == [
+                        "CHALLENGE", "FAILED", "OK", "REPORT", "rpi_image_part_0", "rpi_image_part_1",
+                        "rpi_image_parts",
+                    ])
             try world.flashWell()
         }
         world.with { $0.claim = { .foreign(ForeignDouble(world: $0, serves: $0.root, takes: $0.root)) } }

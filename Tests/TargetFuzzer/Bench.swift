@@ -4,6 +4,7 @@ import FlashEvents
 import FlashPlan
 import Flashing
 import Foundation
+import HostTools
 import Inventory
 import RunRecords
 import Synchronization
@@ -45,6 +46,8 @@ final class Bench: Sendable {
 
     private let folder: URL
     private let share: FlashShare
+    /// None: it is a bench without keys.
+    private let keys: SigningKeys
     let server: TFTPServer
     private let targets: [Target]
     private let layout: OSImageLayout
@@ -57,6 +60,7 @@ final class Bench: Sendable {
     init(folder: URL, log: URL) async throws {
         self.folder = folder
         self.log = log
+        keys = try SigningKeys(in: FilePath(folder.path).appending("none"))
         let csv = """
             mac,ip,server,reset_command,gpio,name
             02:00:00:00:00:01,127.7.0.1,bench,true,,hostile
@@ -199,7 +203,7 @@ final class Bench: Sendable {
         let box = PlanBox()
         var ports = FlashPorts.real(
             listen: ListenAddress(host: "127.0.0.1", port: 0), service: path("none.sock"), store: path("store"),
-            relocation: nil, settings: nil, templates: path("none"), share: share,
+            relocation: nil, settings: nil, templates: path("none"), keys: keys, share: share,
             earlier: EarlierRuns(of: target, in: RunStore(at: path("none"))),
             learned: { recorder.learned($0) },
             heardConsole: {
