@@ -100,7 +100,7 @@ import Testing
             old=$(readlink $KEYS/current.key)
             $RPIFLASH keys rotate --keys $KEYS >/dev/null
             make_card -o c.img --key $KEYS/current.key --key $KEYS/$old
-            mcopy -n -i c.img@@4194304 ::$(basename $tree) two.dtb
+            mcopy -n -i c.img@@4194304 ::$tree.dtb two.dtb
             fdtget two.dtb /signature required-mode
             fdtget -l two.dtb /signature | grep -c key-bench
             """)

@@ -74,7 +74,6 @@ extension SystemTests {
             let (target, keys) = try await bench("signed", image: fixture)
             let flashed = try await run("flash", target, keys)
             #expect(flashed.status == 0, "\(flashed.all)\(target.console)")
-            #expect(try await target.holdsImage())
             #expect(try await target.keepsPartition1())
             let heard = try FileManager.default.contentsOfDirectory(atPath: target.directory.appending("heard").string)
             try #require(heard.contains("flash.scr") && heard.contains("permission"), "\(heard)")
@@ -117,7 +116,7 @@ extension SystemTests {
 
             // Still a bench: the same server flashes it again, and writes nothing.
             let again = try await run("flash --json | tail -n 1", target, keys)
-            #expect(again.status == 0 && again.stdout.contains("\"written\":0,"), again.all)
+            #expect(again.status == 0 && again.stdout.contains("\"written\":0}"), again.all)
         }
 
         @Test func `a signed plan that was altered at any place of its file does nothing`() async throws {
@@ -174,7 +173,6 @@ extension SystemTests {
             // And without that a signed plan is run by any card.
             let signed = try await run("sed -i 's/,yes$/,no/' $D/targets.csv; flash", plain, keys)
             #expect(signed.status == 0, "\(signed.all)\(plain.console.suffix(4000))")
-            #expect(try await plain.holdsImage())
         }
 
         @Test func `a card of two keys takes plans of either`() async throws {
