@@ -37,7 +37,7 @@ extension SystemTests {
             #expect(
                 record.stdout.contains(/card +aa QEMU! 256 MiB, PARTUUID 52504946-01, .* written and read back/),
                 record.all)
-            #expect(record.stdout.contains(/board +qemu_arm64, U-Boot 2025.01 .*, boot script 5\n/), record.all)
+            #expect(record.stdout.contains(/board +qemu_arm64, U-Boot 2025.01 .*, boot script 6\n/), record.all)
             #expect(record.stdout.contains(#/\] rpiflash: flash plan [0-9a-f]{16}, normal: /#), record.all)
             #expect(record.stdout.contains("] rpiflash: starting /kernel8.img: "), record.all)
 
