@@ -173,7 +173,12 @@ extension VirtualTarget {
             \(server ?? self.server(staged))
             $VT reset $D
             $VT wait $D 'rpiflash: cannot boot' --timeout \(seconds)
-            """, seconds: seconds + 20)
+            # The sandbox boots milliseconds after its upload: the server may still have to write it down.
+            for _ in {1..600}; do
+                [ ! -s $TFTP/$MAC/OK ] && [ ! -s $TFTP/$MAC/FAILED ] || break
+                sleep 0.05
+            done
+            """, seconds: seconds + 60)
         let text = String(decoding: console.utf8.dropFirst(before), as: UTF8.self)
         try #require(result.status == 0, "\(result.all)\(text)")
         let kinds = Outcome.Kind.allCases.filter {
