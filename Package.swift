@@ -179,7 +179,8 @@ let package = Package(
         .testTarget(name: "StructureTests", swiftSettings: strict),
         .testTarget(
             name: "LinuxHostTests", dependencies: ["LinuxHost", "TestSupport", system], swiftSettings: strict),
-        .testTarget(name: "DiskLayoutTests", dependencies: ["DiskLayout", "FDisk"], swiftSettings: strict),
+        .testTarget(
+            name: "DiskLayoutTests", dependencies: ["DiskLayout", "FDisk", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "BootFilesTests",
             dependencies: ["BootFiles", "Configuration", "DiskLayout", "TestSupport", subprocess, system, yams],
@@ -193,14 +194,17 @@ let package = Package(
             swiftSettings: strict),
         // Images made with mkfs and the like, for the tests of what reads them.
         .target(
-            name: "TestImages", dependencies: ["DiskLayout", "FDisk"], path: "Tests/TestImages", swiftSettings: strict),
+            name: "TestImages", dependencies: ["DiskLayout", "FDisk", "TestSupport"], path: "Tests/TestImages",
+            swiftSettings: strict),
         // Scripts that tests run, and where what was built lies.
         .target(
             name: "TestSupport", dependencies: [subprocess, system], path: "Tests/TestSupport", swiftSettings: strict),
         // Judges mutations of images in a process that a crash may end.
         .executableTarget(
             name: "image-fuzzer",
-            dependencies: ["BootFiles", "DiskLayout", "HostTools", "LinuxHost", "OSImage", "TestImages", system],
+            dependencies: [
+                "BootFiles", "DiskLayout", "HostTools", "LinuxHost", "OSImage", "TestImages", "TestSupport", system,
+            ],
             path: "Tests/ImageFuzzer", swiftSettings: strict),
         .testTarget(
             name: "OSImageTests",
@@ -223,7 +227,7 @@ let package = Package(
             dependencies: [
                 "CommandOutput", "Configuration", "DiskLayout", "FlashEvents", "FlashPlan", "Flashing", "HostTools",
                 "Inventory",
-                "RunRecords", "TFTP", "TFTPServer", "TargetConsole", "Wiring", argumentParser, system,
+                "RunRecords", "TFTP", "TFTPServer", "TargetConsole", "TestSupport", "Wiring", argumentParser, system,
             ],
             path: "Tests/TargetFuzzer", swiftSettings: strict),
         .testTarget(
@@ -238,7 +242,7 @@ let package = Package(
             dependencies: ["BootScript", "Configuration", "DiskLayout", "FlashPlan", subprocess, system],
             swiftSettings: strict),
         .testTarget(name: "InventoryTests", dependencies: ["Configuration", "Inventory"], swiftSettings: strict),
-        .testTarget(name: "TFTPTests", dependencies: ["TFTP", "TFTPServer"], swiftSettings: strict),
+        .testTarget(name: "TFTPTests", dependencies: ["TFTP", "TFTPServer", "TestSupport"], swiftSettings: strict),
         // The TFTP server alone, for virtual_target/benchmarks/bench-tftp; no product.
         .executableTarget(
             name: "tftp-bench-server", dependencies: ["TFTP", "TFTPServer"], path: "Tests/TFTPBenchServer",
@@ -292,7 +296,7 @@ let package = Package(
             swiftSettings: strict),
         // Power cuts at exact points, for virtual_target/scenarios/exact-cuts.
         .executableTarget(
-            name: "rpiflash-power-cuts", dependencies: [argumentParser], path: "Tests/PowerCuts",
+            name: "rpiflash-power-cuts", dependencies: ["TestSupport", argumentParser], path: "Tests/PowerCuts",
             swiftSettings: strict),
         // The whole system: the built binaries, real U-Boot in QEMU, a real kernel.
         .testTarget(

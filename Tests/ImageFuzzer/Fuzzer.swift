@@ -1,3 +1,4 @@
+import TestSupport
 import BootFiles
 import DiskLayout
 import Foundation
@@ -101,7 +102,7 @@ final class Fuzzer {
 
     /// Some changes of an image; those of one number are always the same.
     private func mutations(_ number: UInt64) -> (image: Image, changes: [(offset: Int, bytes: [UInt8])]) {
-        var random = SeededGenerator(seed &* 0x1_0000_0001 &+ number)
+        var random = SeededGenerator(seed: seed &* 0x1_0000_0001 &+ number)
         let image = images[Int(random.next() % UInt64(images.count))]
         var changes: [(Int, [UInt8])] = []
         for _ in 0..<[1, 1, 1, 2, 4][Int(random.next() % 5)] {

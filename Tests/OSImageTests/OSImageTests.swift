@@ -1,3 +1,4 @@
+import TestSupport
 import DiskLayout
 import Foundation
 import SystemPackage
@@ -335,7 +336,7 @@ func check(_ usage: PartitionUsage, of partition: Partition, sourceLocation: Sou
         let start = partition.start.byteOffset.bytes
         try handle.seek(toOffset: start)
         let original = try #require(try handle.read(upToCount: 16 << 10))
-        var generator = SeededGenerator(UInt64(kind.utf8.reduce(0) { $0 &* 31 &+ Int($1) }))
+        var generator = SeededGenerator(seed: UInt64(kind.utf8.reduce(0) { $0 &* 31 &+ Int($1) }))
         let interesting: [UInt8] = [0, 1, 2, 0x7f, 0x80, 0xff]
         var whole = 0
         for _ in 0..<500 {

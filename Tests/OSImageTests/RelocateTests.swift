@@ -1,3 +1,4 @@
+import TestSupport
 import BootFiles
 import DiskLayout
 import Foundation
@@ -280,7 +281,7 @@ struct RelocateTests {
 
     @Test(arguments: 0..<10) func `noise in a filesystem's records never traps`(seed: UInt64) async throws {
         let image = try TestImage.system(SystemTexts())
-        var random = SeededGenerator(seed)
+        var random = SeededGenerator(seed: seed)
         for _ in 0..<40 {
             let partition = Bool.random(using: &random) ? image.boot : image.rootfs
             let offset = UInt64.random(in: 0..<300_000, using: &random)

@@ -1,3 +1,4 @@
+import TestSupport
 import DiskLayout
 import Foundation
 import SystemPackage
@@ -85,7 +86,7 @@ private func unpack(_ path: FilePath, in folder: TemporaryFolder, limit: ByteCou
         let folder = try TemporaryFolder()
         let raw = try rawFile(in: folder, mebibytes: 3)
         let whole = try Data(contentsOf: URL(fileURLWithPath: pack(compression, in: folder).string))
-        var generator = SeededGenerator(4)
+        var generator = SeededGenerator(seed: 4)
         var refused = 0
         for _ in 0..<40 {
             var damaged = whole

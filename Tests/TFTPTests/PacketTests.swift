@@ -1,3 +1,4 @@
+import TestSupport
 import TFTP
 import Testing
 

@@ -1,3 +1,4 @@
+import TestSupport
 import TFTP
 
 /// A client of the server that does what it is told.

@@ -1,3 +1,4 @@
+import TestSupport
 package import DiskLayout
 internal import Foundation
 
@@ -133,7 +134,7 @@ package func writeDOSTable(_ partitions: [Partition], diskID: UInt32, to path: S
 
 /// A tree of files of many sizes, some in folders, some that compress.
 package func makeTree(in folder: TemporaryFolder, name: String = "tree", seed: UInt64, files: Int) throws -> String {
-    var generator = SeededGenerator(seed)
+    var generator = SeededGenerator(seed: seed)
     for number in 0..<files {
         let count = Int.random(in: 0...200_000, using: &generator)
         let data =

@@ -1,3 +1,4 @@
+import TestSupport
 package import Foundation
 
 /// Why a fixture could not be made.
@@ -77,22 +78,9 @@ package final class TemporaryFolder: Sendable {
     }
 }
 
-/// Numbers that are the same in each run. SplitMix64.
-package struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-    package init(_ seed: UInt64) { state = seed }
-    package mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
-    }
-}
-
 /// Bytes that do not compress.
 package func noise(_ seed: UInt64, count: Int) -> Data {
-    var generator = SeededGenerator(seed)
+    var generator = SeededGenerator(seed: seed)
     var words = [UInt64](repeating: 0, count: (count + 7) / 8)
     for index in words.indices { words[index] = generator.next() }
     return words.withUnsafeBytes { Data($0.prefix(count)) }
