@@ -4,6 +4,7 @@ import Flashing
 import Inventory
 import RunRecords
 import Synchronization
+import Wiring
 
 /// What a target does in a session: begun by its first reset, on a thread of its own.
 final class Conduct: Sendable {
@@ -48,28 +49,18 @@ final class Conduct: Sendable {
 
 /// Gives what happens to the records, the log and the events, as `rpiflash flash --json` does.
 final class Reporter: Sendable {
-    private let recorders: [RunRecorder]
+    private let recorded: RecordedReporter
     private let reporter: RunReporter
 
     init(_ targets: [Target], _ recorders: [RunRecorder]) {
-        self.recorders = recorders
         reporter = RunReporter(
             isOne: false, wording: .init(done: "flashed and proven", port: 22, hasCounts: true),
             start: FlashEvent(.start), json: true)
+        recorded = RecordedReporter(recorders, reporter)
         reporter.begin(targets)
     }
 
-    func report(_ index: Int?, _ event: FleetEvent) {
-        for (place, recorder) in recorders.enumerated() where index == nil || index == place {
-            switch event {
-            case .progress(let progress):
-                for remark in recorder.report(progress) { reporter.report(place, .progress(remark)) }
-            case .ended(let verdict):
-                for remark in recorder.end(verdict) { reporter.report(place, .progress(remark)) }
-            }
-        }
-        reporter.report(index, event)
-    }
+    func report(_ index: Int?, _ event: FleetEvent) { recorded.report(index, event) }
 
     func finish(_ verdicts: [Verdict]) -> RunVerdict { reporter.finish(verdicts) }
 }

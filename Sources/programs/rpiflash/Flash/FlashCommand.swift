@@ -203,26 +203,18 @@ struct FlashCommand: AsyncParsableCommand, ServerCommand {
         let share = FlashShare(rows)
         let keys = try signingKeys(in: signing.folder)
         let recorders = rows.map { recorder($0) }
+        let recorded = RecordedReporter(recorders, reporter)
         let relocation = relocation.request
         let run = FleetRun(options: several.options, clock: ContinuousClock()) {
             [listen, service, store, settings, templates, runs] row in
             .real(
                 listen: listen, service: FilePath(service), store: store.path, relocation: relocation,
-                settings: settings[row], templates: FilePath(templates), keys: keys,
-                share: share,
+                settings: settings[row], templates: FilePath(templates), keys: keys, share: share,
                 earlier: EarlierRuns(of: row, in: runs.store),
                 learned: { windows in rows.firstIndex(of: row).map { recorders[$0].learned(windows) } },
                 heardConsole: { rows.firstIndex(of: row).map { recorders[$0].takeHeard() } ?? false })
         } report: { index, event in
-            for (place, recorder) in recorders.enumerated() where index == nil || index == place {
-                switch event {
-                case .progress(let progress):
-                    for remark in recorder.report(progress) { reporter.report(place, .progress(remark)) }
-                case .ended(let verdict):
-                    for remark in recorder.end(verdict) { reporter.report(place, .progress(remark)) }
-                }
-            }
-            reporter.report(index, event)
+            recorded.report(index, event)
         }
         do {
             let verdicts = try await run.run(rows.map { request($0, card) })

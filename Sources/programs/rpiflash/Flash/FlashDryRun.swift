@@ -61,8 +61,7 @@ extension FlashCommand {
         let run = DryRun { [listen, service, store, templates, runs] row in
             .real(
                 listen: listen, service: FilePath(service), store: ImageStore(at: store.path), relocation: relocation,
-                settings: settings[row], templates: FilePath(templates), keys: keys,
-                share: share,
+                settings: settings[row], templates: FilePath(templates), keys: keys, share: share,
                 board: EarlierRuns(of: row, in: runs.store).board)
         }
         do {
