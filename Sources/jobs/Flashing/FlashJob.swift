@@ -13,6 +13,9 @@ protocol FlashJob: Sendable {
     /// How long a target may be silent while it works.
     var timeout: Duration { get }
 
+    /// The number by which a target asks for the permission to run it; nil where nothing of it can be signed.
+    var signedJob: ChunkPlan.PlanID? { get }
+
     /// The step that a file is for, 0 for the first; nil where it is for none.
     func step(of file: String) -> UInt64?
     /// Bytes of a file as a whole; nil where that is not known.
@@ -52,6 +55,7 @@ struct TargetReport {
 }
 
 extension PartsPlan: FlashJob {
+    var signedJob: ChunkPlan.PlanID? { nil }
     var entryFile: String { Self.manifestName }
     var steps: UInt64 { partCount }
     var totalBytes: UInt64 { totalSectors.byteCount.bytes }
@@ -105,6 +109,7 @@ extension PartsPlan: FlashJob {
 }
 
 extension ChunkPlan: FlashJob {
+    var signedJob: ChunkPlan.PlanID? { job }
     var entryFile: String { Self.scriptName }
     var steps: UInt64 { UInt64(chunks.count) }
     var totalBytes: UInt64 { encodedSize.bytes }

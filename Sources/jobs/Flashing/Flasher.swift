@@ -172,12 +172,7 @@ package struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
     ) async throws -> FlashProof {
         var attempt = 0
         while true {
-            for (event, at) in take(events) {
-                follow(event, &follower, at: at, since: start, of: target)
-                if let script = follower.permission(for: event, of: target.mac) {
-                    try await permit(script, in: folder)
-                }
-            }
+            try await followNew(events, &follower, since: start, of: target, in: folder)
             if ports.heardConsole() { follower.heardConsole(at: now) }
             if follower.isOverdue(at: now) {
                 attempt += 1
@@ -187,12 +182,7 @@ package struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
                 }
                 try await beforeReset()
                 // It may have asked while others were reset.
-                for (event, at) in take(events) {
-                    follow(event, &follower, at: at, since: start, of: target)
-                    if let script = follower.permission(for: event, of: target.mac) {
-                        try await permit(script, in: folder)
-                    }
-                }
+                try await followNew(events, &follower, since: start, of: target, in: folder)
                 guard follower.isOverdue(at: now) else { continue }
                 report(
                     .warning(
@@ -204,6 +194,19 @@ package struct Flasher<C: Clock>: Sendable where C.Duration == Duration {
             }
             if let outcome = try follower.outcome(at: now) { return outcome }
             try await clock.sleep(for: Self.interval)
+        }
+    }
+
+    /// Follows what has happened since the last call, and answers what the target asks.
+    private func followNew<Plan: FlashJob>(
+        _ events: any TransferEvents, _ follower: inout Follower<Plan>, since start: Duration, of target: Target,
+        in folder: FilePath
+    ) async throws {
+        for (event, at) in take(events) {
+            follow(event, &follower, at: at, since: start, of: target)
+            if let script = follower.permission(for: event, of: target.mac) {
+                try await permit(script, in: folder)
+            }
         }
     }
 

@@ -159,8 +159,8 @@ struct Follower<Plan: FlashJob> {
     /// The script that permits the run that a target asks for; nil where it asks for none, for another job's, or where
     /// this flash has permitted as many as it has starts.
     mutating func permission(for event: TransferEvent, of target: MACAddress) -> String? {
-        guard case .uploaded(Challenge.fileName, let content) = event, let plan = plan as? ChunkPlan,
-            let challenge = Challenge(bytes: content), challenge.job == plan.job, permissions <= Self.restartLimit
+        guard case .uploaded(Challenge.fileName, let content) = event, let challenge = Challenge(bytes: content),
+            challenge.job == plan.signedJob, permissions <= Self.restartLimit
         else { return nil }
         permissions += 1
         return challenge.permission(for: target)
