@@ -18,7 +18,7 @@ package enum BootScriptFiles {
 ///   - board: the board profile.
 ///   - card: the card that the script will live on.
 ///   - serverAddress: dotted IPv4 address used where rpiflash.env names none; nil: none.
-///   - keys: names of the keys of which one must have signed a plan; empty: every plan is run.
+///   - keys: names of the card's keys, one of which must have signed a plan; empty: it runs every plan.
 /// - Returns: the script's text, as `mkimage -T script` takes it.
 /// - Throws: ``TemplateError``.
 package func renderBootScript(

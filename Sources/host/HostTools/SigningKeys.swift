@@ -146,12 +146,13 @@ extension ToolRunner {
     ///   - source: what mkimage makes it of, see `SignedScript`.
     ///   - image: a file name in `folder`.
     ///   - folder: has what the source includes; the source is written there too.
+    ///   - keys: the folder of the keys that the source names, as ``SigningKeys`` has checked it.
     /// - Throws: ``HostToolError``; `Errno`; `CancellationError`.
-    package func makeSignedImage(_ source: String, image: String, folder: FilePath, keys: SigningKeys) async throws {
+    package func makeSignedImage(_ source: String, image: String, folder: FilePath, keys: FilePath) async throws {
         // mkimage runs it, and says nothing of use where it is missing.
         _ = try find(.dtc)
         try writeFile(folder.appending("\(image).its"), source)
-        try await run(.mkimage, ["-f", "\(image).its", "-k", keys.folder.string, image], in: folder)
+        try await run(.mkimage, ["-f", "\(image).its", "-k", keys.string, image], in: folder)
     }
 
     /// A script as a signed image.
@@ -163,7 +164,7 @@ extension ToolRunner {
     ) async throws -> [UInt8] {
         try await withTemporaryFolder(prefix: "rpiflash-sign-") { folder in
             try writeFile(folder.appending("script"), script)
-            try await makeSignedImage(source("script"), image: "image", folder: folder, keys: keys)
+            try await makeSignedImage(source("script"), image: "image", folder: folder, keys: keys.folder)
             return try SmallFile.read(folder.appending("image"), limit: 4 << 20)
         }
     }
@@ -171,11 +172,13 @@ extension ToolRunner {
     /// Puts the public halves of keys into a device tree, each required for images; one of several is enough.
     ///
     /// - Parameters:
+    ///   - names: of the keys, which are in the folder `keys`, as ``SigningKeys`` has checked it.
     ///   - tree: a file name in `folder`; it is changed.
     ///   - source: makes mkimage's source of an image that is signed by the key of this name; the image is thrown away.
     /// - Throws: ``HostToolError``; `Errno`; `CancellationError`.
     package func addKeys(
-        _ keys: SigningKeys, to tree: String, folder: FilePath, source: (_ file: String, _ key: String) -> String
+        _ names: [String], in keys: FilePath, to tree: String, folder: FilePath,
+        source: (_ file: String, _ key: String) -> String
     ) async throws {
         _ = try find(.dtc)
         let (script, text, image) = ("\(tree).script", "\(tree).its", "\(tree).image")
@@ -183,12 +186,12 @@ extension ToolRunner {
             for name in [script, text, image] { try? unlinkFile(folder.appending(name)) }
         }
         try writeFile(folder.appending(script), "true\n")
-        for key in keys.names {
+        for key in names {
             try writeFile(folder.appending(text), source(script, key))
             try await run(
-                .mkimage, ["-f", text, "-k", keys.folder.string, "-K", tree, "-r", image], in: folder)
+                .mkimage, ["-f", text, "-k", keys.string, "-K", tree, "-r", image], in: folder)
         }
-        if keys.names.count > 1 {
+        if names.count > 1 {
             try await run(.fdtput, ["-t", "s", tree, "/signature", "required-mode", "any"], in: folder)
         }
     }

@@ -26,13 +26,13 @@ package struct FilesystemChecks: Sendable {
             isSoundFAT: { view, partition in
                 let copy = work.appending("check.fat")
                 guard try copyFATRecords(of: view, partition, to: copy) else { return false }
-                defer { try? removeFile(copy) }
+                defer { try? unlinkFile(copy) }
                 return try await tools.isSoundFAT(copy)
             },
             isSoundExt: { view, partition in
                 let copy = work.appending("check.ext")
                 guard try copyExtRecords(of: view, partition, to: copy) else { return false }
-                defer { try? removeFile(copy) }
+                defer { try? unlinkFile(copy) }
                 return try await tools.isSoundExt(copy)
             })
     }
@@ -48,7 +48,7 @@ package func copyFATRecords(of view: ImageReader, _ partition: Partition, to pat
         try FATFiles(view, partition).copyRecords(to: file)
         return true
     } catch {
-        try? removeFile(path)
+        try? unlinkFile(path)
         switch error {
         case FATError.image(let error): throw error
         case is FATError: return false
@@ -69,7 +69,7 @@ package func copyExtRecords(of view: ImageReader, _ partition: Partition, to pat
         try ExtReference(area).copyRecords(of: area, to: file)
         return true
     } catch {
-        try? removeFile(path)
+        try? unlinkFile(path)
         guard error is ExtError else { throw error }
         return false
     }

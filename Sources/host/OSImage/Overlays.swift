@@ -35,7 +35,7 @@ struct OverlayApplier {
         var result = Result()
         guard !overlays.isEmpty else { return result }
         // Nothing may stay behind, however it ends: the folder becomes a prepared image.
-        defer { for name in Self.scratch { try? removeFile(work.appending(name)) } }
+        defer { for name in Self.scratch { try? unlinkFile(work.appending(name)) } }
         let folders = prefix.isEmpty ? [""] : [prefix.lowercased(), ""]
         func find(_ path: String) -> String? {
             folders.lazy.compactMap { folder in names.first { $0.lowercased() == folder + path.lowercased() } }.first
@@ -103,7 +103,7 @@ struct OverlayApplier {
             let overlayFile = try copyOut(try read(path), as: "overlay.dtbo")
             let base = try copyOut(tree, as: "tree.dtb")
             let new = work.appending("new.dtb")
-            try? removeFile(new)
+            try? unlinkFile(new)
             // A damaged overlay can make fdtoverlay write anything.
             if try await tools.applyOverlay(overlayFile, to: base, into: new),
                 let result = try? SmallFile.read(new, limit: Self.largestTree), result.starts(with: Self.magic)

@@ -2,11 +2,6 @@ import DiskLayout
 import Glibc
 import SystemPackage
 
-/// C: `unlink`.
-func removeFile(_ path: FilePath) throws {
-    guard unsafe path.withPlatformString({ unsafe unlink($0) }) == 0 else { throw Errno(rawValue: errno) }
-}
-
 extension PartitionArea {
     /// Copies the partition into a new file, holes as holes.
     func copy(to path: FilePath) async throws {

@@ -153,7 +153,7 @@ extension Relocator {
     mutating func recoverBoot(_ area: PartitionArea) async throws {
         let mark = overlay.mark()
         let copy = work.appending("boot.fat")
-        defer { try? removeFile(copy) }
+        defer { try? unlinkFile(copy) }
         try await area.copy(to: copy)
         if try await tools.repairFAT(copy), try area.takeChanges(from: copy) {
             notes.append("boot partition was not unmounted cleanly; it was repaired")

@@ -17,7 +17,7 @@ extension Relocator {
     func recover(_ area: PartitionArea) async throws -> Bool {
         // A file for itself: after the journal e2fsck 1.47 opens its file again and forgets an offset.
         let copy = work.appending("rootfs.ext")
-        defer { try? removeFile(copy) }
+        defer { try? unlinkFile(copy) }
         let mark = overlay.mark()
         try await area.copy(to: copy)
         guard try await tools.repairExt(copy), try area.takeChanges(from: copy) else {

@@ -20,7 +20,7 @@ package final class ConsoleReader: Sendable {
         let descriptor: Int32
         let isStream: Bool
         switch console {
-        case .network(let address): (descriptor, isStream) = (try openNetworkConsole(console, address), false)
+        case .network(let address): (descriptor, isStream) = (try openNetworkConsole(address), false)
         case .serial(let device, let baud): (descriptor, isStream) = (try openSerialPort(console, device, baud), true)
         }
         queue = DispatchQueue(label: "console")

@@ -11,7 +11,7 @@ package final class NetconsolePort: Sendable {
 
     /// Opens it. Where another program has the port for itself, it is open already.
     package init() {
-        descriptor = try? openNetworkConsole(.network(address: "any address"), nil)
+        descriptor = try? openNetworkConsole(nil)
         guard let descriptor else { return }
         var least: Int32 = 1
         _ = unsafe setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &least, socklen_t(MemoryLayout<Int32>.size))
@@ -23,14 +23,14 @@ package final class NetconsolePort: Sendable {
 /// A socket for netconsole.
 ///
 /// - Parameter address: the only one that is heard; nil for all that no other socket hears.
-func openNetworkConsole(_ console: ConsoleSource, _ address: String?) throws(ConsoleError) -> Int32 {
+func openNetworkConsole(_ address: String?) throws(ConsoleError) -> Int32 {
     let descriptor = socket(
         AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
     func check(_ call: String, _ result: Int32) throws(ConsoleError) {
         guard result < 0 else { return }
         let code = errno
         if descriptor >= 0 { close(descriptor) }
-        throw .system(console, call: call, code: code)
+        throw .system(.network(address: address ?? "any address"), call: call, code: code)
     }
     try check("socket", descriptor)
     var yes: Int32 = 1

@@ -81,7 +81,7 @@ struct TargetFolder: ~Copyable {
         let names = (try? Folder.names(in: path)) ?? []
         let hasPlan = names.contains(Self.planMarkName)
         for name in names where Self.isStaged(name) || hasPlan && Self.isOfPlan(name) {
-            if unsafe path.appending(name).withPlatformString({ unsafe unlink($0) }) == 0 { removed += 1 }
+            if (try? unlinkFile(path.appending(name))) != nil { removed += 1 }
         }
         // The mark goes last: a clean-up that is cut off must be able to go on.
         if hasPlan { delete(Self.planMarkName) }
@@ -190,7 +190,7 @@ struct TargetFolder: ~Copyable {
     }
 
     /// Removes a file.
-    func delete(_ name: String) { _ = unsafe path.appending(name).withPlatformString { unsafe unlink($0) } }
+    func delete(_ name: String) { try? unlinkFile(path.appending(name)) }
 }
 
 /// A file that a target uploaded through another server, at most 64 KiB and one byte; nil where it cannot be read.

@@ -175,15 +175,19 @@ package struct RecoveryImageMaker: Sendable {
             case .tree(let path):
                 let name = path.lastComponent?.string ?? ""
                 try folder.write(try readTree(path), to: name)
-                if let keys { try await tools.addKeys(keys, to: name, folder: folder.path) }
-                files.append(absolute(folder.path.appending(name)))
+                files.append(try await addKeys(to: name, in: folder))
             case .keys(let name):
                 try await tools.makeEmptyTree(name, folder: folder.path)
-                if let keys { try await tools.addKeys(keys, to: name, folder: folder.path) }
-                files.append(absolute(folder.path.appending(name)))
+                files.append(try await addKeys(to: name, in: folder))
             }
         }
         return files
+    }
+
+    /// - Returns: where the tree is.
+    private func addKeys(to tree: String, in folder: OutputFolder) async throws -> FilePath {
+        if let keys { try await tools.addKeys(keys, to: tree, folder: folder.path) }
+        return absolute(folder.path.appending(tree))
     }
 
     private func readTree(_ path: FilePath) throws(RecoveryImageError) -> [UInt8] {

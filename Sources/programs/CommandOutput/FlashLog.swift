@@ -100,7 +100,7 @@ package final class FlashLog: Sendable {
         case .resetting(_, _, let attempt):
             if attempt == 1, let time = since("staging") { detail("staged in \(time)") }
             mark("reset", again: true)
-        case .asked(_): if let time = since("reset") { detail("asked \(time) after the reset began") }
+        case .asked: if let time = since("reset") { detail("asked \(time) after the reset began") }
         case .proven(_, let elapsed): detail("proven \(Figures.seconds(elapsed)) after the reset")
         default: break
         }

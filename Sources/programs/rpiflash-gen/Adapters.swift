@@ -61,13 +61,13 @@ struct HostCardTools: CardTools {
         try await tellingFullDisk {
             try await runner.makeSignedImage(
                 SignedScript.source(of: script, name: name, keys: keys.names), image: image, folder: folder,
-                keys: SigningKeys(keys))
+                keys: keys.folder)
         }
     }
 
     func addKeys(_ keys: CardKeys, to tree: String, folder: FilePath) async throws {
         try await tellingFullDisk {
-            try await runner.addKeys(SigningKeys(keys), to: tree, folder: folder) { file, key in
+            try await runner.addKeys(keys.names, in: keys.folder, to: tree, folder: folder) { file, key in
                 SignedScript.source(of: file, name: "key", keys: [key])
             }
         }
@@ -91,11 +91,5 @@ struct HostCardTools: CardTools {
         } catch let error as HostToolError where error.isDiskFull {
             throw Errno.noSpace
         }
-    }
-}
-
-extension SigningKeys {
-    init(_ keys: CardKeys) throws(SigningKeyError) {
-        try self.init(files: keys.names.map { keys.folder.appending("\($0).key") })
     }
 }
