@@ -91,7 +91,7 @@ struct KeysCommand: AsyncParsableCommand {
                 throw FlashError.server("no key in \(signing.folder) to change; make one with rpiflash keys init")
             }
             let name = try await makeKey(in: signing.folder)
-            print("made \(signing.folder)/\(name).key; \(keys.names.joined(separator: ", ")) sign as before")
+            print("made \(signing.folder)/\(name).key; still signing too: \(keys.names.joined(separator: ", "))")
             let old = keys.current ?? keys.names[0]
             suggest(
                 "rpiflash-gen recovery-image --board rpi_arm64 --key \(signing.folder)/\(name).key "
