@@ -116,7 +116,7 @@ struct CutBench {
     }
 
     /// Makes the cards that flashes start from, and learns what a plan covers.
-    mutating func prepare() throws -> [Origin: [Way: Extent]] {
+    mutating func prepare() throws {
         let blank = folder.appending(path: "recovery.img")
         try target.insert(blank)
         let disk = try FileHandle(forUpdating: target.card)
@@ -151,6 +151,10 @@ struct CutBench {
         try target.set(faults: "cut-write=\(older.written / 2)")
         guard try flash(.plan) == 130 else { throw BenchFailure("no cut in the middle of a flash: \(flashLog)") }
         try FileManager.default.copyItem(at: target.card, to: template(.half))
+    }
+
+    /// How much each flash writes, reads and sends, to cut it somewhere in that.
+    func extents() throws -> [Origin: [Way: Extent]] {
         var extents: [Origin: [Way: Extent]] = [:]
         for origin in Origin.allCases {
             for way in Way.allCases {

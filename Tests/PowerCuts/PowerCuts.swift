@@ -43,7 +43,8 @@ struct PowerCuts: ParsableCommand {
     func run() throws {
         var bench = try CutBench(folder: URL(filePath: folder), rpiflash: rpiflash, repository: repository)
         let begin = Date.now
-        let extents = try bench.prepare()
+        try bench.prepare()
+        let extents = exhaustive || random > 0 || lying > 0 ? try bench.extents() : [:]
         for origin in Origin.allCases {
             for way in Way.allCases {
                 guard let extent = extents[origin]?[way] else { continue }

@@ -50,7 +50,7 @@ extension SystemTests {
             return try await target.exec(
                 """
                 $VT reset $D
-                $VT wait $D 'debug console: press a key' --timeout 30
+                $VT wait $D 'debug console: press a key' --timeout 900
                 python3 - $D/console.sock <<'PY'
                 import socket, sys, time
                 s = socket.socket(socket.AF_UNIX)
@@ -58,16 +58,16 @@ extension SystemTests {
                 s.send(b'x')
                 time.sleep(0.5)
                 PY
-                $VT wait $D '=> ' --timeout 30
+                $VT wait $D '=> ' --timeout 900
                 touch $D/prompt
                 renice -n 19 -p $(ls /proc/$(cat $D/qemu.pid)/task) >/dev/null
                 seen=$(stat -c %s $D/console.log)
-                $VT wait $D 'Timeout waiting for command' --from $seen --timeout 300
+                $VT wait $D 'Timeout waiting for command' --from $seen --timeout 900
                 # Back again, which root alone may.
                 renice -n 0 -p $(ls /proc/$(cat $D/qemu.pid)/task) >/dev/null 2>&1 || true
-                $VT wait $D 'rpiflash: boot script' --from $seen --timeout 120
-                $VT wait $D 'rpiflash: cannot boot' --from $seen --timeout 120
-                """, seconds: 720)
+                $VT wait $D 'rpiflash: boot script' --from $seen --timeout 900
+                $VT wait $D 'rpiflash: cannot boot' --from $seen --timeout 900
+                """)
         }
 
         @Test(.enabled(if: Bench.olderUBoot == nil, "exit in a nested if does not end a script of 2023.01"))
@@ -120,8 +120,8 @@ extension SystemTests {
                 sfdisk -q --no-reread card.img <table
                 dd if=cases.fat of=card.img bs=512 seek=147456 conv=notrunc,sparse status=none
                 $VT reset $D
-                $VT wait $D 'cases done' --timeout 240
-                """, seconds: 300)
+                $VT wait $D 'cases done' --timeout 900
+                """)
             #expect(run.status == 0, run.all)
             let console = try Data(contentsOf: URL(filePath: target.directory.appending("console.log").string))
             // "\r\n" is one character in Swift, and "\n" is not found in it.
@@ -182,7 +182,7 @@ extension SystemTests {
                         time.sleep(0.2)
                 except OSError: pass
                 PY
-                $VT wait $D 'rpiflash: cannot boot: /kernel8.img' --from $seen --timeout 60
+                $VT wait $D 'rpiflash: cannot boot: /kernel8.img' --from $seen --timeout 900
                 kill $noise 2>/dev/null || true
                 """)
             #expect(run.status == 0, run.all)

@@ -10,7 +10,7 @@ extension SystemTests {
             let fixture = try await OSImageFixture(demo: ())
             let digest = try await bash("sha256sum <$IMAGE", ["IMAGE": fixture.image.string]).stdout
             let target = try await VirtualTarget("whole", card: fixture, cardSize: "256MiB")
-            let result = try await target.flash("--wait-timeout 180s", seconds: 300)
+            let result = try await target.flash("--wait-timeout 900s")
 
             // Exit status 0 is proven: everything that is in use, and the target answers. What is zeros in the image is
             // so on an empty card, and is found there.
@@ -172,7 +172,7 @@ extension SystemTests {
                 server=$!
                 trap 'kill $server' EXIT
                 $VT reset $D
-                $VT wait $D 'rpiflash: cannot boot' --timeout 300 >/dev/null
+                $VT wait $D 'rpiflash: cannot boot' --timeout 900 >/dev/null
                 od -An -tx8 --endian=little $TFTP/$MAC/OK
                 [ ! -e $TFTP/$MAC/FAILED ]
                 """)
@@ -192,7 +192,7 @@ extension SystemTests {
                 printf 'serverip=192.168.77.1\nipaddr=192.168.77.2\nnetmask=255.255.255.0\nnetconsole=192.168.77.1\n' >$D/env.txt
                 mcopy -o -i $D/card.img@@4194304 $D/env.txt ::rpiflash.env
                 "$RPIFLASH" console vt --inventory $D/targets.csv --runs $D/runs >$D/heard & console=$!
-                $VT reset $D; $VT wait $D 'rpiflash: cannot boot: /kernel8.img is no kernel that booti starts' --timeout 300
+                $VT reset $D; $VT wait $D 'rpiflash: cannot boot: /kernel8.img is no kernel that booti starts' --timeout 900
                 until grep 'rpiflash: cannot boot: /kernel8.img is no kernel that booti starts' $D/heard; do sleep 0.1; done
                 kill $console; wait $console
                 """)

@@ -52,7 +52,7 @@ extension SystemTests {
         /// Boots until the rootfs is mounted, or the script says why not.
         private func boot(_ target: VirtualTarget) async throws -> String {
             let booted = try await target.exec(
-                "$VT reset $D; $VT wait $D 'rpiflash-demo: (up|no root)|rpiflash: cannot boot:' --timeout 300")
+                "$VT reset $D; $VT wait $D 'rpiflash-demo: (up|no root)|rpiflash: cannot boot:' --timeout 900")
             try #require(booted.status == 0, "\(booted.all)\(target.console)")
             return booted.stdout
         }
@@ -90,7 +90,7 @@ extension SystemTests {
             let target =
                 try await isLaid
                 ? Layouts.target("layout-\(layout)", layout) : Layouts.emptyTarget("layout-\(layout)", layout)
-            let flash = "$FLASH --protocol \(way) --no-netconsole --store $D/store --wait-timeout 120s $IMAGE vt"
+            let flash = "$FLASH --protocol \(way) --no-netconsole --store $D/store --wait-timeout 900s $IMAGE vt"
             let flashed = try await target.exec(
                 """
                 sfdisk --dump $IMAGE | grep '1 : start= *\(start),'
@@ -98,7 +98,7 @@ extension SystemTests {
                 "$RPIFLASH" plan $IMAGE --card $CARD --store $D/store
                 mkdir -p $TFTP
                 \(isLaid ? "$VT reset $D" : flash)
-                $VT wait $D 'rpiflash-demo: (up|no root)' --timeout 300
+                $VT wait $D 'rpiflash-demo: (up|no root)' --timeout 900
                 """)
             try #require(flashed.status == 0, "\(flashed.all)\(target.console)")
             #expect(flashed.stdout.contains("\ncard         fits "), flashed.all)
@@ -165,10 +165,10 @@ struct Boot32 {
     @Test func `a U-Boot with 32 bits flashes over the USB Ethernet of a Pi 3, and the same image again`() async throws
     {
         let target = try await VirtualTarget("pi2", card: OSImageFixture.small.value, machine: .pi2)
-        let result = try await target.flash("--no-wait --as-is", seconds: 300)
+        let result = try await target.flash("--no-wait --as-is")
         #expect(result.stdout.contains(/flashed and proven/), result.all)
         #expect(try await target.keepsPartition1())
-        let again = try await target.flash("--no-wait --as-is", seconds: 300)
+        let again = try await target.flash("--no-wait --as-is")
         #expect(again.stdout.contains(/flashed and proven, \d+ bytes \(0 written/), again.all)
         #expect(target.console.contains("rpiflash: boot script for rpi_3_32b"), "\(target.console)")
     }
@@ -178,8 +178,8 @@ struct Boot32 {
         let booted = try await bash(
             """
             $VT pi-boot $D --board rpi_3_32b --until 'rpiflash-demo: (up|no root)|rpiflash: cannot boot:' \
-              --timeout 300
-            """, ["D": target.directory.string], seconds: 260)
+              --timeout 900
+            """, ["D": target.directory.string])
         let console = text(of: target.directory.appending("pi-console.log"))
         #expect(
             booted.stdout.contains("up, root is /dev/mmcblk0p3 (PARTUUID=52504946-03, ext4)"),

@@ -39,19 +39,19 @@ extension SystemTests {
                 trap 'kill $flash 2>/dev/null || true' EXIT
                 # The image is prepared first; there is no QEMU before the reset.
                 until [ -e $D/qemu.pid ]; do sleep 0.2; done
-                $VT wait $D 'rpiflash: chunk [0-9]+ of [0-9]+: wrote' --timeout 300 >&2
+                $VT wait $D 'rpiflash: chunk [0-9]+ of [0-9]+: wrote' --timeout 900 >&2
                 $VT stop $D
                 kill -TERM $flash
                 wait $flash || echo "cut, status $?"
                 $VT reset $D
-                $VT wait $D 'rpiflash: cannot boot: .*half written' --timeout 300
-                """, seconds: 420)
+                $VT wait $D 'rpiflash: cannot boot: .*half written' --timeout 900
+                """)
             #expect(cut.status == 0, cut.all)
             #expect(cut.stdout.contains("cut, status 130"), cut.all)
             #expect(target.console.firstMatch(of: /Starting kernel/) == nil, "\(target.console)")
 
             let before = target.console.count
-            let result = try await target.flash("--wait-timeout 240s", seconds: 480)
+            let result = try await target.flash("--wait-timeout 900s")
             #expect(result.stdout.contains(/flashed and proven, .* TCP port 22 answered/), result.all)
             let flash = target.console.dropFirst(before)
             // What was proven before the cut is not written once more.
@@ -60,7 +60,7 @@ extension SystemTests {
             // Ethernet is kept up: it is started for the first question of all, and after one that found no file.
             #expect((1...3).contains(negotiations(flash)), "\(flash)")
 
-            let again = try await target.flash("--no-wait", seconds: 240)
+            let again = try await target.flash("--no-wait")
             #expect(again.stdout.contains(/flashed and proven/), again.all)
             #expect(try await target.keepsPartition1())
             // The chip says at the end of each machine what it has counted.
@@ -78,7 +78,7 @@ extension SystemTests {
             let result = try await target.exec(
                 """
                 mkdir -p $TFTP
-                $FLASH --verbose --wait-timeout 240s $IMAGE vt & flash=$!
+                $FLASH --verbose --wait-timeout 900s $IMAGE vt & flash=$!
                 trap 'kill $flash 2>/dev/null || true' EXIT
                 until [ -e $D/qemu.pid ]; do sleep 0.2; done
                 $VT wait $D 'MMC write: .* count 8192' --timeout 600 >&2
@@ -96,10 +96,10 @@ extension SystemTests {
             #expect(first.first.map { $0.window == 32 && $0.repeated * 10 > $0.packets } == true, result.all)
             // More than a tenth before it is learnt; a busy host costs up to 7 of 100 after that.
             #expect(share(of: first.dropFirst()) < 0.1, result.all)
-            let again = try await target.flash("--no-wait", seconds: 240)
+            let again = try await target.flash("--no-wait")
             #expect(again.stdout.contains(/flashed and proven/), again.all)
             // What was learnt is not learnt once more.
-            let full = try await target.flash("--full --verbose --no-wait", seconds: 480)
+            let full = try await target.flash("--full --verbose --no-wait")
             #expect(share(of: transfers(full.stderr)[...]) < 0.1, full.all)
             #expect(try await target.keepsPartition1())
         }
@@ -126,7 +126,7 @@ extension SystemTests {
         func `a Pi 4 with USB Ethernet in place of its own flashes`() async throws {
             let fixture = try await OSImageFixture.small.value
             let target = try await VirtualTarget("pi4", card: fixture, machine: .pi4)
-            let result = try await target.flash("--no-wait --as-is", seconds: 300)
+            let result = try await target.flash("--no-wait --as-is")
             #expect(result.stdout.contains(/flashed and proven/), result.all)
             // The device tree is a Pi 4's: emmc2 is in no other.
             #expect(target.console.contains("mmc@7e340000: 1"), "\(target.console)")

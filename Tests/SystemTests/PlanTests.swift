@@ -159,7 +159,7 @@ extension SystemTests {
                     kill $server; trap - EXIT
                     sed -i /VT_FAULTS/d $D/env
                     $VT reset $D
-                    $VT wait $D '\(halfWritten)' --timeout 300
+                    $VT wait $D '\(halfWritten)' --timeout 900
                     """)
                 try #require(cut.status == 0, "\(cut.all)\(target.console)")
             }

@@ -37,7 +37,7 @@ extension SystemTests {
                 from=$(VT_FROM)
                 before=$(sha256sum <$D/card.img)
                 $VT reset $D
-                $VT wait $D 'rpiflash: starting /kernel8.img: ' --timeout 300 >/dev/null
+                $VT wait $D 'rpiflash: starting /kernel8.img: ' --timeout 900 >/dev/null
                 $VT stop $D
                 kill $server
                 wait $server 2>/dev/null || true

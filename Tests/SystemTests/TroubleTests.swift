@@ -15,7 +15,7 @@ extension SystemTests {
             try await target.flash()
             #expect(try await target.holdsImage())
             #expect(try await target.keepsPartition1())
-            let boot = try await target.exec("$VT reset $D; $VT wait $D '\(whole)' --timeout 300")
+            let boot = try await target.exec("$VT reset $D; $VT wait $D '\(whole)' --timeout 900")
             #expect(boot.status == 0, boot.all)
         }
 
@@ -40,7 +40,7 @@ extension SystemTests {
                     echo "status $status; left: $(ls -A $TFTP)"
                     sed -i /VT_FAULTS/d $D/env
                     $VT reset $D
-                    $VT wait $D '\(halfWritten)' --timeout 300
+                    $VT wait $D '\(halfWritten)' --timeout 900
                     """)
                 #expect(cut.status == 0, "\(count): \(cut.all)")
                 #expect(cut.stdout.contains("status 130; left: \n"), "\(count): \(cut.all)")
@@ -56,15 +56,15 @@ extension SystemTests {
                 $FLASH --protocol parts --no-wait --part-size 20MiB $IMAGE vt & job=$!
                 trap 'kill -KILL $job 2>/dev/null || true' EXIT
                 until [ -s $D/qemu.pid ]; do sleep 0.1; done
-                $VT wait $D "Filename '.*rpi_image_part_1'" --timeout 300
+                $VT wait $D "Filename '.*rpi_image_part_1'" --timeout 900
                 kill -KILL $job; wait $job || true
                 # U-Boot is in the network now, and must not take a connection: a port that answers means that Linux is up.
                 for port in 22 80; do
                     if timeout 3 bash -c ": </dev/tcp/192.168.77.2/$port" 2>/dev/null; then echo "port $port is open"; fi
                 done
-                $VT wait $D 'rpiflash: FAILED' --timeout 300
-                $VT wait $D '\(halfWritten)' --timeout 300
-                """, seconds: 300)
+                $VT wait $D 'rpiflash: FAILED' --timeout 900
+                $VT wait $D '\(halfWritten)' --timeout 900
+                """)
             #expect(killed.status == 0, killed.all)
             #expect(!killed.stdout.contains("is open"), killed.all)
             // What the killed run left is cleared by the next.
@@ -165,7 +165,7 @@ extension SystemTests {
                 $FLASH \(options) --no-wait $IMAGE vt & job=$!
                 trap 'kill -KILL $job 2>/dev/null || true' EXIT
                 until [ -s $D/qemu.pid ]; do sleep 0.1; done
-                $VT wait $D 'MMC write: .* count 8192' --from $seen --timeout 300
+                $VT wait $D 'MMC write: .* count 8192' --from $seen --timeout 900
                 $VT glitch $D
                 wait $job
                 """)
@@ -183,9 +183,9 @@ extension SystemTests {
             let booted = try await target.exec(
                 """
                 $VT reset $D
-                $VT wait $D 'rpiflash: boot script' --timeout 300
+                $VT wait $D 'rpiflash: boot script' --timeout 900
                 $VT glitch $D
-                $VT wait $D 'rpiflash: cannot boot' --timeout 300
+                $VT wait $D 'rpiflash: cannot boot' --timeout 900
                 """)
             #expect(booted.stdout.contains(whole), "\(booted.all)\(target.console)")
             let boot = target.console.dropFirst(beforeBoot)

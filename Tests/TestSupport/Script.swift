@@ -24,7 +24,7 @@ public enum Parts {
 
     /// Seconds after which what a test runs counts as hanging, and is ended. No test is to be judged by the time that it
     /// takes, so this is far more than the slowest of them takes on a machine with a lot else to do.
-    public static let hangs = 900
+    public static let hangs = 1800
 
     /// A folder for this run, kept for a look at a failure.
     public static func scratch(_ name: String) -> FilePath {
