@@ -11,6 +11,8 @@ BOARD ?= rpi_arm64
 # make deps: what for, of scripts/deps --help; more than one in quotes.
 DEPS ?= build
 SERVER_IP ?=
+# The keys that sign what a card runs; made if there are none and you are root. KEYS= makes a card that runs every plan.
+KEYS ?= /etc/rpiflash/keys
 # More options for rpiflash-gen recovery-image, e.g. RECOVERY_OPTIONS='--from-image raspios.img --card-size 16GB'
 RECOVERY_OPTIONS ?=
 PREFIX ?= /usr/local
@@ -46,7 +48,7 @@ SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot reco
 .PHONY: help deps build uboot firmware usb-ethernet sandbox peers recovery-image demo-image layout-images userland-image \
     debian-image gpio-bench demo demo-pi3 demo-sandbox debian-boot boot-32 boot-older labgrid-tools labgrid-wheel labgrid-check \
     labgrid-protocol labgrid-short labgrid-test labgrid-long labgrid-new-user many test check docs recording bench \
-    bench-tftp bench-flash pi-test fuzz fuzz-images fuzz-readers fuzz-target fuzz-server try-laws power-cuts \
+    bench-tftp bench-flash pi-test signed-test fuzz fuzz-images fuzz-readers fuzz-target fuzz-server try-laws power-cuts \
     power-cuts-qemu many-sandboxes upgrade-test install deb debs deb-test test-release clean
 
 help: ## this index
@@ -87,7 +89,12 @@ peers: deps-test # other TFTP servers, for tests and benchmarks, into build/peer
 	@scripts/peers
 
 recovery-image: build uboot firmware ## the card that makes a board flashable: build/recovery-<board>.img, .bmap, .img.xz
+	@if [ -n "$(KEYS)" ] && ! [ -e "$(KEYS)/current.key" ]; then \
+	    $(BIN)/rpiflash keys init --keys "$(KEYS)" || \
+	    echo "$(KEYS) has no key, so the card will run every plan; with sudo rpiflash keys init it has one" >&2; \
+	fi
 	$(BIN)/rpiflash-gen recovery-image --board $(BOARD) $(if $(SERVER_IP),--server-ip $(SERVER_IP)) \
+	    $$([ -z "$(KEYS)" ] || ! [ -r "$(KEYS)/current.key" ] || echo --key "$(KEYS)/current.key") \
 	    $(RECOVERY_OPTIONS) -o $(BUILD)/recovery-$(BOARD).img
 
 demo-image: deps-demo # the demo's OS image, into build/demo
@@ -174,6 +181,15 @@ pi-test: deps-test build firmware usb-ethernet demo-image # of the tests those o
 	@uboot/build rpi_arm64
 	swift build --build-tests
 	swift test --skip-build --filter SystemTests.RaspberryPis
+
+signed-test: deps-test build firmware usb-ethernet sandbox # of the tests those of signed plans, on the sandbox and on QEMU's virt and Pi 3
+	@uboot/build qemu_arm64
+	@uboot/build rpi_arm64
+	swift build --build-tests
+	for machine in sandbox virt pi3; do \
+	    echo "signed plans on the machine $$machine"; \
+	    SIGNED_MACHINE=$$machine swift test --skip-build --filter SystemTests.SignedPlans || exit; \
+	done
 
 # make fuzz: how much of each.
 FUZZ_IMAGES ?= 100000

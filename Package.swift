@@ -187,7 +187,8 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "BootScriptTests", dependencies: ["BootFiles", "BootScript", "DiskLayout"], swiftSettings: strict),
-        .testTarget(name: "HostToolsTests", dependencies: ["HostTools"], swiftSettings: strict),
+        .testTarget(
+            name: "HostToolsTests", dependencies: ["HostTools", "TestSupport", system], swiftSettings: strict),
         .testTarget(
             name: "RecoveryImageTests",
             dependencies: ["RecoveryImage", "FDisk", "LinuxHost", "OSImage", "TestImages", system],

@@ -27,7 +27,7 @@ struct DoctorCommandTests {
             lines.map { $0[1] } == [
                 "inventory", "card", "templates", "programs", "server", "TFTP root", "store", "reset", "console",
                 "records",
-                "cards", "firewall", "clock",
+                "cards", "keys", "firewall", "clock",
             ], result.all)
         #expect(place.stable(result.stdout).contains("D/targets.csv: 1 target, 1 of this host"), result.all)
         #expect(result.stdout.contains("1 target has a command only"), result.all)

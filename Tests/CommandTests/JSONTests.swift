@@ -167,6 +167,7 @@ struct JSONTests {
         rpi_script=2
         rpi_board=rpi_arm64
         ver=U-Boot 2023.01
+        rpi_keys=bench-1 bench-2
         serial#=10000000abcdef
 
         """

@@ -109,4 +109,18 @@ import Testing
             result.stdout.hasSuffix("1\n1\nany\n2\n") && result.stdout.contains(" image\n"),
             Comment(rawValue: result.text))
     }
+
+    @Test(.enabled(if: Programs.canPlayTarget))
+    func `a plan is signed by keys whose folder is named from the working folder`() async throws {
+        let place = try await LoopbackFixture("flash")
+        let signed = try await place.bash(
+            """
+            cd $D
+            $RPIFLASH keys init --keys own >&2
+            $FLASH --keys own --no-wait $IMG cam
+            mkimage -l got/flash.scr | grep 'Sign value:' | cut -c 17-32
+            """)
+        #expect(signed.status == 0, signed.all)
+        #expect(signed.stdout.split(separator: "\n").last?.wholeMatch(of: /[0-9a-f]{16}/) != nil, signed.all)
+    }
 }

@@ -16,7 +16,8 @@ private struct Trouble: Error, CustomStringConvertible {
 @Suite struct DoctorTests {
     private static let place = FilePath(FileManager.default.temporaryDirectory.path)
     private static let subject = Doctor.Subject(
-        root: place, store: place, runs: place, templates: "/usr/share/templates", address: "0.0.0.0", port: 69,
+        root: place, store: place, runs: place, templates: "/usr/share/templates", keys: "/etc/keys",
+        address: "0.0.0.0", port: 69,
         hostNames: ["bench1", "192.0.2.9"])
 
     private static func inventory(_ rows: String...) throws -> Inventory {
@@ -36,7 +37,8 @@ private struct Trouble: Error, CustomStringConvertible {
             programs: { [.init(missing: nil, isNeeded: true)] }, server: { .free }, checkRoot: {},
             line: { _ in .init(place: "gpiochip0:17", busy: nil, isForgotten: false) }, groupFiles: { _ in [] },
             checkSpeed: { _ in nil }, listen: { "UDP port 6666" },
-            records: { .init(count: 0, bytes: 0, cards: []) }, firewall: { .none })
+            records: { .init(count: 0, bytes: 0, cards: []) },
+            keys: { .init(names: ["bench-1"], current: "bench-1") }, firewall: { .none })
         try change(&ports)
         return await Doctor(subject, ports: ports).examine().findings
     }
@@ -52,7 +54,7 @@ private struct Trouble: Error, CustomStringConvertible {
         #expect(
             findings.map(\.topic) == [
                 "inventory", "card", "templates", "programs", "server", "TFTP root", "store", "reset", "console",
-                "records", "cards", "firewall", "clock",
+                "records", "cards", "keys", "firewall", "clock",
             ])
     }
 
@@ -165,6 +167,43 @@ private struct Trouble: Error, CustomStringConvertible {
         #expect(try await cards(card(1, nil), card(7, "U-Boot 2025.01")).count == 1)
         #expect(try await cards(card(7, nil, warning: "slow")).first == "note: slow")
         #expect(try await cards() == ["ok: none was seen by a flash so far; rpiflash-gen recovery-image makes one"])
+    }
+
+    @Test func `a card that takes no plan of this server, or will not for long, is named with its remedy`() async throws
+    {
+        func keys(
+            _ names: [String], current: String? = nil, card: [String]?, isRequired: Bool = false
+        ) async throws -> [String] {
+            let inventory = try Inventory(
+                csv: ("mac,ip,server,gpio,name,require_signed\nb8:27:eb:00:00:01,192.0.2.1,bench1,17,cam,"
+                    + "\(isRequired ? "yes" : "no")\n").utf8, file: "targets.csv")
+            let findings = try await Self.examine {
+                $0.inventory = { inventory }
+                $0.keys = { .init(names: names, current: current) }
+                let known = DoctorPorts.Card(
+                    mac: "b8:27:eb:00:00:01", uboot: nil, script: 7, keys: card, isKnown: true, warning: nil)
+                $0.records = { .init(count: 1, bytes: 5 << 20, cards: [known]) }
+            }
+            return Self.about("keys", findings)
+        }
+        let none = try await keys([], card: nil)
+        #expect(none == ["ok: none in /etc/keys, so nothing is signed; rpiflash keys init makes one"])
+        // Of before there were keys: nothing is known.
+        #expect(try await keys([], card: []).count == 1)
+        let good = try await keys(["a", "b"], current: "b", card: ["a", "b"], isRequired: true)
+        #expect(good == ["ok: a and b in /etc/keys; keep a copy elsewhere; cards of earlier runs: a and b (1)"])
+        let old = try await keys(["a", "b"], current: "b", card: ["a"])
+        #expect(old.first?.hasPrefix("note: target cam knows a, and not the current key b; rpiflash upgrade ") == true)
+        let foreign = try await keys(["b"], current: "b", card: ["a"])
+        #expect(foreign.first?.hasPrefix("bad: target cam takes only plans that are signed by a, which ") == true)
+        let keyless = try await keys([], card: ["a"])
+        #expect(keyless.first?.hasPrefix("bad: target cam takes only plans that are signed by a, which ") == true)
+        let bare = try await keys(["b"], current: "b", card: [], isRequired: true)
+        #expect(bare.first?.contains("its card had no key in its last run") == true)
+        let insisting = try await keys([], card: nil, isRequired: true)
+        #expect(insisting.first?.contains("this server has no key; make one with rpiflash keys init") == true)
+        let broken = try await Self.examine { $0.keys = { throw Trouble("cannot read the key") } }
+        #expect(Self.about("keys", broken) == ["bad: cannot read the key"])
     }
 
     @Test func `an input chain that drops by its policy is a note, one that forwards is none`() async throws {

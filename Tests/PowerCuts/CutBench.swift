@@ -6,6 +6,10 @@ struct CutBench {
     let target: SandboxTarget
     let rpiflash: String
     let repository: String
+    /// The keys that sign plans; nil: nothing is signed.
+    let keys: String?
+    /// How its card can be flashed.
+    let ways: [Way]
     /// What is before partition 2, and must stay (law 1).
     let recovery: Data
     /// The image from its boot partition on.
@@ -15,10 +19,12 @@ struct CutBench {
     /// Kept cards and consoles.
     var failures: [String] = []
 
-    init(folder: URL, rpiflash: String, repository: String) throws {
+    init(folder: URL, rpiflash: String, repository: String, keys: String?) throws {
         self.folder = folder
         self.rpiflash = rpiflash
         self.repository = repository
+        self.keys = keys
+        ways = Way.allCases.filter { keys == nil || $0 != .parts }
         target = SandboxTarget(
             folder: folder.appending(path: "target"), program: "\(repository)/virtual_target/virtual-target")
         let card = try Data(contentsOf: folder.appending(path: "recovery.img"))
@@ -61,7 +67,7 @@ struct CutBench {
                 "flash", path(image), "vt", "--as-is", "--no-wait", "--quiet", "--listen", "192.168.77.1",
                 "--inventory", path(inventory), "--card", path("card.yaml"), "--tftp-root", path("tftp"),
                 "--store", path("store"), "--runs", path("runs"), "--templates", "\(repository)/templates",
-                "--service", path("none.sock"),
+                "--service", path("none.sock"), "--keys", keys ?? path("no-keys"),
             ] + way.options + more
         try Data().write(to: URL(filePath: path("flash.log")))
         let log = try FileHandle(forWritingTo: URL(filePath: path("flash.log")))
@@ -143,7 +149,7 @@ struct CutBench {
         covered = runs
         guard isWhole(now, .plan) else { throw BenchFailure("law 2: proven, but the card differs") }
         try target.insert(template(.blank))
-        try flashWhole(.parts, image: "old.img")
+        try flashWhole(keys == nil ? .parts : .full, image: "old.img")
         try FileManager.default.copyItem(at: target.card, to: template(.older))
         let older = try flashWhole(.plan)
         // Cut in the middle of its writes.
@@ -157,7 +163,7 @@ struct CutBench {
     func extents() throws -> [Origin: [Way: Extent]] {
         var extents: [Origin: [Way: Extent]] = [:]
         for origin in Origin.allCases {
-            for way in Way.allCases {
+            for way in ways {
                 try target.insert(template(origin))
                 extents[origin, default: [:]][way] = try flashWhole(way)
             }

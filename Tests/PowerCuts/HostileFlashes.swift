@@ -12,7 +12,7 @@ extension PowerCuts {
     /// - Returns: how many.
     func flashFromHostileServers(_ bench: inout CutBench, _ tally: inout [String: Int]) throws -> Int {
         guard hostile > 0 || plan != nil else { return 0 }
-        let staged = try [Way.plan, .full, .parts].map { try bench.capture($0) }
+        let staged = try bench.ways.map { try bench.capture($0) }
         let (first, of) = try shares()
         var count = 0
         for index in plan.map({ [$0] }) ?? Array(stride(from: first, to: hostile, by: of)) {

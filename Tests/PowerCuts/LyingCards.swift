@@ -12,7 +12,7 @@ extension PowerCuts {
         for index in stride(from: first, to: lying, by: of) {
             var generator = SeededGenerator(seed: seed, stream: 1 << 32 | UInt64(index))
             let origin = Origin.allCases.randomElement(using: &generator) ?? .blank
-            let way = Way.allCases.randomElement(using: &generator) ?? .plan
+            let way = bench.ways.randomElement(using: &generator) ?? .plan
             guard let extent = extents[origin]?[way] else { continue }
             let chance = UInt32.random(in: 0...UInt32.max, using: &generator)
             let point = Int.random(in: 1...extent.written, using: &generator)

@@ -14,6 +14,7 @@ struct PowerCuts: ParsableCommand {
     var folder: String
     @Option(help: "The program rpiflash.") var rpiflash: String
     @Option(help: "The source tree.") var repository: String
+    @Option(help: "The folder of keys that sign plans; the card then takes no parts.") var keys: String?
     @Flag(help: "Cut once at every sector that a plan writes, and around every write command of a flash in parts.")
     var exhaustive = false
     @Option(help: "This many cuts at random points.") var random = 0
@@ -41,12 +42,12 @@ struct PowerCuts: ParsableCommand {
     }
 
     func run() throws {
-        var bench = try CutBench(folder: URL(filePath: folder), rpiflash: rpiflash, repository: repository)
+        var bench = try CutBench(folder: URL(filePath: folder), rpiflash: rpiflash, repository: repository, keys: keys)
         let begin = Date.now
         try bench.prepare()
         let extents = exhaustive || random > 0 || lying > 0 ? try bench.extents() : [:]
         for origin in Origin.allCases {
-            for way in Way.allCases {
+            for way in bench.ways {
                 guard let extent = extents[origin]?[way] else { continue }
                 say(
                     "\(way) on \(origin.rawValue): \(extent.written) sectors in \(extent.boundaries.count) writes, "
@@ -72,8 +73,9 @@ struct PowerCuts: ParsableCommand {
     ) throws -> Int {
         var all: [(way: Way, origin: Origin, point: Int)] = []
         for origin in Origin.allCases {
-            guard let plan = extents[origin]?[.plan], let parts = extents[origin]?[.parts] else { continue }
+            guard let plan = extents[origin]?[.plan] else { continue }
             all += (1...plan.written).map { (.plan, origin, $0) }
+            guard let parts = extents[origin]?[.parts] else { continue }
             let points = Set(parts.boundaries.flatMap { [$0 - 1, $0, $0 + 1] })
             all += points.filter { (1...parts.written).contains($0) }.sorted().map { (.parts, origin, $0) }
         }
@@ -112,7 +114,8 @@ struct PowerCuts: ParsableCommand {
         while count < wanted {
             var generator = SeededGenerator(seed: seed, stream: UInt64(index))
             let origin = Origin.allCases.randomElement(using: &generator) ?? .blank
-            let way = [Way.plan, .plan, .plan, .full, .parts].randomElement(using: &generator) ?? .plan
+            let ways = [Way.plan, .plan, .plan, .full, .parts].filter { bench.ways.contains($0) }
+            let way = ways.randomElement(using: &generator) ?? .plan
             try bench.target.insert(bench.template(origin))
             var proven: Set<Int> = []
             for turn in 1...4 where count < wanted {

@@ -129,7 +129,7 @@ struct VirtualTarget: Sendable {
                 \(Bench.binaries.appending("rpiflash").string) flash --inventory \(directory.string)/targets.csv \
                 --card \(cardFile.string) --tftp-root \(directory.string)/tftp --store \(Bench.scratch.string)/store \
                 --runs \(directory.string)/runs \
-                --service \(directory.string)/no-service
+                --service \(directory.string)/no-service --keys \(directory.string)/no-keys
                 """,
             ],
             seconds: seconds, prefix: [Bench.virtualTarget.string, "exec", directory.string, "--"])

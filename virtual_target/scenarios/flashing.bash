@@ -43,7 +43,7 @@ run_inside() { exec "$vt" exec "$@" -- "$self" inside "${given[@]}"; }
 # what is put in the background is rpiflash.
 flash() {
     ${run:-} "$bin/rpiflash" flash "$@" --inventory "${inventory:-$target/targets.csv}" --card "$card" --tftp-root "$dir/tftp" \
-        --store "${store:-$dir/store}" --runs "$dir/runs" --templates "${templates:-templates}" </dev/null
+        --store "${store:-$dir/store}" --runs "$dir/runs" --keys "${keys:-$dir/no-keys}" --templates "${templates:-templates}" </dev/null
 }
 
 # mark: from here on since prints what the target's console has said.

@@ -20,7 +20,8 @@ package struct FlashEvent: Encodable, Sendable {
         case event, time, version, image, target, name, mac, ip, text, bytes, total, server, attempt, method, number
         case count, rate, packets, repeated, window, written, loaded, retries, port, status, error
         case flashProtocol = "protocol"
-        case mode, targets, methods, run, uboot, script, board, serial, card, seconds, code, labels, device, changed
+        case mode, targets, methods, run, uboot, script, board, serial, keys, card, seconds, code, labels, device,
+            changed
         case oldBytes = "old_bytes"
         case keepsOld = "old_kept"
         case imageID = "image_id"
@@ -86,6 +87,7 @@ package struct FlashEvent: Encodable, Sendable {
     package var script: UInt64?
     package var board: String?
     package var serial: String?
+    package var keys: [String]?
     package var card: String?
     package var seconds: Double?
     package var device: String?
@@ -135,6 +137,7 @@ extension FlashEvent {
                 let report = try Report(bytes: bytes)
                 (uboot, script, board) = (report.ubootVersion, report.script, report.board)
                 (serial, card, retries) = (report.serial, report.card, report.retries)
+                keys = report.keys.isEmpty ? nil : report.keys
             } catch {
                 self.error = error.description
             }

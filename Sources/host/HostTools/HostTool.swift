@@ -76,10 +76,12 @@ extension HostToolError: CustomStringConvertible {
     }
 }
 
-/// Lines joined by `; `, sanitized: a tool's words become part of one message.
+/// Lines joined by `; `, sanitized, without the usage that mkimage has behind its errors: a tool's words become part of one
+/// message.
 private func oneLine(_ text: String) -> String {
     text.split(whereSeparator: \.isNewline)
         .map { line in sanitized(line.drop(while: \.isWhitespace)) }
         .filter { !$0.isEmpty }
+        .prefix { !$0.hasPrefix("Usage:") }
         .joined(separator: "; ")
 }

@@ -33,7 +33,8 @@ package struct SigningKeys: Hashable, Sendable {
             guard Self.isName(name) else { throw .badName(path) }
             try Self.check(path)
         }
-        (self.folder, self.names) = (folder, names)
+        // mkimage looks for them from another working folder.
+        (self.folder, self.names) = (realPath(folder) ?? folder, names)
     }
 
     /// The keys of these files alone, for instance `/etc/rpiflash/keys/current.key`. All are in one folder.
@@ -153,6 +154,19 @@ extension ToolRunner {
         _ = try find(.dtc)
         try writeFile(folder.appending("\(image).its"), source)
         try await run(.mkimage, ["-f", "\(image).its", "-k", keys.string, image], in: folder)
+        try await checkSignatures(of: image, in: folder)
+    }
+
+    /// mkimage makes the image without a signature where it cannot use a key, and ends with 0.
+    private func checkSignatures(of image: String, in folder: FilePath) async throws {
+        let values = try await run(.mkimage, ["-l", image], in: folder).split(separator: "\n").filter {
+            $0.contains("Sign value:")
+        }
+        guard !values.isEmpty, !values.contains(where: { $0.contains("unavailable") }) else {
+            throw HostToolError.failed(
+                .mkimage, status: "no signature",
+                errors: "a key cannot be used; each needs NAME.key, RSA with 2048 bits, and NAME.crt")
+        }
     }
 
     /// A script as a signed image.
@@ -190,6 +204,7 @@ extension ToolRunner {
             try writeFile(folder.appending(text), source(script, key))
             try await run(
                 .mkimage, ["-f", text, "-k", keys.string, "-K", tree, "-r", image], in: folder)
+            try await checkSignatures(of: image, in: folder)
         }
         if names.count > 1 {
             try await run(.fdtput, ["-t", "s", tree, "/signature", "required-mode", "any"], in: folder)

@@ -146,10 +146,13 @@ package struct RunRecord: Hashable, Sendable, Codable {
         package var board: String?
         /// The board's serial number.
         package var serial: String?
+        /// Names of the keys that the card knows; empty: none. nil in records of before 0.2.
+        package var keys: [String]?
 
         /// What is known.
-        package init(uboot: String?, script: UInt64?, board: String?, serial: String?) {
+        package init(uboot: String?, script: UInt64?, board: String?, serial: String?, keys: [String]? = nil) {
             (self.uboot, self.script, self.board, self.serial) = (uboot, script, board, serial)
+            self.keys = keys
         }
     }
 

@@ -118,7 +118,7 @@ package final class RunRecorder: Sendable {
         state.record.board = .init(
             uboot: report.ubootVersion.map { sanitized($0) }, script: report.script,
             board: report.board.map { sanitized($0) },
-            serial: report.serial.map { sanitized($0) })
+            serial: report.serial.map { sanitized($0) }, keys: report.keys.map { sanitized($0) })
     }
 
     private func begin() {

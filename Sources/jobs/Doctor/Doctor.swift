@@ -16,6 +16,8 @@ package struct Doctor: Sendable {
         package var runs: FilePath
         /// The folder of templates.
         package var templates: FilePath
+        /// The folder of the bench's keys.
+        package var keys: FilePath
         /// Where a flash would serve: address and port.
         package var address: String
         /// The UDP port of it.
@@ -24,16 +26,16 @@ package struct Doctor: Sendable {
         package var hostNames: Set<String>
 
         package init(
-            root: FilePath, store: FilePath, runs: FilePath, templates: FilePath, address: String, port: Int,
-            hostNames: Set<String>
+            root: FilePath, store: FilePath, runs: FilePath, templates: FilePath, keys: FilePath, address: String,
+            port: Int, hostNames: Set<String>
         ) {
             (self.root, self.store, self.runs, self.templates) = (root, store, runs, templates)
-            (self.address, self.port, self.hostNames) = (address, port, hostNames)
+            (self.keys, self.address, self.port, self.hostNames) = (keys, address, port, hostNames)
         }
     }
 
-    private let subject: Subject
-    private let ports: DoctorPorts
+    let subject: Subject
+    let ports: DoctorPorts
 
     /// - Parameters:
     ///   - subject: what is checked.
@@ -48,7 +50,7 @@ package struct Doctor: Sendable {
         var findings = inventory + checkFiles() + checkPrograms()
         findings += checkServer(await ports.server())
         findings += checkFolders() + checkGroups(targets) + checkLines(targets) + checkConsoles(targets)
-        findings += checkCards(targets)
+        findings += checkCards(targets) + checkKeys(targets)
         findings += [checkFirewall(await ports.firewall()), checkClock()]
         return (findings, targets)
     }

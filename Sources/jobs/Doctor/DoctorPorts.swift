@@ -42,13 +42,17 @@ package struct DoctorPorts: Sendable {
         package var uboot: String?
         /// The number of its boot script; nil for those before there were numbers.
         package var script: UInt64?
+        /// Names of the keys that it knows; empty: none. nil: not known.
+        package var keys: [String]?
         /// Whether it is known what runs on it.
         package var isKnown: Bool
         /// What is wrong with how it writes, one sentence; nil where nothing is.
         package var warning: String?
 
-        package init(mac: String, uboot: String?, script: UInt64?, isKnown: Bool, warning: String?) {
-            (self.mac, self.uboot, self.script, self.isKnown) = (mac, uboot, script, isKnown)
+        package init(
+            mac: String, uboot: String?, script: UInt64?, keys: [String]? = nil, isKnown: Bool, warning: String?
+        ) {
+            (self.mac, self.uboot, self.script, self.keys, self.isKnown) = (mac, uboot, script, keys, isKnown)
             self.warning = warning
         }
     }
@@ -66,6 +70,16 @@ package struct DoctorPorts: Sendable {
         package init(count: Int, bytes: UInt64, cards: [Card]) {
             (self.count, self.bytes, self.cards) = (count, bytes, cards)
         }
+    }
+
+    /// The keys that sign what targets run.
+    package struct Keys: Hashable, Sendable {
+        /// Their names; empty: nothing is signed.
+        package var names: [String]
+        /// The one that new cards get; nil where there is none.
+        package var current: String?
+
+        package init(names: [String], current: String?) { (self.names, self.current) = (names, current) }
     }
 
     /// The firewall's rules for what comes in.
@@ -112,6 +126,8 @@ package struct DoctorPorts: Sendable {
     package var listen: @Sendable () throws -> String
     /// The records of runs.
     package var records: @Sendable () throws -> Records
+    /// The bench's keys; throws why they cannot be used.
+    package var keys: @Sendable () throws -> Keys
     /// The firewall.
     package var firewall: @Sendable () async -> Firewall
 
@@ -122,11 +138,12 @@ package struct DoctorPorts: Sendable {
         checkRoot: @escaping @Sendable () throws -> Void, line: @escaping @Sendable (GPIOLine) throws -> Line,
         groupFiles: @escaping @Sendable (Bool) -> [FilePath], checkSpeed: @escaping @Sendable (SerialPort) -> String?,
         listen: @escaping @Sendable () throws -> String, records: @escaping @Sendable () throws -> Records,
-        firewall: @escaping @Sendable () async -> Firewall
+        keys: @escaping @Sendable () throws -> Keys, firewall: @escaping @Sendable () async -> Firewall
     ) {
         (self.inventory, self.card, self.checkTemplates) = (inventory, card, checkTemplates)
         (self.bootScript, self.programs, self.server) = (bootScript, programs, server)
         (self.checkRoot, self.line, self.groupFiles) = (checkRoot, line, groupFiles)
-        (self.checkSpeed, self.listen, self.records, self.firewall) = (checkSpeed, listen, records, firewall)
+        (self.checkSpeed, self.listen, self.records) = (checkSpeed, listen, records)
+        (self.keys, self.firewall) = (keys, firewall)
     }
 }

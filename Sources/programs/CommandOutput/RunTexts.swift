@@ -61,6 +61,7 @@ extension StoredRun {
                     [
                         $0.board, $0.uboot, "boot script \($0.script.map { "\($0)" } ?? "without a number")",
                         $0.serial.map { "serial number \($0)" },
+                        $0.keys.flatMap { $0.isEmpty ? nil : "takes only plans of \($0.joined(separator: " or "))" },
                     ].compactMap(\.self).joined(separator: ", ")
                 }
             ),

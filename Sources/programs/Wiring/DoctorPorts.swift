@@ -20,9 +20,10 @@ extension DoctorPorts {
     ///   - root: the TFTP root.
     ///   - listen: where a flash would serve; nil: the service if it runs, else the usual place.
     ///   - service: the service's socket.
+    ///   - keys: the folder of the bench's keys.
     package static func real(
         inventory: FilePath?, card: FilePath?, templates: FilePath, root: FilePath, listen: ListenAddress?,
-        service: FilePath, runs: RunStore
+        service: FilePath, runs: RunStore, keys: FilePath
     ) -> DoctorPorts {
         let (place, isGiven) = (listen ?? .usual, listen != nil)
         return DoctorPorts(
@@ -64,6 +65,10 @@ extension DoctorPorts {
                 return .init(
                     count: stored.count, bytes: stored.reduce(0) { $0 + $1.bytes },
                     cards: CardTrend.all(stored.compactMap(\.record)).map { .init($0) })
+            },
+            keys: {
+                let keys = try signingKeys(in: keys)
+                return .init(names: keys.names, current: keys.current)
             },
             firewall: {
                 do {
@@ -109,7 +114,7 @@ extension DoctorPorts.Card {
     fileprivate init(_ trend: CardTrend) {
         let board = trend.runs.last { $0.board != nil }?.board
         self.init(
-            mac: trend.key.mac, uboot: board?.uboot, script: board?.script, isKnown: board != nil,
-            warning: trend.warning)
+            mac: trend.key.mac, uboot: board?.uboot, script: board?.script, keys: board?.keys,
+            isKnown: board != nil, warning: trend.warning)
     }
 }

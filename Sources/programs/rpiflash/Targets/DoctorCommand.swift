@@ -24,8 +24,8 @@ struct DoctorCommand: AsyncParsableCommand, ServerCommand {
         discussion: """
             Looks at the inventory, the card's layout, the templates, the programs that change images, the TFTP port and \
             who has it, the TFTP root, the store, the run records, the RESET lines, the consoles, the cards that were seen \
-            in earlier runs (their U-Boot and boot script, and how fast they write), the firewall and the clock. Nothing is changed, no \
-            target is touched. Each line begins with ok, note (a flash works without it) or bad (a flash fails). Exit \
+            in earlier runs (their U-Boot and boot script, and how fast they write), the keys that sign plans and those \
+            that the cards know, the firewall and the clock. Nothing is changed, no target is touched. Each line begins with ok, note (a flash works without it) or bad (a flash fails). Exit \
             status 9 where something is bad, else 0.
 
             EXAMPLES
@@ -49,6 +49,8 @@ struct DoctorCommand: AsyncParsableCommand, ServerCommand {
 
     @OptionGroup var runs: RunsOptions
 
+    @OptionGroup var signing: KeysOptions
+
     @Flag(help: "One JSON object, for programs, as docs/json.md describes it.")
     var json = false
 
@@ -56,13 +58,13 @@ struct DoctorCommand: AsyncParsableCommand, ServerCommand {
         let place = listen ?? .usual
         let subject = Doctor.Subject(
             root: FilePath(tftpRoot), store: store.path, runs: runs.store.path, templates: FilePath(templates),
-            address: place.host, port: place.port, hostNames: ownHostNames())
+            keys: signing.folder, address: place.host, port: place.port, hostNames: ownHostNames())
         let (findings, targets) = await Doctor(
             subject,
             ports: .real(
                 inventory: inventory.map { FilePath($0) }, card: card.map { FilePath($0) } ?? Installation.current.card,
                 templates: FilePath(templates), root: FilePath(tftpRoot), listen: listen, service: FilePath(service),
-                runs: runs.store)
+                runs: runs.store, keys: signing.folder)
         ).examine()
         print(json ? jsonLine(DoctorReport(findings: findings)) + "\n" : findingTable(findings), terminator: "")
         let bad = findings.count { $0.level == .bad }
