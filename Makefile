@@ -182,7 +182,7 @@ pi-test: deps-test build firmware usb-ethernet demo-image # of the tests those o
 	swift build --build-tests
 	swift test --skip-build --filter SystemTests.RaspberryPis
 
-signed-test: deps-test build firmware usb-ethernet sandbox # of the tests those of signed plans, on the sandbox and on QEMU's virt and Pi 3
+signed-test: deps-test build firmware usb-ethernet sandbox # signed plans: their tests on the sandbox and on QEMU's virt and Pi 3, and 100 power cuts with lost packets
 	@uboot/build qemu_arm64
 	@uboot/build rpi_arm64
 	swift build --build-tests
@@ -190,6 +190,7 @@ signed-test: deps-test build firmware usb-ethernet sandbox # of the tests those 
 	    echo "signed plans on the machine $$machine"; \
 	    SIGNED_MACHINE=$$machine swift test --skip-build --filter SystemTests.SignedPlans || exit; \
 	done
+	@virtual_target/scenarios/exact-cuts --signed --loss 20 --random 100
 
 # make fuzz: how much of each.
 FUZZ_IMAGES ?= 100000

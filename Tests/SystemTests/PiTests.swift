@@ -94,13 +94,15 @@ extension SystemTests {
             expectLinux(target, model: "Raspberry Pi 3 Model B+")
             let first = transfers(result.stderr)
             #expect(first.first.map { $0.window == 32 && $0.repeated * 10 > $0.packets } == true, result.all)
-            // More than a tenth before it is learnt; a busy host costs up to 7 of 100 after that.
-            #expect(share(of: first.dropFirst()) < 0.1, result.all)
+            // How much less is sent again depends on the host: 1 to 7 of 100 packets, 11 on a very busy one.
+            #expect(first.dropFirst().allSatisfy { $0.window < 32 }, result.all)
+            #expect(share(of: first.dropFirst()) < share(of: first.prefix(1)) / 2, result.all)
             let again = try await target.flash("--no-wait")
             #expect(again.stdout.contains(/flashed and proven/), again.all)
             // What was learnt is not learnt once more.
             let full = try await target.flash("--full --verbose --no-wait")
-            #expect(share(of: transfers(full.stderr)[...]) < 0.1, full.all)
+            let later = transfers(full.stderr)
+            #expect(!later.isEmpty && later.allSatisfy { $0.window < 32 }, full.all)
             #expect(try await target.keepsPartition1())
         }
 
