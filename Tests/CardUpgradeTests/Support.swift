@@ -163,7 +163,7 @@ final class Told: Sendable {
 
 /// Upgrades one target, which is played by `fake`.
 func upgrade(
-    _ fake: FakeTarget, _ card: RecoveryCard, isDryRun: Bool = false, told: Told = Told()
+    _ fake: FakeTarget, _ card: RecoveryCard, isDryRun: Bool = false, areNamed: Bool = true, told: Told = Told()
 ) async throws -> UpgradeVerdict {
     // One task uses it.
     nonisolated(unsafe) let fake = fake
@@ -173,7 +173,9 @@ func upgrade(
     } readTable: { _ in
         fake.table
     }
-    let run = CardUpgrade(card: card, program: Array("true".utf8), isDryRun: isDryRun, jobs: 1, ports: ports) {
+    let run = CardUpgrade(
+        card: card, program: Array("true".utf8), isDryRun: isDryRun, areNamed: areNamed, jobs: 1, ports: ports
+    ) {
         switch $1 {
         case .note(let text): told.add(text)
         case .renamed(let name): told.add("renamed \(name)")

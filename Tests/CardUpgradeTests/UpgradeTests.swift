@@ -113,6 +113,24 @@ struct UpgradeTests {
                 "its card knows the key bench-1, which has not signed the boot script of card.img (bench-2"))
     }
 
+    @Test func `a card's keys are taken away by name only`() async throws {
+        func upgraded(from old: String, to new: String) async throws -> UpgradeVerdict {
+            let fake = FakeTarget()
+            fake.script = bootScript(keys: old)
+            return try await upgrade(fake, try card(with: ["boot.scr": bootScript(keys: new)]), areNamed: false)
+        }
+        let refused = try await upgraded(from: "bench-1", to: "")
+        #expect(refused.status == 7)
+        #expect(
+            refused.sentence?.contains(
+                "its card runs only what bench-1 has signed, and with card.img, which has no key, it would run every plan"
+            )
+                == true)
+        for (old, new) in [("", "bench-1"), ("bench-1", "bench-1"), ("", "")] {
+            #expect(try await upgraded(from: old, to: new).status == 0, "\(old) to \(new)")
+        }
+    }
+
     @Test func `only files that differ are sent, in the order of a start`() async throws {
         let fake = FakeTarget()
         for name in names where name != "start4.elf" { fake.states[name] = "differs" }

@@ -27,6 +27,7 @@ package struct CardUpgrade: Sendable {
     private let card: RecoveryCard
     private let program: [UInt8]
     private let isDryRun: Bool
+    private let areNamed: Bool
     private let jobs: Int
     private let ports: Ports
     private let report: @Sendable (Target, UpgradeProgress) -> Void
@@ -35,14 +36,15 @@ package struct CardUpgrade: Sendable {
     ///   - card: what the targets get.
     ///   - program: the target's half, recovery_image/upgrade-card.target.
     ///   - isDryRun: whether targets are only read.
+    ///   - areNamed: whether each target was named: only then may an image without keys take a card's away.
     ///   - jobs: how many targets at the same time.
     ///   - report: told what happens.
     package init(
-        card: RecoveryCard, program: [UInt8], isDryRun: Bool, jobs: Int, ports: Ports,
+        card: RecoveryCard, program: [UInt8], isDryRun: Bool, areNamed: Bool = true, jobs: Int, ports: Ports,
         report: @escaping @Sendable (Target, UpgradeProgress) -> Void
     ) {
         (self.card, self.program, self.isDryRun, self.jobs) = (card, program, isDryRun, jobs)
-        (self.ports, self.report) = (ports, report)
+        (self.areNamed, self.ports, self.report) = (areNamed, ports, report)
     }
 
     /// Upgrades targets, in this order. Once one has failed no other is started, except by a dry run.
@@ -72,7 +74,9 @@ package struct CardUpgrade: Sendable {
     }
 
     private func upgrade(_ target: Target) async -> UpgradeVerdict.Ending {
-        var dialogue = UpgradeDialogue(card: card, isDryRun: isDryRun, readTable: ports.readTable) {
+        var dialogue = UpgradeDialogue(
+            card: card, isDryRun: isDryRun, isNamed: areNamed, readTable: ports.readTable
+        ) {
             report(target, $0)
         }
         var result: UpgradeResult?

@@ -7,6 +7,8 @@ import FoundationEssentials
 struct UpgradeDialogue {
     let card: RecoveryCard
     let isDryRun: Bool
+    /// Whether it may take the card's keys away.
+    let isNamed: Bool
     let readTable: @Sendable ([UInt8]) async throws -> PartitionTable?
     let report: (UpgradeProgress) -> Void
 
@@ -22,10 +24,13 @@ struct UpgradeDialogue {
     private static let greeting = "rpiflash-upgrade-card 1"
 
     init(
-        card: RecoveryCard, isDryRun: Bool, readTable: @escaping @Sendable ([UInt8]) async throws -> PartitionTable?,
+        card: RecoveryCard, isDryRun: Bool, isNamed: Bool,
+        readTable: @escaping @Sendable ([UInt8]) async throws -> PartitionTable?,
         report: @escaping (UpgradeProgress) -> Void
     ) {
-        (self.card, self.isDryRun, self.readTable, self.report) = (card, isDryRun, readTable, report)
+        (self.card, self.isDryRun, self.isNamed, self.readTable, self.report) = (
+            card, isDryRun, isNamed, readTable, report
+        )
     }
 
     /// The error that a broken connection is.
@@ -104,6 +109,13 @@ struct UpgradeDialogue {
                 .unfit,
                 "its card is for board \(quoted(script.board)), \(card.image) for \(card.script.board); make an image with "
                     + "rpiflash-gen recovery-image --board \(sanitized(script.board, limit: 60))")
+        }
+        guard isNamed || !script.isSigned || card.script.isSigned else {
+            throw UpgradeError(
+                .unfit,
+                "its card runs only what \(sanitized(script.keys.joined(separator: " or "), limit: 80)) has signed, and with "
+                    + "\(card.image), which has no key, it would run every plan; if you mean that, name the target"
+            )
         }
         // Between two renames the card has the new boot script and the old keys.
         guard !script.isSigned || !card.script.isSigned || script.keys.contains(where: card.script.keys.contains) else {

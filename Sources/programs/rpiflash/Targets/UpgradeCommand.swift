@@ -81,7 +81,7 @@ struct UpgradeCommand: AsyncParsableCommand {
             let (rows, elsewhere) = try target.select()
             let upgrade = CardUpgrade(
                 card: try RecoveryCard(reading: FilePath(image)), program: try upgradeProgram(),
-                isDryRun: progress.dryRun.isOn, jobs: jobs,
+                isDryRun: progress.dryRun.isOn, areNamed: !target.targets.isEmpty, jobs: jobs,
                 ports: try .real(
                     ssh: ssh.split(separator: " ").map(String.init), user: user, mayAsk: rows.count == 1),
                 report: { reporter.report($0, $1) })
