@@ -244,7 +244,7 @@ struct ProofCommandTests {
     func `law 2 - 2, 3, 4 - no proof, no success`(behaviour: String, status: Int32, message: String) async throws {
         let place = try await LoopbackFixture(behaviour)
         let result = try await place.run(
-            "$PARTS --no-wait --part-size 8MiB --request-timeout 15s --outcome-timeout 1s $IMG cam", exits: status)
+            "$PARTS --no-wait --part-size 8MiB --request-timeout 300s --outcome-timeout 1s $IMG cam", exits: status)
         #expect(result.errorLines.last == "rpiflash: \(message)", result.all)
         #expect(result.stdout == "")
         #expect(place.resets == 1)

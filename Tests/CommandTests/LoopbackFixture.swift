@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 import SystemPackage
 import TestSupport
 import Testing
@@ -242,19 +243,31 @@ final class LoopbackFixture: Sendable {
     }
 }
 
-/// A port of 127.0.0.1 that nobody has at the moment.
+/// Ports of this process that were given away. Below those that Linux gives to whoever asks for any (32768 to 60999): one of
+/// those could be taken before the test uses it, by another test's transfer.
+private let givenPorts = Mutex(UInt16.random(in: 10000..<30000))
+
+/// A port of 127.0.0.1 that nobody has, and that no other test of this process gets.
 private func freePort(_ kind: UInt32) throws -> UInt16 {
-    let descriptor = socket(AF_INET, Int32(kind), 0)
-    defer { close(descriptor) }
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let isBound = withUnsafeMutablePointer(to: &address) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-            bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+    for _ in 0..<1000 {
+        let port = givenPorts.withLock { last in
+            last = last < 30000 ? last + 1 : 10000
+            return last
         }
+        let descriptor = socket(AF_INET, Int32(kind), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        let isBound = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+            }
+        }
+        if isBound { return port }
     }
-    try #require(isBound)
-    return UInt16(bigEndian: address.sin_port)
+    throw Unfit.noPort
 }
+
+private enum Unfit: Error { case noPort }
