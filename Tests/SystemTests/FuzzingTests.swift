@@ -9,7 +9,7 @@ extension SystemTests {
     @Suite(.serialized) struct Fuzzing {
         @Test func `laws 2 and 7 - a hostile target proves nothing, disturbs nobody and leaves nothing`() async throws {
             let result = try await bash(
-                "$REPOSITORY/virtual_target/scenarios/hostile-target --packets 60000 --seed 15")
+                "$REPOSITORY/virtual_target/scenarios/hostile-target --packets 30000 --seed 15")
             try #require(result.status == 0, result.all)
             // Of everything that can happen something has.
             #expect(result.stdout.contains(/(?m)^proven: [1-9]/), result.all)
