@@ -91,7 +91,7 @@ peers: deps-test # other TFTP servers, for tests and benchmarks, into build/peer
 recovery-image: build uboot firmware ## the card that makes a board flashable: build/recovery-<board>.img, .bmap, .img.xz
 	@if [ -n "$(KEYS)" ] && ! [ -e "$(KEYS)/current.key" ]; then \
 	    $(BIN)/rpiflash keys init --keys "$(KEYS)" || \
-	    echo "$(KEYS) has no key, so the card will run every plan; with sudo rpiflash keys init it has one" >&2; \
+	    echo "$(KEYS) has no key, so the card will run every plan; sudo $(BIN)/rpiflash keys init makes one" >&2; \
 	fi
 	$(BIN)/rpiflash-gen recovery-image --board $(BOARD) $(if $(SERVER_IP),--server-ip $(SERVER_IP)) \
 	    $$([ -z "$(KEYS)" ] || ! [ -r "$(KEYS)/current.key" ] || echo --key "$(KEYS)/current.key") \

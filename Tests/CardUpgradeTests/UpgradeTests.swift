@@ -267,7 +267,9 @@ struct UpgradeTests {
         } readTable: { _ in
             mbr(8192, 16384, 24576)
         }
-        return await CardUpgrade(card: try card(), program: [], isDryRun: isDryRun, jobs: jobs, ports: ports) { _, _ in
+        return await CardUpgrade(
+            card: try card(), program: [], isDryRun: isDryRun, areNamed: true, jobs: jobs, ports: ports
+        ) { _, _ in
         }
         .run(rows)
     }
@@ -302,7 +304,9 @@ struct UpgradeTests {
         } readTable: { _ in
             nil
         }
-        let verdict = await CardUpgrade(card: try card(), program: [], isDryRun: false, jobs: 1, ports: ports) { _, _ in
+        let verdict = await CardUpgrade(
+            card: try card(), program: [], isDryRun: false, areNamed: true, jobs: 1, ports: ports
+        ) { _, _ in
         }
         .run(try targets())[0]
         #expect(

@@ -153,12 +153,14 @@ extension ToolRunner {
         // mkimage runs it, and says nothing of use where it is missing.
         _ = try find(.dtc)
         try writeFile(folder.appending("\(image).its"), source)
-        try await run(.mkimage, ["-f", "\(image).its", "-k", keys.string, image], in: folder)
-        try await checkSignatures(of: image, in: folder)
+        try await sign("\(image).its", image: image, folder: folder, keys: keys)
     }
 
-    /// mkimage makes the image without a signature where it cannot use a key, and ends with 0.
-    private func checkSignatures(of image: String, in folder: FilePath) async throws {
+    /// Runs mkimage, and looks at what it made: where it cannot use a key it leaves the signature out, and ends with 0.
+    private func sign(
+        _ source: String, image: String, folder: FilePath, keys: FilePath, options: [String] = []
+    ) async throws {
+        try await run(.mkimage, ["-f", source, "-k", keys.string] + options + [image], in: folder)
         let values = try await run(.mkimage, ["-l", image], in: folder).split(separator: "\n").filter {
             $0.contains("Sign value:")
         }
@@ -202,9 +204,7 @@ extension ToolRunner {
         try writeFile(folder.appending(script), "true\n")
         for key in names {
             try writeFile(folder.appending(text), source(script, key))
-            try await run(
-                .mkimage, ["-f", text, "-k", keys.string, "-K", tree, "-r", image], in: folder)
-            try await checkSignatures(of: image, in: folder)
+            try await sign(text, image: image, folder: folder, keys: keys, options: ["-K", tree, "-r"])
         }
         if names.count > 1 {
             try await run(.fdtput, ["-t", "s", tree, "/signature", "required-mode", "any"], in: folder)

@@ -40,7 +40,7 @@ package struct CardUpgrade: Sendable {
     ///   - jobs: how many targets at the same time.
     ///   - report: told what happens.
     package init(
-        card: RecoveryCard, program: [UInt8], isDryRun: Bool, areNamed: Bool = true, jobs: Int, ports: Ports,
+        card: RecoveryCard, program: [UInt8], isDryRun: Bool, areNamed: Bool, jobs: Int, ports: Ports,
         report: @escaping @Sendable (Target, UpgradeProgress) -> Void
     ) {
         (self.card, self.program, self.isDryRun, self.jobs) = (card, program, isDryRun, jobs)

@@ -50,7 +50,9 @@ package struct Doctor: Sendable {
         var findings = inventory + checkFiles() + checkPrograms()
         findings += checkServer(await ports.server())
         findings += checkFolders() + checkGroups(targets) + checkLines(targets) + checkConsoles(targets)
-        findings += checkCards(targets) + checkKeys(targets)
+        // Of every run, so once.
+        let records = Result { try ports.records() }
+        findings += checkCards(targets, records) + checkKeys(targets, (try? records.get())?.cards ?? [])
         findings += [checkFirewall(await ports.firewall()), checkClock()]
         return (findings, targets)
     }
@@ -237,7 +239,9 @@ package struct Doctor: Sendable {
     }
 
     /// What runs on the cards, and how they do, as far as earlier runs tell.
-    private func checkCards(_ targets: [Target]) -> [Finding] {
+    private func checkCards(
+        _ targets: [Target], _ read: Result<DoctorPorts.Records, any Error>
+    ) -> [Finding] {
         let folder = nearestFolder(subject.runs)
         guard isWritable(folder) else {
             let text = "\(folder) cannot be written, so no records of runs are kept; run as root, or give --runs"
@@ -245,7 +249,7 @@ package struct Doctor: Sendable {
         }
         let records: DoctorPorts.Records
         do {
-            records = try ports.records()
+            records = try read.get()
         } catch {
             return [Finding(.note, "records", "\(error)")]
         }

@@ -3,14 +3,15 @@ import Inventory
 
 extension Doctor {
     /// The bench's keys, and whether its cards take what they sign, as far as earlier runs tell.
-    func checkKeys(_ targets: [Target]) -> [Finding] {
+    ///
+    /// - Parameter cards: what those tell.
+    func checkKeys(_ targets: [Target], _ cards: [DoctorPorts.Card]) -> [Finding] {
         let keys: DoctorPorts.Keys
         do {
             keys = try ports.keys()
         } catch {
             return [Finding(.bad, "keys", "\(error)")]
         }
-        let cards = (try? ports.records().cards) ?? []
         var findings: [Finding] = []
         var seen: [String: Int] = [:]
         for target in targets {
