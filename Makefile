@@ -126,7 +126,7 @@ debian-boot: deps-demo build debian-image firmware ## a real Debian flashed to t
 	@uboot/build qemu_arm64
 	@uboot/build rpi_arm64
 	swift build --build-tests
-	RPIFLASH_DEBIAN_IMAGE="$(abspath $(BUILD)/debian/debian.img)" swift test --skip-build --filter DebianTests
+	RPIFLASH_DEBIAN_IMAGE="$(abspath $(BUILD)/debian/debian.img)" scripts/swift-test --skip-build --filter DebianTests
 
 gpio-bench: deps-test # machines whose GPIO lines are seen, for tests, into build/gpio-bench
 	@virtual_target/scenarios/gpio-bench prepare
@@ -138,9 +138,9 @@ test: deps-test build firmware usb-ethernet sandbox peers demo-image layout-imag
 	# One after the other: two virtual machines at once would slow each other past their deadlines.
 	# Not all 720 at once: together they hold 1,500 files open, and Foundation's Process crashes above 1,350 (it reads beyond
 	# the end of what readdir gave, in its list of /proc/self/fd).
-	swift test --skip-build --skip SystemTests --skip GPIOTests --experimental-maximum-parallelization-width 8
-	swift test --skip-build --filter GPIOTests
-	swift test --skip-build --filter SystemTests
+	scripts/swift-test --skip-build --skip SystemTests --skip GPIOTests --experimental-maximum-parallelization-width 8
+	scripts/swift-test --skip-build --filter GPIOTests
+	scripts/swift-test --skip-build --filter SystemTests
 
 test-release: deps-demo deps-tree build demo-image # builds, unit tests and a flash on another Debian release (RELEASE=trixie), in a tree of it; as root
 	@uboot/build qemu_arm64
@@ -180,7 +180,7 @@ bench-flash: deps-test build userland-image peers firmware ## whole flashes side
 pi-test: deps-test build firmware usb-ethernet demo-image # of the tests those on QEMU's Pis with their own U-Boot and Ethernet
 	@uboot/build rpi_arm64
 	swift build --build-tests
-	swift test --skip-build --filter SystemTests.RaspberryPis
+	scripts/swift-test --skip-build --filter SystemTests.RaspberryPis
 
 signed-test: deps-test build firmware usb-ethernet sandbox # signed plans: their tests on the sandbox and on QEMU's virt and Pi 3, and 100 power cuts with lost packets
 	@uboot/build qemu_arm64
@@ -188,7 +188,7 @@ signed-test: deps-test build firmware usb-ethernet sandbox # signed plans: their
 	swift build --build-tests
 	for machine in sandbox virt pi3; do \
 	    echo "signed plans on the machine $$machine"; \
-	    SIGNED_MACHINE=$$machine swift test --skip-build --filter SystemTests.SignedPlans || exit; \
+	    SIGNED_MACHINE=$$machine scripts/swift-test --skip-build --filter SystemTests.SignedPlans || exit; \
 	done
 	@virtual_target/scenarios/exact-cuts --signed --loss 20 --random 100
 
@@ -203,7 +203,7 @@ fuzz: fuzz-images fuzz-readers fuzz-target fuzz-server ## images, readers, hosti
 
 fuzz-images: deps-test build # FUZZ_IMAGES mutations of small images with a new seed (100,000: half an hour on two cores)
 	swift build --build-tests
-	RPIFLASH_FUZZ_COUNT=$(FUZZ_IMAGES) swift test --skip-build --filter OSImageTests.FuzzTests
+	RPIFLASH_FUZZ_COUNT=$(FUZZ_IMAGES) scripts/swift-test --skip-build --filter OSImageTests.FuzzTests
 
 fuzz-readers: deps-build # libFuzzer on what reads packets, reports, inventories and an image's text files, FUZZ_SECONDS for each
 	RPIFLASH_LIBFUZZER=1 swift build --scratch-path $(BUILD)/libfuzzer -c release -Xswiftc -sanitize=fuzzer -Xlinker -z -Xlinker muldefs --product reader-fuzzer
@@ -226,13 +226,13 @@ boot-32: deps-arm32 deps-demo build firmware usb-ethernet ## U-Boot with 32 bits
 	@uboot/build rpi_3_32b
 	@virtual_target/images/demo-image --layout debian-armhf --boot-size 48MiB --rootfs-size 16MiB $(BUILD)/layouts/debian-armhf.img
 	swift build --build-tests
-	RPIFLASH_BOOT_32=1 swift test --skip-build --filter SystemTests.Boot32
+	RPIFLASH_BOOT_32=1 scripts/swift-test --skip-build --filter SystemTests.Boot32
 
 OLDER_UBOOT ?= bookworm 2023.01+dfsg-2+deb12u3
 boot-older: deps-demo build demo-image layout-images firmware ## today's boot script and flash plans on the U-Boot of earlier cards: 2023.01
 	@uboot/build --source "$(OLDER_UBOOT)" qemu_arm64
 	swift build --build-tests
-	RPIFLASH_OLDER_UBOOT='$(abspath $(BUILD))/uboot/$(lastword $(OLDER_UBOOT))/qemu_arm64/u-boot.bin' swift test --skip-build \
+	RPIFLASH_OLDER_UBOOT='$(abspath $(BUILD))/uboot/$(lastword $(OLDER_UBOOT))/qemu_arm64/u-boot.bin' scripts/swift-test --skip-build \
 	    --filter 'SystemTests.(BootCases|Plans|Flashing|ImageLayouts)'
 
 # Python's virtual environment with what builds, checks and tests the labgrid package, in versions that are pinned.

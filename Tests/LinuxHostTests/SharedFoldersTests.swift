@@ -122,6 +122,35 @@ let isRoot = geteuid() == 0
         #expect(try FileLock.holder(of: path) == nil)
     }
 
+    /// As a program has it that another thread is just starting: between fork and execve it has everything that is open.
+    @Test func `a lock that is given back is free, though its open file is another's too`() throws {
+        let scratch = try Scratch()
+        let path = scratch.path.appending("lock")
+        var copies: [Int32] = []
+        defer { for copy in copies { close(copy) } }
+        do {
+            let first = try FileLock.attempt(path)
+            guard case .locked(let lock) = consume first else { throw PathError(path, .deadlock) }
+            copies = Self.descriptors(of: path).map { dup($0) }
+            try #require(copies.count == 1)
+            #expect(try Self.attempt(path) != nil)
+            _ = consume lock
+        }
+        #expect(try FileLock.holder(of: path) == nil)
+        #expect(try Self.attempt(path) == nil)
+    }
+
+    /// This process's descriptors of an open file.
+    private static func descriptors(of path: FilePath) -> [Int32] {
+        var there = stat()
+        guard unsafe stat(path.string, &there) == 0 else { return [] }
+        return (0..<Int32(getdtablesize())).filter { descriptor in
+            var opened = stat()
+            guard unsafe fstat(descriptor, &opened) == 0 else { return false }
+            return opened.st_ino == there.st_ino && opened.st_dev == there.st_dev
+        }
+    }
+
     @Test func `a lock's file is for the group that shares its folder`() throws {
         let scratch = try Scratch()
         let path = try scratch.folder("shared", mode: 0o2775).appending("lock")

@@ -37,13 +37,13 @@ package struct FileLock: ~Copyable, Sendable {
                 return .held(by: LockHolder(descriptor))
             }
             guard isStill(path, descriptor) else {
-                close(descriptor)
+                closeUnlocked(descriptor)
                 continue
             }
             if !isOurs {
                 // Nobody's lock, but not ours to write: made by hand, or by a version that did not share. Made anew.
                 let isGone = unsafe path.withPlatformString { unsafe unlink($0) } == 0 || errno == ENOENT
-                close(descriptor)
+                closeUnlocked(descriptor)
                 guard isGone else { throw .permissionDenied }
                 continue
             }
@@ -64,7 +64,7 @@ package struct FileLock: ~Copyable, Sendable {
             if errno == ENOENT { return nil }
             throw Errno(rawValue: errno)
         }
-        defer { close(descriptor) }
+        defer { closeUnlocked(descriptor) }
         if flock(descriptor, LOCK_SH | LOCK_NB) == 0 { return nil }
         guard errno == EWOULDBLOCK else { throw Errno(rawValue: errno) }
         return LockHolder(descriptor)
@@ -105,8 +105,15 @@ package struct FileLock: ~Copyable, Sendable {
     deinit {
         // Removed before it is unlocked: who opened it meanwhile sees that it is no longer there, and makes a new one.
         if removesFile { _ = unsafe path.withPlatformString { unsafe unlink($0) } }
-        close(descriptor)
+        closeUnlocked(descriptor)
     }
+}
+
+/// Unlocks a file and closes it. Closing alone is not enough: a program that another thread starts at that moment has the
+/// open file too, and with it the lock, until it is that program (C: `O_CLOEXEC` closes at `execve`, not at `fork`).
+package func closeUnlocked(_ descriptor: Int32) {
+    _ = flock(descriptor, LOCK_UN)
+    close(descriptor)
 }
 
 /// The holder of a lock as the lock file names it, for messages.

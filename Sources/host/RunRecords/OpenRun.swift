@@ -53,7 +53,7 @@ package final class OpenRun: Sendable {
         do throws(RunStoreError) {
             console = try make(RunStore.consoleName, Self.longestConsole)
         } catch {
-            close(events.descriptor)
+            closeUnlocked(events.descriptor)
             throw error
         }
         state = Mutex(State(events: events, console: console))
@@ -63,7 +63,7 @@ package final class OpenRun: Sendable {
     deinit {
         state.withLock { state in
             close(state.console.descriptor)
-            close(state.events.descriptor)
+            closeUnlocked(state.events.descriptor)
         }
     }
 

@@ -133,7 +133,7 @@ package struct StoredRun: Sendable {
     package var isRunning: Bool {
         let descriptor = unsafe open(folder.appending(RunStore.eventsName).string, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
         guard descriptor >= 0 else { return false }
-        defer { close(descriptor) }
+        defer { closeUnlocked(descriptor) }
         return flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK
     }
 

@@ -40,7 +40,11 @@ package final class ConsoleReader: Sendable {
                 take([])
             }
         }
-        source.setCancelHandler { close(descriptor) }
+        source.setCancelHandler {
+            // Not by closing alone: a program that is being started at this moment has the port's lock too.
+            if isStream { _ = flock(descriptor, LOCK_UN) }
+            close(descriptor)
+        }
         source.activate()
         unsafe self.source = source
     }
