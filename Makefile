@@ -48,7 +48,7 @@ SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot reco
 .PHONY: help deps build uboot firmware usb-ethernet sandbox peers recovery-image demo-image layout-images userland-image \
     debian-image gpio-bench demo demo-pi3 demo-sandbox debian-boot boot-32 boot-older labgrid-tools labgrid-wheel labgrid-check \
     labgrid-protocol labgrid-short labgrid-test labgrid-long labgrid-new-user many test check docs recording bench \
-    bench-tftp bench-flash pi-test signed-test fuzz fuzz-images fuzz-readers fuzz-target fuzz-server try-laws power-cuts \
+    bench-tftp bench-flash bench-signed pi-test signed-test fuzz fuzz-images fuzz-readers fuzz-target fuzz-server try-laws power-cuts \
     power-cuts-qemu many-sandboxes upgrade-test install deb debs deb-test test-release clean
 
 help: ## this index
@@ -138,7 +138,7 @@ test: deps-test build firmware usb-ethernet sandbox peers demo-image layout-imag
 	# One after the other: two virtual machines at once would slow each other past their deadlines.
 	# Not all 720 at once: together they hold 1,500 files open, and Foundation's Process crashes above 1,350 (it reads beyond
 	# the end of what readdir gave, in its list of /proc/self/fd).
-	scripts/swift-test --skip-build --skip SystemTests --skip GPIOTests --experimental-maximum-parallelization-width 8
+	scripts/swift-test --skip-build --skip SystemTests --skip GPIOTests --experimental-maximum-parallelization-width 4
 	scripts/swift-test --skip-build --filter GPIOTests
 	scripts/swift-test --skip-build --filter SystemTests
 
@@ -171,6 +171,9 @@ bench-tftp: deps-test build peers firmware ## rpiflash's TFTP server beside atft
 	@uboot/build qemu_arm64
 	swift build -c release --product tftp-bench-server
 	@virtual_target/benchmarks/bench-tftp
+
+bench-signed: deps-test build demo-image sandbox ## what signed plans cost: seconds and bytes, beside plans that are not
+	@virtual_target/benchmarks/bench-signed
 
 bench-flash: deps-test build userland-image peers firmware ## whole flashes side by side: in parts, by plan, again; bytes and seconds
 	@uboot/build qemu_arm64
