@@ -41,11 +41,13 @@ BIN := .build/debug
 ARM32 := $(if $(filter %_32b,$(BOARD)),deps-arm32)
 DEB_ARM32 := $(if $(filter %_32b,$(DEB_BOARDS)),deps-arm32)
 BOARDS := $(patsubst uboot/boards/%.yaml,%,$(wildcard uboot/boards/*.yaml))
+# Those that Linux flashes.
+LINUX_BOARDS := $(patsubst uboot/boards/%.yaml,%,$(shell grep -l '^system: linux' uboot/boards/*.yaml))
 # demo.img is the layout pios.
 LAYOUTS := pios-2024 pios-trixie debian ubuntu ubuntu-ab buildroot
 SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot recovery_image virtual_target .ci packaging)
 
-.PHONY: help deps build uboot firmware usb-ethernet sandbox peers recovery-image demo-image layout-images userland-image \
+.PHONY: help deps build uboot firmware linux usb-ethernet sandbox peers recovery-image demo-image layout-images userland-image \
     debian-image gpio-bench demo demo-pi3 demo-sandbox debian-boot boot-32 boot-older labgrid-tools labgrid-wheel labgrid-check \
     labgrid-protocol labgrid-short labgrid-test labgrid-long labgrid-new-user many test check docs recording bench \
     bench-tftp bench-flash bench-signed pi-test signed-test fuzz fuzz-images fuzz-readers fuzz-target fuzz-server try-laws power-cuts \
@@ -88,7 +90,10 @@ $(BUILD)/sandbox/preload.so: $(wildcard virtual_target/sandbox/*.[ch]) Makefile
 peers: deps-test # other TFTP servers, for tests and benchmarks, into build/peers
 	@scripts/peers
 
-recovery-image: build uboot firmware ## the card that makes a board flashable: build/recovery-<board>.img, .bmap, .img.xz
+linux: build deps-linux # the Linux that flashes BOARD (rpi_5, linux_arm64), into build/linux/<board>
+	@recovery_image/linux/build $(BOARD)
+
+recovery-image: build $(if $(filter $(BOARD),$(LINUX_BOARDS)),linux,uboot firmware) ## the card that makes a board flashable: build/recovery-<board>.img, .bmap, .img.xz
 	@if [ -n "$(KEYS)" ] && ! [ -e "$(KEYS)/current.key" ]; then \
 	    $(BIN)/rpiflash keys init --keys "$(KEYS)" || \
 	    echo "$(KEYS) has no key, so the card will run every plan; sudo $(BIN)/rpiflash keys init makes one" >&2; \
@@ -150,7 +155,7 @@ test-release: deps-demo deps-tree build demo-image # builds, unit tests and a fl
 check: deps-test build ## format and lint of Swift and shell, every board's fragments and boot script
 	swift format lint --strict --recursive --parallel Sources Tests Package.swift
 	shellcheck $(SCRIPTS)
-	@for board in $(BOARDS); do \
+	@for board in $(filter-out $(LINUX_BOARDS),$(BOARDS)); do \
 	    echo "checking fragments and boot script of $$board"; \
 	    uboot/build --config-only "$$board"; \
 	    $(BIN)/rpiflash-gen bootscr --board "$$board" --text -o $(BUILD)/check-"$$board".cmd; \

@@ -17,6 +17,7 @@ private struct LyingTables: PartitionTableStore {
 
 /// Stand-ins for the host's programs: an empty FAT16's first sectors, and nothing else.
 private struct SilentTools: CardTools {
+    func exportPublicKey(_ name: String, of keys: CardKeys, to file: String, folder: FilePath) async throws {}
     func makeFAT(
         in image: String, folder: FilePath, partition: Partition, format: FATFormat, volumeID: UInt32, label: String
     ) async throws {
