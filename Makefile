@@ -48,7 +48,7 @@ LAYOUTS := pios-2024 pios-trixie debian ubuntu ubuntu-ab buildroot
 SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot recovery_image virtual_target .ci packaging)
 
 .PHONY: help deps build uboot firmware linux usb-ethernet sandbox peers recovery-image demo-image layout-images userland-image \
-    debian-image gpio-bench demo demo-pi3 demo-sandbox debian-boot boot-32 boot-older labgrid-tools labgrid-wheel labgrid-check \
+    debian-image gpio-bench demo demo-pi3 demo-sandbox demo-linux debian-boot boot-32 boot-older labgrid-tools labgrid-wheel labgrid-check \
     labgrid-protocol labgrid-short labgrid-test labgrid-long labgrid-new-user many test check docs recording bench \
     bench-tftp bench-flash bench-signed pi-test signed-test fuzz fuzz-images fuzz-readers fuzz-target fuzz-server try-laws power-cuts \
     power-cuts-qemu many-sandboxes upgrade-test install deb debs deb-test test-release clean
@@ -126,6 +126,10 @@ demo-pi3: deps-demo build demo-image firmware usb-ethernet ## the same on a Rasp
 
 demo-sandbox: build demo-image sandbox ## the same without QEMU and Linux: U-Boot as a process, a flash in 2 seconds
 	@virtual_target/scenarios/demo --machine sandbox
+
+demo-linux: build demo-image ## the same on a target that is flashed by Linux, as a Pi 5 is
+	@recovery_image/linux/build linux_arm64
+	@virtual_target/scenarios/demo --machine linux
 
 debian-boot: deps-demo build debian-image firmware ## a real Debian flashed to the virtual target's card, booted by the Pi's U-Boot on raspi3b
 	@uboot/build qemu_arm64

@@ -232,6 +232,7 @@ private func card() throws -> CardLayout {
         let sources = CardSources(
             files: base.appending("recovery_image/files.yaml"),
             firmwareConfiguration: base.appending("recovery_image/config.txt"),
+            linuxConfiguration: base.appending("recovery_image/config-linux.txt"),
             environment: base.appending("recovery_image/rpiflash.env"),
             templates: FilePath(root.appendingPathComponent("templates").path),
             uboot: base.appending("build/uboot/rpi_arm64"), firmware: base.appending("build/firmware"),

@@ -23,7 +23,12 @@ write_card() {
 fail() {
     [ "$state" = ok ] || return 0
     state=failed code=$1 reason=$2
-    say "$2"
+    say "${3:-}$2"
+}
+# refuse CODE TEXT: what the server has is not run at all, and it is not known which job that is.
+refuse() {
+    p_job=''
+    fail "$1" "$2" "refused: "
 }
 
 # Everything that can be refused is refused here, with nothing written.
@@ -159,13 +164,12 @@ flash() {
     misses=0 skip=0 skip_next=1 invalidated=no p_job=''
     if ! plan_text /tmp/flash.scr /tmp/plan; then
         if [ -n "$card_keys" ]; then
-            fail not_signed "the plan is not signed by a key of this card ($card_keys)"
+            refuse not_signed "the plan is not signed by a key of this card ($card_keys)"
         else
-            fail no_plan "what the server has is not a flash plan"
+            refuse no_plan "what the server has is not a flash plan"
         fi
     elif ! read_plan /tmp/plan; then
-        p_job=''
-        fail no_plan "the plan is not one that this card's agent can carry out: $wrong"
+        refuse no_plan "the plan is not one that this card's agent can carry out: $wrong"
     else
         [ "$p_console" = no ] || send_console "$serverip"
         say "flash plan $p_job, $p_mode: $p_chunk_count chunks, $((p_total_sectors)) sectors"
