@@ -143,6 +143,7 @@ gpio-bench: deps-test # machines whose GPIO lines are seen, for tests, into buil
 test: deps-test build firmware usb-ethernet sandbox peers demo-image layout-images gpio-bench ## all tests; those of the whole system run real U-Boot and Linux in QEMU
 	@uboot/build qemu_arm64
 	@uboot/build rpi_arm64
+	@recovery_image/linux/build linux_arm64
 	swift build --build-tests
 	# One after the other: two virtual machines at once would slow each other past their deadlines.
 	# Not all 720 at once: together they hold 1,500 files open, and Foundation's Process crashes above 1,350 (it reads beyond

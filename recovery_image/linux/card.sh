@@ -121,7 +121,7 @@ do_chunk() {
     rm -f /tmp/file /tmp/chunk
     if [ $is_done = yes ]; then
         written=$((written + sectors)) chunks=$((chunks + 1))
-        say "chunk $number of $p_chunk_count: wrote $((sectors)) sectors"
+        say "$(printf 'chunk %d of %d: wrote 0x%x of 0x%x sectors' "$number" "$p_chunk_count" $((sectors)) $((sectors)))"
     else
         bad_chunk
         reason_only=$cause
@@ -172,7 +172,7 @@ flash() {
         refuse no_plan "the plan is not one that this card's agent can carry out: $wrong"
     else
         [ "$p_console" = no ] || send_console "$serverip"
-        say "flash plan $p_job, $p_mode: $p_chunk_count chunks, $((p_total_sectors)) sectors"
+        say "flash plan $p_job, $p_mode: $p_chunk_count chunks, $p_total_sectors sectors"
         if [ "$p_target" != any ] && [ "$p_target" != "$mac" ]; then
             fail other_target "the plan is for target $p_target, and this is $mac"
         elif [ "$p_needs_keys" = yes ] && [ -z "$card_keys" ]; then
