@@ -35,8 +35,8 @@ struct ChunkPlanTests {
             lines.values == [
                 "p_plan": "1", "p_job": "000000000000beef", "p_mode": "verify", "p_target": "any", "p_needs_keys": "no",
                 "p_console": "no", "p_chunk_count": "2", "p_total_sectors": "0x802", "p_boot_sectors": "0x1000",
-                "p_rootfs_sectors": "0x1000", "p_has_pieces": "yes", "p_pieces_file": "pieces", "p_pieces_size": "0x300",
-                "p_image_file": "image",
+                "p_rootfs_sectors": "0x1000", "p_has_pieces": "yes", "p_pieces_file": "pieces",
+                "p_pieces_size": "0x300", "p_image_file": "image",
             ])
         #expect(lines.chunks.map { $0["p_lba"] } == ["0x3040", "0x2000"])
         #expect(!script.contains("{{"))
@@ -57,7 +57,8 @@ struct ChunkPlanTests {
             // One line too few or too many, or in another order, is not such a plan.
             let count = "setenv p_chunk_count 3\n"
             #expect(throws: PlanLines.Failure.self) { try PlanLines(script: script.replacing(count, with: "")) }
-            #expect(throws: PlanLines.Failure.self) { try PlanLines(script: script.replacing(count, with: count + count)) }
+            let twice = script.replacing(count, with: count + count)
+            #expect(throws: PlanLines.Failure.self) { try PlanLines(script: twice) }
             #expect(throws: PlanLines.Failure.self) { try PlanLines(script: script + "p_number=4 p_partition=2\n") }
         }
     }

@@ -105,7 +105,8 @@ extension BoardProfile: Codable {
         let system = try values.decodeIfPresent(System.self, forKey: .system) ?? .uboot
         for key in values.allKeys where key.system.map({ $0 != system }) == true {
             throw DecodingError.dataCorruptedError(
-                forKey: key, in: values, debugDescription: "a board with system: \(system.rawValue) has no key \(key.rawValue)")
+                forKey: key, in: values,
+                debugDescription: "a board with system: \(system.rawValue) has no key \(key.rawValue)")
         }
         if system == .linux {
             let start = try values.decode(LinuxSystem.Start.self, forKey: .linuxStart)

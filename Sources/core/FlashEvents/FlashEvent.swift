@@ -20,7 +20,8 @@ package struct FlashEvent: Encodable, Sendable {
         case event, time, version, image, target, name, mac, ip, text, bytes, total, server, attempt, method, number
         case count, rate, packets, repeated, window, written, loaded, retries, port, status, error
         case flashProtocol = "protocol"
-        case mode, targets, methods, run, uboot, script, linux, agent, board, serial, keys, card, seconds, code, labels, device,
+        case mode, targets, methods, run, uboot, script, linux, agent, board, serial, keys, card, seconds, code, labels,
+            device,
             changed
         case oldBytes = "old_bytes"
         case keepsOld = "old_kept"

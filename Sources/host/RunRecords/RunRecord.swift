@@ -155,8 +155,8 @@ package struct RunRecord: Hashable, Sendable, Codable {
 
         /// What is known.
         package init(
-            uboot: String?, script: UInt64?, linux: String? = nil, agent: UInt64? = nil, board: String?, serial: String?,
-            keys: [String]? = nil
+            uboot: String?, script: UInt64?, linux: String? = nil, agent: UInt64? = nil, board: String?,
+            serial: String?, keys: [String]? = nil
         ) {
             (self.uboot, self.script, self.board, self.serial) = (uboot, script, board, serial)
             (self.linux, self.agent) = (linux, agent)
