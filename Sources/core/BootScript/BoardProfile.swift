@@ -139,7 +139,7 @@ extension BoardProfile: Codable {
     /// - Throws: `EncodingError`.
     package func encode(to encoder: any Encoder) throws {
         var values = encoder.container(keyedBy: CodingKeys.self)
-        for key in CodingKeys.allCases where key.system.map({ $0 == system }) ?? true {
+        for key in keys {
             switch self[key] {
             case .text(let text): try values.encode(text, forKey: key)
             case .list(let words): try values.encode(words, forKey: key)
@@ -147,6 +147,9 @@ extension BoardProfile: Codable {
             }
         }
     }
+
+    /// The keys that boards of its system have, in the file's order.
+    package var keys: [CodingKeys] { CodingKeys.allCases.filter { ($0.system ?? system) == system } }
 
     /// Who flashes the board.
     package var system: System { linux == nil ? .uboot : .linux }
