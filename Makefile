@@ -50,7 +50,7 @@ SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot reco
 .PHONY: help deps build uboot firmware linux usb-ethernet sandbox peers recovery-image demo-image layout-images userland-image \
     debian-image gpio-bench demo demo-pi3 demo-sandbox demo-linux debian-boot boot-32 boot-older labgrid-tools labgrid-wheel labgrid-check \
     labgrid-protocol labgrid-short labgrid-test labgrid-long labgrid-new-user many test check docs recording bench \
-    bench-tftp bench-flash bench-signed pi-test signed-test fuzz fuzz-images fuzz-readers fuzz-target fuzz-server try-laws power-cuts \
+    bench-tftp bench-flash bench-signed bench-linux pi-test signed-test fuzz fuzz-images fuzz-readers fuzz-target fuzz-server try-laws power-cuts \
     power-cuts-qemu many-sandboxes upgrade-test install deb debs deb-test test-release clean
 
 help: ## this index
@@ -183,7 +183,12 @@ bench-tftp: deps-test build peers firmware ## rpiflash's TFTP server beside atft
 	@virtual_target/benchmarks/bench-tftp
 
 bench-signed: deps-test build demo-image sandbox ## what signed plans cost: seconds and bytes, beside plans that are not
-	@virtual_target/benchmarks/bench-signed
+	@virtual_target/benchmarks/bench-pair --pair signed --rounds 11
+
+bench-linux: deps-test build demo-image ## a target that Linux flashes beside one that U-Boot flashes: seconds and bytes
+	@uboot/build qemu_arm64
+	@recovery_image/linux/build linux_arm64
+	@virtual_target/benchmarks/bench-pair --pair linux
 
 bench-flash: deps-test build userland-image peers firmware ## whole flashes side by side: in parts, by plan, again; bytes and seconds
 	@uboot/build qemu_arm64
