@@ -50,7 +50,7 @@ SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot reco
 .PHONY: help deps build uboot firmware linux usb-ethernet sandbox peers recovery-image demo-image layout-images userland-image \
     debian-image gpio-bench demo demo-pi3 demo-sandbox demo-linux debian-boot boot-32 boot-older labgrid-tools labgrid-wheel labgrid-check \
     labgrid-protocol labgrid-short labgrid-test labgrid-long labgrid-new-user many test check docs recording bench \
-    bench-tftp bench-flash bench-signed bench-linux pi-test signed-test fuzz fuzz-images fuzz-readers fuzz-target fuzz-server try-laws power-cuts \
+    bench-tftp bench-flash bench-signed bench-linux pi-test signed-test linux-test fuzz fuzz-images fuzz-readers fuzz-target fuzz-server try-laws power-cuts \
     power-cuts-qemu many-sandboxes upgrade-test install deb debs deb-test test-release clean
 
 help: ## this index
@@ -209,6 +209,17 @@ signed-test: deps-test build firmware usb-ethernet sandbox # signed plans: their
 	    SIGNED_MACHINE=$$machine scripts/swift-test --skip-build --filter SystemTests.SignedPlans || exit; \
 	done
 	@virtual_target/scenarios/exact-cuts --signed --loss 20 --random 100
+
+linux-test: deps-test build usb-ethernet demo-image ## targets that Linux flashes: QEMU's virt and Pi 3, 20 power cuts, eight targets of both kinds
+	@uboot/build qemu_arm64
+	@recovery_image/linux/build linux_arm64
+	swift build --build-tests
+	for machine in linux pi3linux; do \
+	    echo "targets that Linux flashes, machine $$machine"; \
+	    LINUX_MACHINE=$$machine scripts/swift-test --skip-build --filter SystemTests.LinuxTargets || exit; \
+	done
+	@virtual_target/scenarios/power-cuts --machine linux
+	@virtual_target/scenarios/many --targets 8 --linux 4
 
 # make fuzz: how much of each.
 FUZZ_IMAGES ?= 100000

@@ -1,3 +1,4 @@
+import Foundation
 import SystemPackage
 import TestSupport
 import Testing
@@ -8,6 +9,10 @@ private let bootStart = 0x22000
 extension SystemTests {
     /// A target that is flashed by the Linux on partition 1, as a Pi 5 is: recovery_image/linux. docs/linux-target.md.
     @Suite(.serialized) struct LinuxTargets {
+        /// The one that starts in seconds; make linux-test asks for QEMU's Pi 3 too.
+        private static let machine =
+            ProcessInfo.processInfo.environment["LINUX_MACHINE"].flatMap(Machine.init) ?? Machine.linux
+
         /// By other programs than ours: the rootfs byte for byte, the boot partition file by file.
         private func expectImage(on target: VirtualTarget) async throws {
             let result = try await bash(
@@ -31,7 +36,7 @@ extension SystemTests {
             async throws
         {
             let fixture = try await OSImageFixture.small.value
-            let target = try await VirtualTarget("linux", card: fixture, machine: .linux)
+            let target = try await VirtualTarget("linux", card: fixture, machine: Self.machine)
             let first = try await target.flash("--no-wait --as-is")
             #expect(first.stdout.contains("flashed and proven, "), first.all)
             try await expectImage(on: target)
@@ -79,7 +84,7 @@ extension SystemTests {
                 "$RPIFLASH keys init --keys $KEYS; $RPIFLASH keys init --keys $KEYS.rogue", ["KEYS": keys.string])
             try #require(made.status == 0, made.all)
             let target = try await VirtualTarget(
-                "linux-signed", card: fixture, machine: .linux, cardArguments: "--key \(keys.string)/current.key")
+                "linux-signed", card: fixture, machine: Self.machine, cardArguments: "--key \(keys.string)/current.key")
             let result = try await target.exec(
                 """
                 mkdir -p $TFTP

@@ -94,9 +94,11 @@ struct RecoveryImageCommand: AsyncParsableCommand {
             templates: board.templates,
             uboot: uboot ?? DefaultPaths.built("\(profile.system.rawValue)/\(profile.name)"),
             firmware: firmware ?? DefaultPaths.built("firmware"),
-            ubootRemedy: Installation.current.remedy(
-                make: "make \(profile.system.rawValue) BOARD=\(profile.name)",
-                package: "rpiflash-\(profile.system.rawValue)", option: "--uboot"),
+            ubootRemedy: profile.linux == nil
+                ? Installation.current.remedy(
+                    make: "make uboot BOARD=\(profile.name)", package: "rpiflash-uboot", option: "--uboot")
+                // No package has it: it is made of Debian's own.
+                : "make it in the source tree with: make linux BOARD=\(profile.name), or name its folder with --uboot",
             firmwareRemedy: Installation.current.remedy(
                 make: "make firmware", package: "rpiflash-firmware", option: "--firmware"))
         let signing = keys.isEmpty ? nil : try SigningKeys(files: keys)
