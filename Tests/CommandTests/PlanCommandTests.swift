@@ -86,7 +86,7 @@ struct PlanCommandTests {
         async throws
     {
         let good = try await LoopbackFixture(
-            "plan; grep -aq ', verify: ' got/flash.scr; report 0 $sectors; put OK $((sectors * 512))")
+            "plan; grep -aq '^setenv p_mode verify$' got/flash.scr; report 0 $sectors; put OK $((sectors * 512))")
         let result = try await good.run("$FLASH --no-wait --verify-only $IMG cam", exits: 0)
         #expect(result.stdout.contains("): verified and proven, 5242880 bytes (0 written, 0 loaded) in "), result.all)
 
