@@ -37,14 +37,16 @@ extension SystemTests {
             rogue() {
                 mkdir -p $D/root; rm -rf $D/root/$MAC; cp -rL $D/rogue $D/root/$MAC
                 $SERVER $D/root 192.168.77.1 $MAC >$D/server.log & server=$!
+                # Who listens to no console answers it with ICMP, which U-Boot takes for the end of its TFTP server.
+                socat -u UDP4-RECV:6666 OPEN:/dev/null & listener=$!
                 until grep -q serving $D/server.log; do sleep 0.05; done
                 from=$(VT_FROM)
                 before=$(sha256sum <$D/card.img)
                 $VT reset $D
                 $VT wait $D 'rpiflash: (starting|cannot boot:) /kernel8.img' --timeout 900 >/dev/null
                 $VT stop $D
-                kill $server
-                wait $server 2>/dev/null || true
+                kill $server $listener
+                wait $server $listener 2>/dev/null || true
                 tail -c +$((from + 1)) $D/console.log | tr -d '\\r' >$D/$1.console
                 tr '\\0' '\\n' <$D/root/$MAC/REPORT >$D/$1.report || true
                 [ "$before" = "$(sha256sum <$D/card.img)" ] || { echo "$1: the card was written"; cat $D/$1.console; return 1; }
