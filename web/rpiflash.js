@@ -76,7 +76,7 @@ function card(part, tag, heading) {
       [run && run.is_running ? "began" : "ended", known(record, r => time(r.ended || r.started)), " by ",
         known(record, r => r.by.user)],
       ["image", known(record, imageName)],
-      ["card", known(part.trend, text => element("span", {class: part.is_worn ? "worn" : "usual"}, text))],
+      ["card", known(part.trend, text => element("span", {class: text.includes("replace it") || text.includes("getting bad") ? "worn" : "usual"}, text))],
       ["U-Boot", known(board && board.uboot, text => text.replace("U-Boot ", "").split(" ")[0])],
       ["boot script", known(board && board.script, String)],
     ]));

@@ -105,7 +105,8 @@ import Testing
         let run = try #require(try store.list().first)
         let events = run.lastEvents(of: 2000)
         #expect(events.last?.number == 500 && events.count > 20 && events.count < 60)
-        #expect(events.map { $0.number ?? 0 } == (0..<events.count).map { 500 - UInt64(events.count) + 1 + UInt64($0) })
+        let numbers = Array(UInt64(501 - events.count)...500)
+        #expect(events.compactMap(\.number) == numbers)
         #expect(run.lastEvents(of: 1 << 20).count == 500)
     }
 

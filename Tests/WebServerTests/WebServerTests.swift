@@ -23,12 +23,26 @@ private struct RawClient: ~Copyable {
 
     deinit { close(descriptor) }
 
+    /// Waits where a call would block: the server shares this process's threads. No test is to be judged by the time that it
+    /// takes.
+    private func perform(_ call: () -> Int) async throws -> Int {
+        for _ in 0..<60_000 {
+            let count = call()
+            if count >= 0 || errno != EAGAIN { return count }
+            try await Task.sleep(for: .milliseconds(2))
+        }
+        Issue.record("the server does nothing")
+        return -1
+    }
+
     /// - Returns: whether all of it could be sent.
-    @discardableResult func send(_ text: String) -> Bool {
+    @discardableResult func send(_ text: String) async throws -> Bool {
         var rest = Array(text.utf8)[...]
         while !rest.isEmpty {
-            let count = rest.withUnsafeBytes {
-                Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL.rawValue))
+            let count = try await perform {
+                rest.withUnsafeBytes {
+                    Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
+                }
             }
             guard count > 0 else { return false }
             rest = rest.dropFirst(count)
@@ -37,11 +51,11 @@ private struct RawClient: ~Copyable {
     }
 
     /// What the server sends until it closes the connection, or until a text has come.
-    func receive(until end: String? = nil) -> String {
+    func receive(until end: String? = nil) async throws -> String {
         var bytes: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 65536)
         while true {
-            let count = recv(descriptor, &buffer, buffer.count, 0)
+            let count = try await perform { recv(descriptor, &buffer, buffer.count, Int32(MSG_DONTWAIT)) }
             guard count > 0 else { break }
             bytes += buffer[..<count]
             if let end, String(decoding: bytes, as: UTF8.self).contains(end) { break }
@@ -75,8 +89,8 @@ struct WebServerTests {
     private static func answer(_ request: String) async throws -> String {
         let server = try await server()
         let client = try RawClient(port: server.port)
-        client.send(request)
-        let answer = client.receive()
+        try await client.send(request)
+        let answer = try await client.receive()
         await server.stop()
         return answer
     }
@@ -111,9 +125,7 @@ struct WebServerTests {
     @Test(arguments: ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"])
     func `another method is refused`(method: String) async throws {
         let answer = try await Self.get("/", method: method)
-        // CONNECT has no path, which is refused before.
-        #expect(answer.hasPrefix("HTTP/1.1 \(method == "CONNECT" ? "400" : "405") "), "\(answer)")
-        #expect(answer.contains("\r\nAllow: GET, HEAD\r\n") || method == "CONNECT")
+        #expect(answer.hasPrefix("HTTP/1.1 405 ") && answer.contains("\r\nAllow: GET, HEAD\r\n"), "\(answer)")
     }
 
     @Test(arguments: [
@@ -174,9 +186,9 @@ struct WebServerTests {
             "GET / HTTP/1.1\r\nHost: " + String(repeating: "h", count: 1 << 20),
         ] {
             let client = try RawClient(port: server.port)
-            client.send(request)
+            try await client.send(request)
             // Closed without waiting for an end that never comes.
-            #expect(!client.receive().contains("200 OK"))
+            #expect(try await !client.receive().contains("200 OK"))
         }
         await server.stop()
     }
@@ -187,8 +199,8 @@ struct WebServerTests {
         let server = try await Self.server(limits)
         let client = try RawClient(port: server.port)
         let begin = ContinuousClock.now
-        client.send("GET / HTTP/1.1\r\nHost: localhost\r\n")
-        while client.send("X: y\r\n"), ContinuousClock.now - begin < .seconds(20) {
+        try await client.send("GET / HTTP/1.1\r\nHost: localhost\r\n")
+        while try await client.send("X: y\r\n"), ContinuousClock.now - begin < .seconds(20) {
             try await Task.sleep(for: .milliseconds(100))
         }
         #expect(ContinuousClock.now - begin < .seconds(10))
@@ -200,10 +212,10 @@ struct WebServerTests {
         limits.writeSeconds = 1
         let server = try await Self.server(limits)
         let client = try RawClient(port: server.port)
-        client.send("GET /long.txt HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        try await client.send("GET /long.txt HTTP/1.1\r\nHost: localhost\r\n\r\n")
         try await until(5) { server.connectionCount == 1 }
         try await until(20) { server.connectionCount == 0 }
-        #expect(client.receive().utf8.count < 64 << 20)
+        #expect(try await client.receive().utf8.count < 64 << 20)
         await server.stop()
     }
 
@@ -212,17 +224,19 @@ struct WebServerTests {
         limits.connections = 2
         let server = try await Self.server(limits)
         do {
-            let (first, second) = (try RawClient(port: server.port), try RawClient(port: server.port))
+            let first = try RawClient(port: server.port)
+            let second = try RawClient(port: server.port)
             try await until(5) { server.connectionCount == 2 }
             let third = try RawClient(port: server.port)
-            third.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            #expect(third.receive() == "")
-            _ = (consume first, consume second)
+            try await third.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            #expect(try await third.receive() == "")
+            _ = consume first
+            _ = consume second
         }
         try await until(5) { server.connectionCount == 0 }
         let client = try RawClient(port: server.port)
-        client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        #expect(client.receive().hasSuffix("<p>bench</p>"))
+        try await client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        #expect(try await client.receive().hasSuffix("<p>bench</p>"))
         await server.stop()
     }
 
@@ -230,8 +244,8 @@ struct WebServerTests {
         let server = try await Self.server()
         do {
             let client = try RawClient(port: server.port)
-            client.send("GET /index.live HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            let answer = client.receive(until: "data: 3\n\n")
+            try await client.send("GET /index.live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            let answer = try await client.receive(until: "data: 3\n\n")
             #expect(answer.contains("\r\nContent-Type: text/event-stream\r\n"), "\(answer)")
             let order = (0...3).compactMap { answer.firstRange(of: "data: \($0)\n\n")?.lowerBound }
             #expect(order.count == 4 && order == order.sorted())

@@ -28,7 +28,7 @@ def until(condition: Callable[[], object], seconds: float = SECONDS) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
 class Bench:

@@ -32,8 +32,7 @@ package final class WebServer: Sendable {
     /// Listens, and answers until ``stop()``.
     ///
     /// - Parameters:
-    ///   - host: the IPv4 address to bind.
-    ///   - port: the TCP port; 0 for any free one.
+    ///   - host, port: the IPv4 address to bind, and its TCP port, 0 for any free one.
     ///   - socket: one that listens already, as systemd hands it over, in place of these; from here on owned.
     ///   - names: by which clients may call it, in small letters and without a port.
     ///   - answer: what is asked for by the only component of a path: letters, digits, `.`, `_` and `-`, at most 100, none
@@ -85,7 +84,6 @@ package enum WebAnswer: Sendable {
 /// Ends a connection whose client sends more than a request may have.
 final class RequestLimit: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
-    typealias InboundOut = ByteBuffer
     private var left: Int
 
     init(bytes: Int) { left = bytes }

@@ -24,11 +24,10 @@ package struct WebPage: Sendable {
     private mutating func add(_ id: String, _ value: some Encodable) { parts.append((id, jsonLine(value))) }
 
     private mutating func add(_ target: BenchTarget, _ runs: [WatchedRun]) {
-        let trend = CardTrend.all(runs.compactMap(\.record)).last
-        let part = TargetPart(
-            target: target, run: runs.last.map { RunPart($0) }, trend: trend?.text, isWorn: trend?.warning != nil,
-            board: runs.last { $0.record?.board != nil }?.record?.board)
-        add("target-\(target.digits)", part)
+        let records = runs.compactMap(\.record)
+        let (trend, board) = (CardTrend.all(records).last?.text, records.last { $0.board != nil }?.board)
+        let run = runs.last.map { RunPart($0) }
+        add("target-\(target.digits)", TargetPart(target: target, run: run, trend: trend, board: board))
     }
 
     /// All targets, and what checks found.
@@ -69,7 +68,6 @@ package struct WebPage: Sendable {
         let target: BenchTarget
         let run: RunPart?
         let trend: String?
-        let isWorn: Bool
         let board: RunRecord.BoardEntry?
     }
 

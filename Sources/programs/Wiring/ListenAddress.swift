@@ -8,9 +8,7 @@ package struct ListenAddress: Hashable, Sendable {
     /// - Parameter host: dotted.
     package init(host: String, port: Int) { (self.host, self.port) = (host, port) }
 
-    /// Reads what an option has; nil where it is none.
-    ///
-    /// - Parameter usual: the port where the text has none.
+    /// Reads what an option has, with the usual port where it has none; nil where it is no address.
     package init?(_ text: String, port usual: Int = 69) {
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
         guard let first = parts.first else { return nil }

@@ -193,15 +193,11 @@ struct RunsCommand: AsyncParsableCommand {
                 let own = [".html", ".console.txt", ".events.txt", ".report.txt"].map { "run-\(run.id)\($0)" }
                 names.formUnion(own + ["target-\(run.targetDigits).html"])
             }
-            do {
-                try makeFolders(folder)
-                for name in names {
-                    guard let bytes = await pages.file(name, live: false) else { continue }
-                    let file = try replaceFile(folder.appending(name))
-                    _ = try file.closeAfter { try file.writeAll(bytes) }
-                }
-            } catch let error as PathError {
-                throw FlashError.server("\(error.path): \(error.errno)")
+            try makeFolders(folder)
+            for name in names {
+                guard let bytes = await pages.file(name, live: false) else { continue }
+                let file = try replaceFile(folder.appending(name))
+                _ = try file.closeAfter { try file.writeAll(bytes) }
             }
             print("\(stored.count) run\(stored.count == 1 ? "" : "s"): \(folder.appending("index.html"))")
         }
