@@ -117,7 +117,9 @@ import Testing
         let ids = try store.list().map(\.id).filter { $0.hasSuffix("1") }
         var watch = RunWatch(store)
         watch.look()
-        #expect(watch.targets["b827eb000001"]?.map(\.stored.id) == ids.suffix(RunWatch.most))
+        #expect(watch.runs(of: "b827eb000001").map(\.stored.id) == ids.suffix(RunWatch.most))
+        #expect(watch.runs(of: "b827eb000001").allSatisfy { $0.record != nil })
+        #expect(watch.targets["b827eb000001"]?.map(\.stored.id) == ids.suffix(RunWatch.kept))
         #expect(watch.targets["b827eb000002"]?.count == 1)
         #expect(watch.run(ids[0])?.record?.id == ids[0])
         #expect(watch.run("20261125-062038-b827eb000009") == nil)
@@ -127,8 +129,8 @@ import Testing
         let before = watch.generations["b827eb000002"]
         _ = try store.begin(record(1, at: 1_764_052_638))
         watch.look()
-        #expect(watch.targets["b827eb000001"]?.count == RunWatch.most)
-        #expect(watch.targets["b827eb000001"]?.first?.stored.id == ids[6])
+        #expect(watch.runs(of: "b827eb000001").count == RunWatch.most)
+        #expect(watch.runs(of: "b827eb000001").first?.stored.id == ids[6])
         #expect(watch.generations["b827eb000002"] == before)
 
         var some = RunWatch(store, only: Set(ids.prefix(3)))

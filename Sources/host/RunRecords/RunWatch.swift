@@ -51,30 +51,35 @@ extension FlashEvent {
 
 /// The runs of a bench, kept up to date while somebody looks. Only what may have changed is read again.
 package struct RunWatch: Sendable {
-    /// Of each target this many runs are known, the last ones: the memory that it takes depends on the bench, not on its past.
-    package static let most = 100
+    /// Of each target this many runs are shown, the last ones, and this many kept in memory.
+    package static let (most, kept) = (100, 20)
 
     /// Grows with every change.
     package private(set) var generation = 0
     /// Of each target the generation of its last change, by the digits of its Ethernet address.
     package private(set) var generations: [String: Int] = [:]
-    /// Of each target its runs, the oldest first.
+    /// Of each target its last runs, the oldest first.
     package private(set) var targets: [String: [WatchedRun]] = [:]
+    private var shown: [String: [StoredRun]] = [:]
     private let store: RunStore
     private let only: Set<String>?
     private var changed: Double?
 
     /// - Parameters:
     ///   - store: where the records are.
-    ///   - only: the runs that count, however many; nil: the last ones.
+    ///   - only: the runs that are shown, however many; nil: the last ones.
     package init(_ store: RunStore, only: Set<String>? = nil) { (self.store, self.only) = (store, only) }
 
-    /// A run; nil where there is none of that name. One that is older than what is known is read.
+    /// A run; nil where there is none of that name.
     package func run(_ id: String) -> WatchedRun? {
         let stored = StoredRun(id: id, folder: store.path.appending(id))
-        guard RunStore.isID(id) else { return nil }
-        if let known = targets[String(stored.targetDigits)]?.last(where: { $0.stored.id == id }) { return known }
-        return exists(stored.folder) ? Self.read([stored])[0] : nil
+        guard RunStore.isID(id), exists(stored.folder) else { return nil }
+        return targets[String(stored.targetDigits)]?.last { $0.stored.id == id } ?? Self.read([stored])[0]
+    }
+
+    /// All runs of a target that are shown, the oldest first; those that are not kept are read.
+    package func runs(of target: String) -> [WatchedRun] {
+        Self.read(shown[target]?.dropLast(Self.kept) ?? []) + (targets[target] ?? [])
     }
 
     /// Finds new runs, and what became of those that go on.
@@ -95,24 +100,23 @@ package struct RunWatch: Sendable {
         }
     }
 
-    private mutating func touch(_ targets: some Sequence<String>) {
+    private mutating func touch(_ targets: Set<String>) {
         generation += 1
         for target in targets { generations[target] = generation }
     }
 
     private mutating func list() {
-        var wanted: [String: [StoredRun]] = [:]
-        for run in ((try? store.list()) ?? []).reversed() {
-            let count = wanted[String(run.targetDigits)]?.count ?? 0
-            guard only?.contains(run.id) ?? (count < Self.most) else { continue }
-            wanted[String(run.targetDigits), default: []].append(run)
-        }
-        let old = targets.mapValues { $0.map(\.stored) }
+        let all = ((try? store.list()) ?? []).filter { only?.contains($0.id) ?? true }
+        let new = Dictionary(grouping: all) { String($0.targetDigits) }
+            .mapValues { $0.suffix(only == nil ? Self.most : .max).map(\.self) }
+        let changed = Set(new.keys).union(shown.keys).filter { new[$0] != shown[$0] }
+        guard !changed.isEmpty else { return }
+        shown = new
         var known = Dictionary(uniqueKeysWithValues: targets.values.joined().map { ($0.stored.id, $0) })
-        for run in Self.read(wanted.values.joined().filter { known[$0.id] == nil }) { known[run.stored.id] = run }
-        targets = wanted.mapValues { runs in runs.reversed().compactMap { known[$0.id] } }
-        let changed = Set(old.keys).union(wanted.keys).filter { old[$0] != targets[$0]?.map(\.stored) }
-        if !changed.isEmpty { touch(changed) }
+        let kept = shown.mapValues { $0.suffix(Self.kept) }
+        for run in Self.read(kept.values.joined().filter { known[$0.id] == nil }) { known[run.stored.id] = run }
+        targets = kept.mapValues { $0.compactMap { known[$0.id] } }
+        touch(changed)
     }
 
     /// Reads runs, on all cores.

@@ -175,7 +175,7 @@ package actor WebPages {
         }
         if name == "index" { return WebPage(bench, watch.targets) }
         let run = name.hasPrefix("run-") ? watch.run(String(name.dropFirst(4))) : nil
-        let runs = watch.targets[digits] ?? []
+        let runs = watch.runs(of: digits)
         let seen = runs.compactMap(\.record).last?.target
         let target = bench.targets.first { $0.digits == digits } ?? seen.map { BenchTarget($0) }
         let console = (run ?? runs.last).flatMap { end($0.stored.console) }
