@@ -41,14 +41,16 @@ BIN := .build/debug
 ARM32 := $(if $(filter %_32b,$(BOARD)),deps-arm32)
 DEB_ARM32 := $(if $(filter %_32b,$(DEB_BOARDS)),deps-arm32)
 BOARDS := $(patsubst uboot/boards/%.yaml,%,$(wildcard uboot/boards/*.yaml))
+# Those that Linux flashes.
+LINUX_BOARDS := $(patsubst uboot/boards/%.yaml,%,$(shell grep -l '^system: linux' uboot/boards/*.yaml))
 # demo.img is the layout pios.
 LAYOUTS := pios-2024 pios-trixie debian ubuntu ubuntu-ab buildroot
-SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot recovery_image virtual_target .ci packaging)
+SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot recovery_image virtual_target .ci packaging Tests/web)
 
-.PHONY: help deps build uboot firmware usb-ethernet sandbox peers recovery-image demo-image layout-images userland-image \
-    debian-image gpio-bench demo demo-pi3 demo-sandbox debian-boot boot-32 boot-older labgrid-tools labgrid-wheel labgrid-check \
-    labgrid-protocol labgrid-short labgrid-test labgrid-long labgrid-new-user many web-tools web-test bench-web test check docs recording bench \
-    bench-tftp bench-flash pi-test signed-test fuzz fuzz-images fuzz-readers fuzz-target fuzz-server try-laws power-cuts \
+.PHONY: help deps build uboot firmware linux usb-ethernet sandbox peers recovery-image demo-image layout-images userland-image \
+    debian-image gpio-bench demo demo-pi3 demo-sandbox demo-linux debian-boot boot-32 boot-older labgrid-tools labgrid-wheel labgrid-check \
+    labgrid-protocol labgrid-short labgrid-test labgrid-long labgrid-new-user many test check docs recording bench \
+    bench-tftp bench-flash bench-signed pi-test signed-test fuzz fuzz-images fuzz-readers fuzz-target fuzz-server try-laws power-cuts \
     power-cuts-qemu many-sandboxes upgrade-test install deb debs deb-test test-release clean
 
 help: ## this index
@@ -88,7 +90,10 @@ $(BUILD)/sandbox/preload.so: $(wildcard virtual_target/sandbox/*.[ch]) Makefile
 peers: deps-test # other TFTP servers, for tests and benchmarks, into build/peers
 	@scripts/peers
 
-recovery-image: build uboot firmware ## the card that makes a board flashable: build/recovery-<board>.img, .bmap, .img.xz
+linux: build deps-linux # the Linux that flashes BOARD (rpi_5, linux_arm64), into build/linux/<board>
+	@recovery_image/linux/build $(BOARD)
+
+recovery-image: build $(if $(filter $(BOARD),$(LINUX_BOARDS)),linux,uboot firmware) ## the card that makes a board flashable: build/recovery-<board>.img, .bmap, .img.xz
 	@if [ -n "$(KEYS)" ] && ! [ -e "$(KEYS)/current.key" ]; then \
 	    $(BIN)/rpiflash keys init --keys "$(KEYS)" || \
 	    echo "$(KEYS) has no key, so the card will run every plan; sudo $(BIN)/rpiflash keys init makes one" >&2; \
@@ -122,6 +127,10 @@ demo-pi3: deps-demo build demo-image firmware usb-ethernet ## the same on a Rasp
 demo-sandbox: build demo-image sandbox ## the same without QEMU and Linux: U-Boot as a process, a flash in 2 seconds
 	@virtual_target/scenarios/demo --machine sandbox
 
+demo-linux: build demo-image ## the same on a target that is flashed by Linux, as a Pi 5 is
+	@recovery_image/linux/build linux_arm64
+	@virtual_target/scenarios/demo --machine linux
+
 debian-boot: deps-demo build debian-image firmware ## a real Debian flashed to the virtual target's card, booted by the Pi's U-Boot on raspi3b
 	@uboot/build qemu_arm64
 	@uboot/build rpi_arm64
@@ -134,11 +143,12 @@ gpio-bench: deps-test # machines whose GPIO lines are seen, for tests, into buil
 test: deps-test build firmware usb-ethernet sandbox peers demo-image layout-images gpio-bench ## all tests; those of the whole system run real U-Boot and Linux in QEMU
 	@uboot/build qemu_arm64
 	@uboot/build rpi_arm64
+	@recovery_image/linux/build linux_arm64
 	swift build --build-tests
 	# One after the other: two virtual machines at once would slow each other past their deadlines.
 	# Not all 720 at once: together they hold 1,500 files open, and Foundation's Process crashes above 1,350 (it reads beyond
 	# the end of what readdir gave, in its list of /proc/self/fd).
-	scripts/swift-test --skip-build --skip SystemTests --skip GPIOTests --experimental-maximum-parallelization-width 8
+	scripts/swift-test --skip-build --skip SystemTests --skip GPIOTests --experimental-maximum-parallelization-width 4
 	scripts/swift-test --skip-build --filter GPIOTests
 	scripts/swift-test --skip-build --filter SystemTests
 
@@ -150,7 +160,7 @@ test-release: deps-demo deps-tree build demo-image # builds, unit tests and a fl
 check: deps-test build ## format and lint of Swift and shell, every board's fragments and boot script
 	swift format lint --strict --recursive --parallel Sources Tests Package.swift
 	shellcheck $(SCRIPTS)
-	@for board in $(BOARDS); do \
+	@for board in $(filter-out $(LINUX_BOARDS),$(BOARDS)); do \
 	    echo "checking fragments and boot script of $$board"; \
 	    uboot/build --config-only "$$board"; \
 	    $(BIN)/rpiflash-gen bootscr --board "$$board" --text -o $(BUILD)/check-"$$board".cmd; \
@@ -171,6 +181,9 @@ bench-tftp: deps-test build peers firmware ## rpiflash's TFTP server beside atft
 	@uboot/build qemu_arm64
 	swift build -c release --product tftp-bench-server
 	@virtual_target/benchmarks/bench-tftp
+
+bench-signed: deps-test build demo-image sandbox ## what signed plans cost: seconds and bytes, beside plans that are not
+	@virtual_target/benchmarks/bench-signed
 
 bench-flash: deps-test build userland-image peers firmware ## whole flashes side by side: in parts, by plan, again; bytes and seconds
 	@uboot/build qemu_arm64
@@ -275,6 +288,7 @@ labgrid-new-user: deb labgrid-wheel $(LABGRID)/wheels/.made # docs/labgrid.md ty
 	@packaging/new-user-labgrid
 
 # The same for what looks at the pages in a browser; the browser is Debian's.
+.PHONY: web-tools web-test bench-web
 WEB := $(BUILD)/web
 $(WEB)/venv/.made: Tests/web/requirements.txt | deps-web
 	python3 -m venv --clear $(WEB)/venv

@@ -8,7 +8,7 @@ struct KernelCommandLineTests {
         "init=/usr/lib/raspi-config/init_resize2.sh", "resize",
     ]) func `what would change the card's partition table is removed`(word: String) {
         let result = KernelCommandLine("console=tty1 root=PARTUUID=4e639091-02 rootwait quiet \(word)\n").relocated()
-        #expect(result.text == "console=tty1 root=PARTUUID=4e639091-02 rootwait quiet\n")
+        #expect(result.text == "console=tty1 root=/dev/mmcblk0p3 rootwait quiet\n")
         #expect(result.wouldHaveGrown)
         #expect(result.notes.count == 1)
         #expect(result.notes.first?.hasPrefix("removed \(word), which ") == true)
@@ -24,7 +24,9 @@ struct KernelCommandLineTests {
     }
 
     @Test(arguments: [
-        "root=/dev/mmcblk0p2 systemd.run=/boot/firstrun.sh systemd.run_success_action=reboot rootwait\n",
+        "root=/dev/mmcblk0p3 systemd.run=/boot/firstrun.sh systemd.run_success_action=reboot rootwait\n",
+        "root=PARTUUID=4e639091-01", "root=PARTUUID=4e63909-02", "root=PARTUUID=0b8e2a52-6f4e-4c44-9b43-5b1f0c5e2a11",
+        "root=/dev/sda2",
         "  root=x   a=\"b  resize c\"\tquiet  \r\n", "root=LABEL=writable init=/bin/sh resize=no noresize",
         "root=x \"never closed resize\n", "root=x init=/lib/firstboot\n",
     ]) func `all else stays as it is`(text: String) {
@@ -32,6 +34,14 @@ struct KernelCommandLineTests {
         #expect(result.text == text)
         #expect(result.notes == [])
         #expect(!result.wouldHaveGrown)
+    }
+
+    /// What Raspberry Pi OS (pi-gen, stage1/00-boot-files/files/cmdline.txt) and Buildroot (board/raspberrypi/cmdline.txt) have.
+    @Test(arguments: ["root=PARTUUID=4e639091-02", "root=PARTUUID=4E639091-02", "root=/dev/mmcblk0p2"])
+    func `root names the card's partition where it named the image's by its number`(word: String) {
+        let result = KernelCommandLine("console=tty1  \(word) rootwait\r\nroot=/dev/mmcblk0p2\n").relocated()
+        #expect(result.text == "console=tty1  root=/dev/mmcblk0p3 rootwait\r\nroot=/dev/mmcblk0p2\n")
+        #expect(result.notes == ["cmdline.txt has 1 more line behind its first; only the first counts"])
     }
 
     @Test func `only the first line counts, later lines stay`() {

@@ -158,6 +158,24 @@ struct BootScriptTests {
         }
     }
 
+    @Test func `a board that Linux flashes has that system's keys and none of U-Boot's`() throws {
+        let yaml = try text("uboot/boards/rpi_5.yaml")
+        let board = try BoardProfile(yaml: yaml, file: "b.yaml")
+        #expect(board.system == .linux && board.linux?.start == .firmware)
+        #expect(board.linux?.resetStatus == "0x107d200020" && board.linux?.modules.last == "macb")
+        #expect(!board.keys.contains(.defconfig) && board.keys.contains(.linuxSuite))
+        func refusal(_ yaml: String) -> String? {
+            #expect(throws: BoardProfileError.self) { try BoardProfile(yaml: yaml, file: "b.yaml") }?.description
+        }
+        #expect(
+            refusal(yaml + "defconfig: x\n") == "b.yaml: a board with system: linux has no key defconfig")
+        #expect(
+            refusal(yaml.replacing("linux_start: firmware\n", with: "")) == "b.yaml: key linux_start is missing")
+        let other = try text("uboot/boards/qemu_arm64.yaml") + "linux_start: kexec\n"
+        #expect(refusal(other) == "b.yaml: a board with system: uboot has no key linux_start")
+        #expect(refusal(yaml.replacing("system: linux", with: "system: bsd")) != nil)
+    }
+
     @Test func `refuses a profile with a missing key or a wrong value`() throws {
         let yaml = try text("uboot/boards/qemu_arm64.yaml")
         let missing = yaml.replacing("boot_command: booti\n", with: "")

@@ -40,7 +40,7 @@ import TestImages
                 +++ b/partition 1/cmdline.txt
                 @@ -1,1 +1,1 @@
                 -root=PARTUUID=12345678-02 rootwait init=/usr/lib/raspberrypi-sys-mods/firstboot
-                +root=PARTUUID=12345678-02 rootwait
+                +root=/dev/mmcblk0p3 rootwait
                 --- a/partition 2/etc/fstab
                 +++ b/partition 2/etc/fstab
                 @@ -1,4 +1,4 @@

@@ -138,6 +138,7 @@ struct JSONTests {
             .transfer(part: 1, parts: 2, bytes: 5, total: 50, elapsed: .seconds(5)),
             // A target that tells everything, and one that tells nothing.
             .reported(Array(Self.report.utf8)), .reported([0]),
+            .reported(Array((Self.report + "rpi_agent=1\n").utf8)),
         ]
         let slowLines = slow.map { jsonLine(FlashEvent($0, rate: 2)) }
         emitted.formUnion(try Self.names(slowLines))

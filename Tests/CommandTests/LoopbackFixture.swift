@@ -154,8 +154,8 @@ final class LoopbackFixture: Sendable {
         # plan: fetches the flash plan, and takes its job, its number of sectors and its chunks' files from it.
         plan() {
             get flash.scr
-            job=$(grep -a -o -m 1 'flash plan [0-9a-f]*,' got/flash.scr | grep -o '[0-9a-f]*,' | tr -d ,)
-            sectors=$(($(grep -a -o -m 1 'chunks, 0x[0-9a-f]* sectors' got/flash.scr | grep -o '0x[0-9a-f]*')))
+            job=$(grep -a -o -m 1 '^setenv p_job .*' got/flash.scr | cut -d ' ' -f 3)
+            sectors=$(($(grep -a -o -m 1 '^setenv p_total_sectors .*' got/flash.scr | cut -d ' ' -f 3)))
             chunks=$(grep -a -c '^p_number=' got/flash.scr)
             files=$(grep -a '^p_number=' got/flash.scr | grep -o 'p_file=[^ ]*' | cut -d = -f 2 | sort -u)
         }

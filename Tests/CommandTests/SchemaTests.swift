@@ -123,7 +123,7 @@ struct SchemaTests {
         let result = try await place.run(
             """
             $GEN layout --card $D/card.yaml --format json >$D/layout
-            $GEN board rpi_arm64 --json >$D/board
+            $GEN board rpi_arm64 --json >$D/board; $GEN board rpi_5 --json >$D/board-linux
             $RPIFLASH doctor --inventory $D/targets.csv --card $D/card.yaml --tftp-root $TFTP --listen 127.0.0.1:$PORT \
                 --store $D/store --service $D/none.sock --runs $D/runs --json >$D/doctor
             $FLASH -q --no-wait --label ci_job=4711 --label place= $IMG cam >/dev/null
@@ -138,5 +138,6 @@ struct SchemaTests {
         for name in ["layout", "board", "doctor", "runs-list", "runs-show", "runs-cards", "targets", "flash"] {
             try await checkSchema(name, place.text(name))
         }
+        try await checkSchema("board", place.text("board-linux"))
     }
 }

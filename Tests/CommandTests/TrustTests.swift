@@ -15,7 +15,7 @@ struct TrustTests {
         cp -r $REPOSITORY/templates .
         for file in templates/*.cmd; do echo 'echo trapped' >>$file; done
         cp $REPOSITORY/uboot/boards/*.yaml uboot/boards/
-        cp $REPOSITORY/recovery_image/* recovery_image/
+        cp -r $REPOSITORY/recovery_image/* recovery_image/
         echo 'uboot_size: 128 MiB' >recovery_image/card.yaml
         echo trapped >build/uboot/rpi_arm64/u-boot.bin
 

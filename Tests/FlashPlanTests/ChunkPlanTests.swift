@@ -29,17 +29,38 @@ struct ChunkPlanTests {
                 p_encoding=raw p_size=0x200 p_file=last p_entries=0x0 p_lba=0x2000
                 run p_chunk
                 """))
-        for line in [
-            "setenv rpi_job 000000000000beef", "setenv p_mode verify", "setenv p_pieces yes",
-            "itest 0x${l_written} == 0x802",
-            "setenv p_check_fit 'itest 0x1000 -le 0x${p_p2size} && itest 0x1000 -le 0x${l_p3size}'",
-        ] {
-            #expect(script.contains(line), "\(line)")
-        }
+        #expect(script.contains("setenv rpi_job 000000000000beef"))
+        let lines = try PlanLines(script: script)
+        #expect(
+            lines.values == [
+                "p_plan": "1", "p_job": "000000000000beef", "p_mode": "verify", "p_target": "any", "p_needs_keys": "no",
+                "p_console": "no", "p_chunk_count": "2", "p_total_sectors": "0x802", "p_boot_sectors": "0x1000",
+                "p_rootfs_sectors": "0x1000", "p_has_pieces": "yes", "p_pieces_file": "pieces",
+                "p_pieces_size": "0x300", "p_image_file": "image",
+            ])
+        #expect(lines.chunks.map { $0["p_lba"] } == ["0x3040", "0x2000"])
         #expect(!script.contains("{{"))
         #expect(plan.totalSectors.sectors == 0x802)
         #expect(plan.fileNames == ["a.gz", "last", "image", "pieces"])
         #expect(plan.encodedSize.bytes == 0x1234 + 0x200)
+    }
+
+    @Test func `the lines that are the contract are in every plan, and nothing else looks like them`() throws {
+        for mode in ChunkPlan.Mode.allCases {
+            let plan = try smallPlan(mode: mode)
+            let script = try plan.script(templates: try planTemplates())
+            let lines = try PlanLines(script: script)
+            #expect(lines.values["p_mode"] == mode.rawValue)
+            #expect(lines.values["p_has_pieces"] == "no" && lines.values["p_pieces_file"] == "none")
+            #expect(lines.chunks.map { $0["p_file"] } == plan.chunks.map(\.file.name))
+            #expect(lines.chunks.map { $0["p_sha256"] } == plan.chunks.map(\.digest.hex))
+            // One line too few or too many, or in another order, is not such a plan.
+            let count = "setenv p_chunk_count 3\n"
+            #expect(throws: PlanLines.Failure.self) { try PlanLines(script: script.replacing(count, with: "")) }
+            let twice = script.replacing(count, with: count + count)
+            #expect(throws: PlanLines.Failure.self) { try PlanLines(script: twice) }
+            #expect(throws: PlanLines.Failure.self) { try PlanLines(script: script + "p_number=4 p_partition=2\n") }
+        }
     }
 
     @Test func `the script has no quote that ends another, and no tab or carriage return`() throws {

@@ -52,7 +52,7 @@ import Testing
         }
         let zero = "0000000000000000"
         for code in Report.Code.allCases {
-            let isRefusal = [.notSigned, .noKey, .unsignedParts].contains(code)
+            let isRefusal = [.notSigned, .noKey, .unsignedParts, .noPlan, .noParts].contains(code)
             #expect(try report(zero, code.rawValue).isRefusal == isRefusal)
             #expect(try !report("0000000000000001", code.rawValue).isRefusal)
             #expect(try !report(zero, code.rawValue, "ok").isRefusal)

@@ -47,7 +47,7 @@ import Testing
         let before = try Self.digest(fixture.image.path)
         let prepared = try await fixture.store.prepare(fixture.path, relocation: Self.automatic)
         let found = try Self.read(prepared, fixture)
-        #expect(found.boot["cmdline.txt"] == "root=PARTUUID=12345678-02 rootwait\n")
+        #expect(found.boot["cmdline.txt"] == "root=/dev/mmcblk0p3 rootwait\n")
         #expect(
             found.fstab.contains(
                 "UUID=\(SystemTexts.rootUUID)  /               ext4    defaults,noatime,x-systemd.growfs"))
@@ -161,7 +161,7 @@ import Testing
         async throws
     {
         var texts = SystemTexts()
-        texts.cmdline = "root=PARTUUID=12345678-02 " + String(repeating: "x", count: 480)
+        texts.cmdline = "root=LABEL=rootfs_of_a_card_for " + String(repeating: "x", count: 480)
         let image = try TestImage.small(texts)
         let fixture = StoreFixture(image)
         let files = try FATFiles(try ImageReader(fixture.path), image.boot)

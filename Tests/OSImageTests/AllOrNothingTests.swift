@@ -132,6 +132,7 @@ struct AllOrNothingTests {
     @Test func `a rootfs that only cannot grow is flashed, and that is said`() async throws {
         let fit = "UUID=\(SystemTexts.rootUUID) / ext4 defaults 0 1\n"
         var texts = SystemTexts()
+        texts.cmdline = "root=LABEL=rootfs rootwait\n"
         texts.fstab = "#" + String(repeating: "x", count: 1022 - fit.utf8.count) + "\n" + fit
         let image = try TestImage.small(texts, ext: ["-b", "1024", "-m", "0"])
         try image.folder.write(Data(repeating: 0x79, count: 6 << 20), to: "fill")

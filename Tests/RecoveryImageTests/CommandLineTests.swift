@@ -66,12 +66,13 @@ import Testing
 
     @Test func `an unknown board is answered with those that there are`() throws {
         let folder = try workFolder()
-        for name in ["rpi_5", "../boards/rpi_arm64", ""] {
+        for name in ["rpi_6", "../boards/rpi_arm64", ""] {
             let ran = try generate(["recovery-image", "--board", name], in: folder)
             #expect(ran.status == 1)
             #expect(
                 ran.errors
-                    == "rpiflash-gen: board is '\(name)'; must be one of qemu_arm64, rpi_3_32b, rpi_4_32b, rpi_arm64, sandbox\n"
+                    == "rpiflash-gen: board is '\(name)'; must be one of linux_arm64, qemu_arm64, rpi_3_32b, rpi_4_32b, "
+                    + "rpi_5, rpi_arm64, sandbox\n"
             )
         }
     }

@@ -17,6 +17,7 @@ private struct LyingTables: PartitionTableStore {
 
 /// Stand-ins for the host's programs: an empty FAT16's first sectors, and nothing else.
 private struct SilentTools: CardTools {
+    func exportPublicKey(_ name: String, of keys: CardKeys, to file: String, folder: FilePath) async throws {}
     func makeFAT(
         in image: String, folder: FilePath, partition: Partition, format: FATFormat, volumeID: UInt32, label: String
     ) async throws {
@@ -231,6 +232,7 @@ private func card() throws -> CardLayout {
         let sources = CardSources(
             files: base.appending("recovery_image/files.yaml"),
             firmwareConfiguration: base.appending("recovery_image/config.txt"),
+            linuxConfiguration: base.appending("recovery_image/config-linux.txt"),
             environment: base.appending("recovery_image/rpiflash.env"),
             templates: FilePath(root.appendingPathComponent("templates").path),
             uboot: base.appending("build/uboot/rpi_arm64"), firmware: base.appending("build/firmware"),
@@ -276,5 +278,56 @@ private func card() throws -> CardLayout {
         #expect(text.contains("<MappedBlocksCount> 4 </MappedBlocksCount>"))
         #expect(text.contains("<Range chksum=\"aa\"> 0-2 </Range>"))
         #expect(text.contains("<Range chksum=\"bb\"> 10 </Range>"))
+    }
+
+    @Test func `a card for Linux has the kernel, what it is told, and the public keys, and needs no firmware`() throws {
+        let folder = try workFolder()
+        let base = FilePath(folder.url.path)
+        for name in ["kernel.img", "initramfs.img", "dtb/bcm2712-rpi-5-b.dtb", "dtb/bcm2712-d-rpi-5-b.dtb"] {
+            try folder.write("x", to: "linux/\(name)")
+        }
+        let tracked = FilePath(root.path).appending("recovery_image")
+        let sources = CardSources(
+            files: tracked.appending("files.yaml"), firmwareConfiguration: tracked.appending("config.txt"),
+            linuxConfiguration: tracked.appending("config-linux.txt"), environment: tracked.appending("rpiflash.env"),
+            templates: FilePath(root.path).appending("templates"), uboot: base.appending("linux"),
+            firmware: base.appending("none"), ubootRemedy: "build it", firmwareRemedy: "fetch it")
+        let contents = try cardContents(
+            board: profile("rpi_5"), card: card(), network: NetworkSettings(serverAddress: "192.168.1.10"),
+            sources: sources, keys: ["bench-1", "bench-2"])
+        var texts: [String: String] = [:]
+        var names: [String] = []
+        for file in contents {
+            switch file {
+            case .copy(let path), .tree(let path): names.append(path.lastComponent?.string ?? "")
+            case .text(let name, let text):
+                names.append(name)
+                texts[name] = text
+            case .publicKey(let name): names.append("\(name).pem")
+            case .script(let name, _), .keys(let name): Issue.record("\(name)")
+            }
+        }
+        #expect(
+            names == [
+                "kernel.img", "initramfs.img", "bcm2712-rpi-5-b.dtb", "bcm2712-d-rpi-5-b.dtb", "config.txt",
+                "cmdline.txt",
+                "bench-1.pem", "bench-2.pem", "rpiflash.card", "rpiflash.env",
+            ])
+        #expect(texts["config.txt"]?.contains("\nkernel=kernel.img\ninitramfs initramfs.img followkernel\n") == true)
+        #expect(texts["cmdline.txt"] == "console=ttyAMA10,115200 panic=10 iomem=relaxed\n")
+        let facts = texts["rpiflash.card"] ?? ""
+        let layout = try card()
+        for line in [
+            "board=rpi_5", "boot_start=\(layout.boot.start.sector)", "rootfs_start=\(layout.rootfs.start.sector)",
+            "start=firmware", "reset_status=0x107d200020", "serverip=192.168.1.10", "keys=bench-1 bench-2",
+        ] {
+            #expect(facts.contains("\n\(line)\n"), "\(line)")
+        }
+        #expect(
+            throws: RecoveryImageError.noBootScript(board: "rpi_5"),
+            performing: {
+                try makeBootScript(
+                    board: try profile("rpi_5"), card: layout, templates: sources.templates, serverAddress: nil)
+            })
     }
 }

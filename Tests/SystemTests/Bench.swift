@@ -19,7 +19,7 @@ enum Bench {
         build.appending("uboot/qemu_arm64/u-boot.bin"), build.appending("uboot/rpi_arm64/u-boot.bin"),
         build.appending("uboot/sandbox/u-boot.bin"), build.appending("sandbox/preload.so"),
         build.appending("firmware/start4.elf"), build.appending("demo/demo.img"),
-        build.appending("usb-ethernet/usb-ethernet"),
+        build.appending("usb-ethernet/usb-ethernet"), build.appending("linux/linux_arm64/initramfs.img"),
         build.appending("peers/atftpd/usr/sbin/atftpd"), build.appending("peers/tftpd-hpa/usr/sbin/in.tftpd"),
     ]
 
@@ -59,7 +59,7 @@ func text(of file: FilePath) -> String {
 
 /// What `virtual-target create --machine` knows.
 enum Machine: String, Sendable {
-    case virt, sandbox, pi3, pi3plus, pi4, pi2
+    case virt, sandbox, pi3, pi3plus, pi4, pi2, linux, pi3linux
 
     /// For what needs no arm and no Linux. U-Boot as older cards have it is QEMU's.
     static let fastest = Bench.olderUBoot == nil ? sandbox : virt
@@ -70,11 +70,20 @@ enum Machine: String, Sendable {
         case .sandbox: "sandbox"
         case .pi2: "rpi_3_32b"
         case .pi3, .pi3plus, .pi4: "rpi_arm64"
+        case .linux, .pi3linux: "linux_arm64"
         }
     }
 
     /// QEMU's Pis have one MAC, whatever is asked for.
-    var mac: String { self == .virt || self == .sandbox ? "52:54:00:12:34:56" : "52:54:00:12:34:57" }
+    var mac: String {
+        switch self {
+        case .virt, .sandbox, .linux: "52:54:00:12:34:56"
+        case .pi3, .pi3plus, .pi4, .pi2, .pi3linux: "52:54:00:12:34:57"
+        }
+    }
+
+    /// The folder of what starts on its card.
+    var system: String { board == "linux_arm64" ? "linux" : "uboot" }
 }
 
 /// A virtual target with a fresh recovery card.
@@ -111,7 +120,7 @@ struct VirtualTarget: Sendable {
             mkdir -p $D && cd $REPOSITORY
             $RPIFLASH_GEN recovery-image --board \(board) --card $CARD \(cardArguments) --no-xz \
               --server-ip 192.168.77.1 --ip-address 192.168.77.2 --netmask 255.255.255.0 \
-              --uboot $BUILD/uboot/\(board) --firmware $BUILD/firmware -o $D/recovery.img
+              --uboot $BUILD/\(machine.system)/\(board) --firmware $BUILD/firmware -o $D/recovery.img
             $VT create $D --machine \(machine.rawValue) --recovery $D/recovery.img --card-size \(cardSize) \(older) \(options)
             """, ["D": directory.string, "CARD": card.cardFile.string])
         try #require(made.status == 0, made.all)

@@ -198,7 +198,8 @@ private final class Bench: Sendable {
     /// socket holds.
     @Test func `clients that do not read delay nobody, and are dropped`() async throws {
         var limits = Service.Limits()
-        limits.timeout = .seconds(2)
+        // Long beside what comes before anybody is dropped, also on a busy machine.
+        limits.timeout = .seconds(30)
         let bench = try await Bench(limits: limits)
         let count = 2 * max(2, ProcessInfo.processInfo.activeProcessorCount)
         let folders = (10..<10 + min(count, 80)).map { "52:54:00:00:00:\($0)" }
@@ -223,12 +224,13 @@ private final class Bench: Sendable {
                 for folder in folders { group.addTask { _ = await bench.read("\(folder)/file") } }
             }
         }
-        let begin = MonotonicInstant.now
+        // Who has to wait for a client that does not read waits until that is dropped.
+        let dropped = bench.lines.count { $0.hasPrefix("dropped ") }
         #expect(await bench.read("\(mac)/file") == .content(Array("staged".utf8)))
         for await timed in events { if case .completed = timed.event { break } }
-        #expect(begin.duration(to: .now) < .seconds(1.5))
+        #expect(bench.lines.count { $0.hasPrefix("dropped ") } == dropped, "\(bench.lines)")
         for folder in folders {
-            try await bench.waitFor("dropped \(folder) its client has read nothing for 2 s, while ")
+            try await bench.waitFor("dropped \(folder) its client has read nothing for 30 s, while ")
             try await bench.waitFor("ended \(folder)")
         }
         #expect(!bench.lines.contains { $0.contains("ended \(mac)") }, "\(bench.lines)")

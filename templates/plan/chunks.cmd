@@ -20,7 +20,7 @@ else
             setenv p_done yes
             setexpr p_new ${p_sectors} + 0x0
         else
-            echo "rpiflash: chunk ${p_number} of {{chunk_count}}: ${p_cause}"
+            echo "rpiflash: chunk ${p_number} of ${p_chunk_count}: ${p_cause}"
             if test ${p_code} = lost_write; then
                 setexpr p_try ${p_try} + ${p_tries_lost}
                 test ${p_tries_lost} = 0x3 || run l_recover
@@ -37,14 +37,14 @@ if test ${p_done} = yes; then
     setexpr rpi_same ${rpi_same} + ${p_kept}
     setexpr rpi_chunks ${rpi_chunks} + 0x1
     if itest 0x${p_new} == 0x0; then
-        echo "rpiflash: chunk ${p_number} of {{chunk_count}}: there already"
+        echo "rpiflash: chunk ${p_number} of ${p_chunk_count}: there already"
     else
-        echo "rpiflash: chunk ${p_number} of {{chunk_count}}: wrote 0x${p_new} of ${p_sectors} sectors"
+        echo "rpiflash: chunk ${p_number} of ${p_chunk_count}: wrote 0x${p_new} of ${p_sectors} sectors"
     fi
 else
     run p_is_bad
     setenv rpi_reason "${p_cause}"
-    setenv p_state "chunk ${p_number} of {{chunk_count}}, sector 0x${p_block}: ${p_cause}"
+    setenv p_state "chunk ${p_number} of ${p_chunk_count}, sector 0x${p_block}: ${p_cause}"
 fi'
 setenv p_is_bad '
 setexpr rpi_bad_count ${rpi_bad_count} + 0x1
@@ -60,10 +60,10 @@ if test "${p_state}" = ok; then
             run p_hit
             setexpr rpi_same ${rpi_same} + ${p_sectors}
             setexpr rpi_chunks ${rpi_chunks} + 0x1
-            echo "rpiflash: chunk ${p_number} of {{chunk_count}}: there already"
+            echo "rpiflash: chunk ${p_number} of ${p_chunk_count}: there already"
         else
             if test ${p_mode} = verify; then
-                echo "rpiflash: chunk ${p_number} of {{chunk_count}}: differs, sector 0x${p_block} on"
+                echo "rpiflash: chunk ${p_number} of ${p_chunk_count}: differs, sector 0x${p_block} on"
                 run p_is_bad
             else
                 run p_make

@@ -15,7 +15,6 @@ itest 0x${p_end} -le 0x${p_limit}'
 
 # Is it there already? After three chunks in a row that were not, some are not looked at: 1, then 2, 4, 8, 8 and so on;
 # the next that is there ends that. A card that holds something else does not pay for being looked at.
-setenv p_mode {{mode}}
 setenv p_misses 0
 setenv p_skip_next 1
 setenv p_skip 0

@@ -1,3 +1,8 @@
+# A card whose rpiflash.env says where its console goes sends it there already.
+if test {{netconsole}} = yes && test -z "${netconsole}"; then
+    setenv ncip ${serverip}
+    run l_send_console
+fi
 # Is this plan for this target, and for now? Where the card has keys, whoever has heard the plan can send it again: so the
 # target makes up a number that nobody knew before, and the server signs that with the number of the job, while its flash
 # runs. docs/security.md. The job and the target are written out here, so that no other signed script can change them.
@@ -40,7 +45,7 @@ done
 setenv tftptimeoutcountmax 30
 test ${p_has_permission} = yes'
 setenv p_may_run 'test -z "${l_keys}" || run p_permission'
-setenv p_permission 'run p_make_challenge && run p_ask_often'
+setenv p_permission 'run p_map_ram && run p_make_challenge && run p_ask_often'
 if test "${p_state}" = ok; then
     if run p_is_for_us; then
         if run p_is_for_card; then

@@ -5,7 +5,7 @@
 # shall get. The chunk then must have its SHA-256 as a whole, with what was read from the card, before a byte is
 # written. U-Boot 2023.01 loses about 320 bytes of memory at each crc32 and hash: their number is limited (l_hashes),
 # and two for each chunk are kept back; one whose pieces are compared may take two more.
-setenv p_pieces {{pieces}}
+setenv p_pieces ${p_has_pieces}
 setenv p_hashes 1000
 test -z "${l_hashes}" || setexpr p_hashes ${l_hashes} + 0x0
 if itest 0x${p_hashes} -gt {{hashes_kept}}; then
@@ -17,11 +17,11 @@ setenv p_need_tables 'test ${p_pieces} = loaded || run p_load_tables'
 setenv p_load_tables '
 setenv filesize 0
 setenv p_pieces no
-tftpboot ${p_all_tables} ${ethaddr}/{{pieces_file}} &&
+tftpboot ${p_all_tables} ${ethaddr}/${p_pieces_file} &&
 run p_count_file &&
-itest 0x${filesize} == {{pieces_size}} &&
+itest 0x${filesize} == ${p_pieces_size} &&
 setenv p_pieces loaded
-test ${p_pieces} = loaded || echo "rpiflash: {{pieces_file}} did not load in full: chunks are loaded whole"
+test ${p_pieces} = loaded || echo "rpiflash: ${p_pieces_file} did not load in full: chunks are loaded whole"
 test ${p_pieces} = loaded'
 # The chunk's entries to their place, zeros behind the chunk's end up to a whole MiB.
 setenv p_prepare '
@@ -122,13 +122,13 @@ test ${p_good} = yes'
 # One behind the other with one file, where a chunk's own would be; then each goes to its place.
 setenv p_image yes
 setenv p_no_image '
-echo "rpiflash: {{image_file}} cannot be read in pieces: files of chunks are loaded"
+echo "rpiflash: ${p_image_file} cannot be read in pieces: files of chunks are loaded"
 setenv p_image no
 test ${p_image} = yes'
 setenv p_gather '
 setexpr p_image_start ${p_lba} + 0x0 &&
 setenv filesize 0 &&
-tftpboot ${p_file_ram} ${ethaddr}/{{image_file}}@${p_image_start}-${p_mask}'
+tftpboot ${p_file_ram} ${ethaddr}/${p_image_file}@${p_image_start}-${p_mask}'
 setenv p_put_run '
 setexpr p_length ${p_run_sectors} * 0x200 &&
 cp.b ${p_source} ${p_address} ${p_length} &&
@@ -191,7 +191,7 @@ setenv p_by_pieces '
 if test ${p_was_read} = no || run p_never_in_pieces; then
     true
 else
-    echo "rpiflash: chunk ${p_number} of {{chunk_count}}: looking for what differs in it"
+    echo "rpiflash: chunk ${p_number} of ${p_chunk_count}: looking for what differs in it"
     if run p_need_tables && run p_prepare && run p_find; then
         if itest 0x${p_differing} == 0x0; then
             run p_is_right && setenv p_done yes

@@ -7,11 +7,11 @@ if test "${p_state}" = ok; then
 fi
 setexpr l_written ${rpi_written} + ${rpi_same}
 if test "${p_state}" = ok; then
-    if itest 0x${l_written} == {{total_sectors}}; then
+    if itest 0x${l_written} == ${p_total_sectors}; then
         setenv p_code
     else
         setenv p_code miscounted
-        setenv p_state "0x${l_written} sectors were proven instead of {{total_sectors}}"
+        setenv p_state "0x${l_written} sectors were proven instead of ${p_total_sectors}"
     fi
 fi
 if test "${p_state}" = ok; then

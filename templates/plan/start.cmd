@@ -29,3 +29,16 @@ setenv rpi_board ${l_board}
 setenv rpi_keys ${l_keys}
 setenv rpi_challenge
 
+# RAM from l_image on, each from a multiple of 16 MiB: the chunk as it shall be on the card; its file as it was loaded;
+# the table of all pieces. In front of that, at a multiple of 4 KiB, the chunk's own part of the table. So digits put
+# together make addresses: <p_ram_digits><MiB><piece, 8 each>000 is a piece's, <p_table_digits><MiB><the same> that of
+# its entry.
+setenv p_map_ram '
+setexpr p_ram_digits ${l_image} + 0xffffff &&
+setexpr p_ram_digits ${p_ram_digits} / 0x1000000 &&
+setexpr p_ram ${p_ram_digits} * 0x1000000 &&
+setexpr p_file_ram ${p_ram} + 0x1000000 &&
+setexpr p_table ${p_ram} + 0x2000000 &&
+setexpr p_table_digits ${p_table} / 0x1000 &&
+setexpr p_all_tables ${p_table} + 0x100000'
+

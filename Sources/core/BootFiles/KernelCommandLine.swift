@@ -90,13 +90,14 @@ package struct KernelCommandLine: Hashable, Sendable {
         package var text: String { String(decoding: bytes, as: UTF8.self) }
     }
 
-    /// Removes what would change the card's partition table on the first boot. `root=` stays: the boot script replaces it
-    /// by the card's partition 3.
+    /// Removes what would change the card's partition table on the first boot, and has `root=` name the card's partition 3 where
+    /// it named the image's second by the image's own table. The boot script replaces every `root=` anyway; a Pi whose firmware
+    /// starts the kernel itself takes the file as it is.
     package func relocated() -> Relocated {
         var notes: [String] = []
         let growing = words.filter { Self.reasonToRemove($0) != nil }
         let quirk = "sdhci.debug_quirks2=4"
-        let result = removing { word in
+        var result = removing { word in
             if let reason = Self.reasonToRemove(word) {
                 notes.append("removed \(sanitized(word, limit: 120)), \(reason)")
                 return true
@@ -107,6 +108,7 @@ package struct KernelCommandLine: Hashable, Sendable {
                 "removed \(word), which slows the card down for the sake of \(sanitized(growing[0], limit: 120)) alone")
             return true
         }
+        result.rename(Self.cardRoot, where: Self.namesSecondPartition)
         for word in words where Self.namesPartition(word) {
             notes.append(
                 "\(sanitized(word, limit: 120)) stays and names a partition by the image's own table; on the card partition 1 is "
@@ -249,6 +251,23 @@ package struct KernelCommandLine: Hashable, Sendable {
             return "which lets the initramfs resize the last partition in the card's partition table"
         }
         return nil
+    }
+
+    /// A card is the first MMC device on every Pi that has one slot, and the kernel knows this name without an initramfs.
+    static let cardRoot = "root=/dev/mmcblk0p3"
+
+    /// Whether a word is a `root=` that names the second partition by its number: of a DOS table, or of the card.
+    private static func namesSecondPartition(_ word: String) -> Bool {
+        if word == "root=/dev/mmcblk0p2" { return true }
+        guard let id = word.dropping(prefix: "root=PARTUUID="), id.hasSuffix("-02") else { return false }
+        let digits = id.utf8.dropLast(3)
+        return digits.count == 8 && digits.allSatisfy(Byte.isHexDigit)
+    }
+
+    private mutating func rename(_ new: String, where isMeant: (String) -> Bool) {
+        for index in pieces.indices where isMeant(String(decoding: pieces[index].word, as: UTF8.self)) {
+            pieces[index].word = Array(new.utf8)
+        }
     }
 
     /// Whether a word other than `root=` names a partition by its number: `resume=/dev/mmcblk0p3`.

@@ -4,7 +4,7 @@ import Yams
 package struct BoardProfile: Hashable, Sendable {
     /// As in `make uboot BOARD=…`, the file's name less `.yaml`.
     package let name: String
-    /// U-Boot's defconfig.
+    /// U-Boot's defconfig; empty where Linux flashes the board.
     package let defconfig: String
     /// `arm64` or `arm`.
     package let architecture: Architecture
@@ -28,6 +28,33 @@ package struct BoardProfile: Hashable, Sendable {
     package let usbEthernet: Bool
     /// Files of partition 1 come with the Pi's firmware (bootcode.bin, start.elf, config.txt).
     package let piFirmware: Bool
+    /// The Linux that flashes the board; nil: U-Boot does.
+    package let linux: LinuxSystem?
+
+    /// What flashes a board that no U-Boot can: `recovery_image/linux/build` makes it, docs/linux-target.md explains it.
+    package struct LinuxSystem: Hashable, Sendable {
+        /// The Debian suite that the kernel comes from; empty: that of the machine that builds it.
+        package let suite: String
+        /// Kernel modules, in the order in which they are loaded.
+        package let modules: [String]
+        /// The kernel's command line.
+        package let commandLine: String
+        /// How it starts what is on partition 2.
+        package let start: Start
+        /// The physical address of the register that names the partition to start; only with ``Start/firmware``.
+        package let resetStatus: String
+
+        /// How an image is started.
+        package enum Start: String, Codable, Sendable {
+            /// By a reset, after which the Pi's firmware starts partition 2 as it is.
+            case firmware
+            /// From the running kernel.
+            case kexec
+        }
+    }
+
+    /// Who flashes a board.
+    package enum System: String, Codable, Sendable { case uboot, linux }
 
     /// The processor's instruction set.
     package enum Architecture: String, Codable, Sendable { case arm64, arm }
@@ -40,7 +67,7 @@ package struct BoardProfile: Hashable, Sendable {
 extension BoardProfile: Codable {
     /// The keys of the file, in its order.
     package enum CodingKeys: String, CodingKey, CaseIterable, Sendable {
-        case name, defconfig
+        case name, system, defconfig
         case architecture = "arch"
         case crossCompile = "cross_compile"
         case fragments
@@ -51,18 +78,49 @@ extension BoardProfile: Codable {
         case serial0, serial1
         case usbEthernet = "usb_ethernet"
         case piFirmware = "pi_firmware"
+        case linuxSuite = "linux_suite"
+        case linuxModules = "linux_modules"
+        case linuxCommandLine = "linux_command_line"
+        case linuxStart = "linux_start"
+        case linuxResetStatus = "linux_reset_status"
+
+        /// The one system whose boards have the key; nil: all have it.
+        package var system: System? {
+            switch self {
+            case .defconfig, .crossCompile, .fragments: .uboot
+            case .linuxSuite, .linuxModules, .linuxCommandLine, .linuxStart, .linuxResetStatus: .linux
+            default: nil
+            }
+        }
     }
 
-    /// Decodes a profile; every key must be there.
+    /// Decodes a profile; every key must be there that boards of its system have, and none of another's. Without a system it is
+    /// U-Boot's.
     ///
     /// - Throws: `DecodingError`.
     package init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         name = try values.decode(String.self, forKey: .name)
-        defconfig = try values.decode(String.self, forKey: .defconfig)
         architecture = try values.decode(Architecture.self, forKey: .architecture)
-        crossCompile = try values.decode(String.self, forKey: .crossCompile)
-        fragments = try values.decode([String].self, forKey: .fragments)
+        let system = try values.decodeIfPresent(System.self, forKey: .system) ?? .uboot
+        for key in values.allKeys where key.system.map({ $0 != system }) == true {
+            throw DecodingError.dataCorruptedError(
+                forKey: key, in: values,
+                debugDescription: "a board with system: \(system.rawValue) has no key \(key.rawValue)")
+        }
+        if system == .linux {
+            let start = try values.decode(LinuxSystem.Start.self, forKey: .linuxStart)
+            linux = LinuxSystem(
+                suite: try values.decode(String.self, forKey: .linuxSuite),
+                modules: try values.decode([String].self, forKey: .linuxModules),
+                commandLine: try values.decode(String.self, forKey: .linuxCommandLine), start: start,
+                resetStatus: start == .firmware ? try values.decode(String.self, forKey: .linuxResetStatus) : "")
+        } else {
+            linux = nil
+        }
+        defconfig = system == .uboot ? try values.decode(String.self, forKey: .defconfig) : ""
+        crossCompile = system == .uboot ? try values.decode(String.self, forKey: .crossCompile) : ""
+        fragments = system == .uboot ? try values.decode([String].self, forKey: .fragments) : []
         deviceTrees = try values.decode([String].self, forKey: .deviceTrees)
         kernelDeviceTree = try values.decode(DeviceTreeSource.self, forKey: .kernelDeviceTree)
         bootCommand = try values.decode(BootCommand.self, forKey: .bootCommand)
@@ -81,7 +139,7 @@ extension BoardProfile: Codable {
     /// - Throws: `EncodingError`.
     package func encode(to encoder: any Encoder) throws {
         var values = encoder.container(keyedBy: CodingKeys.self)
-        for key in CodingKeys.allCases {
+        for key in keys {
             switch self[key] {
             case .text(let text): try values.encode(text, forKey: key)
             case .list(let words): try values.encode(words, forKey: key)
@@ -89,6 +147,12 @@ extension BoardProfile: Codable {
             }
         }
     }
+
+    /// The keys that boards of its system have, in the file's order.
+    package var keys: [CodingKeys] { CodingKeys.allCases.filter { ($0.system ?? system) == system } }
+
+    /// Who flashes the board.
+    package var system: System { linux == nil ? .uboot : .linux }
 
     /// What a key of the file has.
     package enum Value: Hashable, Sendable {
@@ -125,6 +189,12 @@ extension BoardProfile: Codable {
         case .serial0, .serial1: .text(serialConsoles[key.rawValue] ?? "")
         case .usbEthernet: .flag(usbEthernet)
         case .piFirmware: .flag(piFirmware)
+        case .system: .text(system.rawValue)
+        case .linuxSuite: .text(linux?.suite ?? "")
+        case .linuxModules: .list(linux?.modules ?? [])
+        case .linuxCommandLine: .text(linux?.commandLine ?? "")
+        case .linuxStart: .text(linux?.start.rawValue ?? "")
+        case .linuxResetStatus: .text(linux?.resetStatus ?? "")
         }
     }
 
@@ -149,6 +219,8 @@ extension BoardProfile: Codable {
             throw error
         } catch let DecodingError.keyNotFound(key, _) {
             throw BoardProfileError(file: file, reason: "key \(key.stringValue) is missing")
+        } catch let DecodingError.dataCorrupted(context) {
+            throw BoardProfileError(file: file, reason: context.debugDescription)
         } catch {
             throw BoardProfileError(file: file, reason: "\(error)")
         }

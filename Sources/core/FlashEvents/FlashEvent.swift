@@ -20,7 +20,8 @@ package struct FlashEvent: Hashable, Codable, Sendable {
         case event, time, version, image, target, name, mac, ip, text, bytes, total, server, attempt, method, number
         case count, rate, packets, repeated, window, written, loaded, retries, port, status, error
         case flashProtocol = "protocol"
-        case mode, targets, methods, run, uboot, script, board, serial, keys, card, seconds, code, labels, device,
+        case mode, targets, methods, run, uboot, script, linux, agent, board, serial, keys, card, seconds, code, labels,
+            device,
             changed
         case oldBytes = "old_bytes"
         case keepsOld = "old_kept"
@@ -84,6 +85,10 @@ package struct FlashEvent: Hashable, Codable, Sendable {
     package var imageID: String?
     package var run: String?
     package var uboot: String?
+    /// Linux's version, where that flashed.
+    package var linux: String?
+    /// The number of that Linux's agent.
+    package var agent: UInt64?
     package var script: UInt64?
     package var board: String?
     package var serial: String?
@@ -136,6 +141,7 @@ extension FlashEvent {
             do throws(ReportError) {
                 let report = try Report(bytes: bytes)
                 (uboot, script, board) = (report.ubootVersion, report.script, report.board)
+                (linux, agent) = (report.linuxVersion, report.agent)
                 (serial, card, retries) = (report.serial, report.card, report.retries)
                 keys = report.keys.isEmpty ? nil : report.keys
             } catch {

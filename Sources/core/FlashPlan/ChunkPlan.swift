@@ -195,8 +195,8 @@ extension OSImageLayout {
 package struct PlanTemplates: Hashable, Sendable {
     /// The files that become one script, in this order; paths in the folder of templates.
     package static let files = [
-        "plan/start.cmd", BootScriptFiles.netconsole, "plan/checks.cmd",
-        "plan/permission.cmd", "plan/load.cmd", "plan/pieces.cmd",
+        "plan/start.cmd", BootScriptFiles.netconsole, "plan/permission.cmd",
+        "plan/data.cmd", "plan/checks.cmd", "plan/load.cmd", "plan/pieces.cmd",
         "plan/chunks.cmd", "plan/report.cmd",
     ]
     /// Rendered once for each chunk, for the value `chunks` of the others.

@@ -44,9 +44,13 @@ package struct Report: Hashable, Sendable {
         case noKey = "no_key"
         /// The server has an image in parts, which nobody can sign.
         case unsignedParts = "unsigned_parts"
+        /// What the server has is not a plan that the agent can carry out.
+        case noPlan = "no_plan"
+        /// The server has an image in parts, and Linux flashes this target: it takes plans only.
+        case noParts = "no_parts"
 
-        /// Whether the boot script itself refused what it was given, without the number of a job.
-        package var isRefusal: Bool { [.notSigned, .noKey, .unsignedParts].contains(self) }
+        /// Whether the boot script, or the agent, refused what it was given, without the number of a job.
+        package var isRefusal: Bool { [.notSigned, .noKey, .unsignedParts, .noPlan, .noParts].contains(self) }
     }
 
     /// Whether the target refused to run what the server has, and so could not tell which job that is: `rpi_job` is 0.
@@ -82,8 +86,12 @@ package struct Report: Hashable, Sendable {
     package let board: String?
     /// Names of the keys that the card knows; empty: none.
     package let keys: [String]
-    /// U-Boot's version, where it has one to tell.
+    /// U-Boot's version, where it has one to tell; nil where Linux flashed.
     package let ubootVersion: String?
+    /// Linux's version, where that flashed; else nil.
+    package let linuxVersion: String?
+    /// The number of the agent that flashed, where Linux did; nil: U-Boot did.
+    package let agent: UInt64?
     /// The board's serial number, where it has one.
     package let serial: String?
     /// PARTUUID of the card's partition 1: the disk's signature and `-01`.
@@ -147,7 +155,13 @@ package struct Report: Hashable, Sendable {
         }
         board = values["rpi_board"]
         keys = (values["rpi_keys"] ?? "").split(separator: " ").map(String.init)
-        ubootVersion = values["ver"]
+        if let text = values["rpi_agent"] {
+            agent = try number("rpi_agent", text)
+        } else {
+            agent = nil
+        }
+        ubootVersion = agent == nil ? values["ver"] : nil
+        linuxVersion = agent == nil ? nil : values["ver"]
         serial = values["serial#"]
         card = values["rpi_card"]
     }
@@ -156,7 +170,7 @@ package struct Report: Hashable, Sendable {
         "rpi_report", "rpi_job", "rpi_state", "rpi_code", "rpi_reason", "rpi_chunks", "rpi_written", "rpi_same",
         "rpi_fetched",
         "rpi_retries", "rpi_bad_count", "rpi_bad_chunk", "rpi_bad_lba", "rpi_card", "rpi_script", "rpi_board",
-        "rpi_keys", "ver",
+        "rpi_agent", "rpi_keys", "ver",
         "serial#",
     ]
     private static let longestValue = 512

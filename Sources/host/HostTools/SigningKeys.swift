@@ -211,6 +211,17 @@ extension ToolRunner {
         }
     }
 
+    /// Writes the public half of a key, PEM.
+    ///
+    /// - Parameters:
+    ///   - name: of the key, which is in the folder `keys`, as ``SigningKeys`` has checked it.
+    ///   - file: a file name in `folder`.
+    /// - Throws: ``HostToolError``; `CancellationError`.
+    package func exportPublicKey(_ name: String, in keys: FilePath, to file: String, folder: FilePath) async throws {
+        let certificate = keys.appending("\(name).crt").string
+        try await run(.openssl, ["x509", "-in", certificate, "-pubkey", "-noout", "-out", file], in: folder)
+    }
+
     /// Makes a device tree that has nothing.
     ///
     /// - Throws: ``HostToolError``; `Errno`; `CancellationError`.

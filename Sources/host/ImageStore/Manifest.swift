@@ -7,8 +7,8 @@ package import OSImage
 /// What a prepared image is made of: the text of `manifest.json`. Offsets and counts are in sectors of 512 bytes.
 package struct Manifest: Hashable, Sendable, Codable {
     /// The version that this program writes; others are not read.
-    package static let currentVersion = 2
-    /// The layout's version, 2.
+    package static let currentVersion = 3
+    /// The layout's version, 3: since then `root=` names the card's partition.
     package let version: Int
     /// SHA-256 of what follows from the content alone: partitions and chunks. The folder's name.
     package let id: String
@@ -158,7 +158,7 @@ package struct Manifest: Hashable, Sendable, Codable {
 
 /// Which file gave which prepared image: the text of `sources/<key>.json`.
 struct SourceRecord: Hashable, Codable {
-    static let currentVersion = 3
+    static let currentVersion = 4
     var version = currentVersion
     /// Its bytes that are not UTF-8 replaced: the fingerprint tells it from others.
     let path: String

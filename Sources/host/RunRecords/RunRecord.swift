@@ -138,8 +138,12 @@ package struct RunRecord: Hashable, Sendable, Codable {
 
     /// What runs on a target.
     package struct BoardEntry: Hashable, Sendable, Codable {
-        /// U-Boot's version.
+        /// U-Boot's version; nil where Linux flashes.
         package var uboot: String?
+        /// Linux's version, where that flashes.
+        package var linux: String?
+        /// The number of that Linux's agent.
+        package var agent: UInt64?
         /// The number of the card's boot script; nil for those before there were numbers.
         package var script: UInt64?
         /// The board that the card was made for, by the boot script.
@@ -150,8 +154,12 @@ package struct RunRecord: Hashable, Sendable, Codable {
         package var keys: [String]?
 
         /// What is known.
-        package init(uboot: String?, script: UInt64?, board: String?, serial: String?, keys: [String]? = nil) {
+        package init(
+            uboot: String?, script: UInt64?, linux: String? = nil, agent: UInt64? = nil, board: String?,
+            serial: String?, keys: [String]? = nil
+        ) {
             (self.uboot, self.script, self.board, self.serial) = (uboot, script, board, serial)
+            (self.linux, self.agent) = (linux, agent)
             self.keys = keys
         }
     }

@@ -117,6 +117,7 @@ package final class RunRecorder: Sendable {
         state.record.card = card
         state.record.board = .init(
             uboot: report.ubootVersion.map { sanitized($0) }, script: report.script,
+            linux: report.linuxVersion.map { sanitized($0) }, agent: report.agent,
             board: report.board.map { sanitized($0) },
             serial: report.serial.map { sanitized($0) }, keys: report.keys.map { sanitized($0) })
     }

@@ -275,6 +275,11 @@ package struct Doctor: Sendable {
             guard let card = records.cards.last(where: { $0.mac == target.mac.description }), card.isKnown else {
                 continue
             }
+            if let warning = card.warning { findings.append(Finding(.note, "cards", warning)) }
+            if let agent = card.agent {
+                seen["\(card.linux ?? "Linux") with agent \(agent)", default: 0] += 1
+                continue
+            }
             let uboot = card.uboot.map { $0.split(separator: " ").prefix(2).joined(separator: " ") } ?? "U-Boot"
             let script = card.script.map { "boot script \($0)" } ?? "a boot script without a number"
             seen["\(uboot) with \(script)", default: 0] += 1
@@ -285,7 +290,6 @@ package struct Doctor: Sendable {
                         "target \(target.displayName) has \(script), this version's is \(current); its card can be brought "
                             + "up to date from its running Linux: rpiflash upgrade"))
             }
-            if let warning = card.warning { findings.append(Finding(.note, "cards", warning)) }
         }
         let texts = seen.sorted { $0.key < $1.key }.map { "\($0.key) (\($0.value))" }
         let text =

@@ -42,6 +42,9 @@ package struct DoctorPorts: Sendable {
         package var uboot: String?
         /// The number of its boot script; nil for those before there were numbers.
         package var script: UInt64?
+        /// Linux's version and the number of its agent, where Linux flashes it.
+        package var linux: String?
+        package var agent: UInt64?
         /// Names of the keys that it knows; empty: none. nil: not known.
         package var keys: [String]?
         /// Whether it is known what runs on it.
@@ -50,8 +53,10 @@ package struct DoctorPorts: Sendable {
         package var warning: String?
 
         package init(
-            mac: String, uboot: String?, script: UInt64?, keys: [String]? = nil, isKnown: Bool, warning: String?
+            mac: String, uboot: String?, script: UInt64?, linux: String? = nil, agent: UInt64? = nil,
+            keys: [String]? = nil, isKnown: Bool, warning: String?
         ) {
+            (self.linux, self.agent) = (linux, agent)
             (self.mac, self.uboot, self.script, self.keys, self.isKnown) = (mac, uboot, script, keys, isKnown)
             self.warning = warning
         }

@@ -14,7 +14,9 @@ package struct CardSources: Hashable, Sendable {
     package var environment: FilePath
     /// Folder of the script templates.
     package var templates: FilePath
-    /// Folder of the board's u-boot.bin and dtb/.
+    /// `config-linux.txt`, the same for boards that Linux flashes.
+    package var linuxConfiguration: FilePath
+    /// Folder of the board's u-boot.bin and dtb/; where Linux flashes it, of kernel.img, initramfs.img and dtb/.
     package var uboot: FilePath
     /// Folder of the Pi's firmware files.
     package var firmware: FilePath
@@ -25,11 +27,12 @@ package struct CardSources: Hashable, Sendable {
 
     /// These places.
     package init(
-        files: FilePath, firmwareConfiguration: FilePath, environment: FilePath, templates: FilePath, uboot: FilePath,
-        firmware: FilePath, ubootRemedy: String, firmwareRemedy: String
+        files: FilePath, firmwareConfiguration: FilePath, linuxConfiguration: FilePath, environment: FilePath,
+        templates: FilePath, uboot: FilePath, firmware: FilePath, ubootRemedy: String, firmwareRemedy: String
     ) {
         self.files = files
         self.firmwareConfiguration = firmwareConfiguration
+        self.linuxConfiguration = linuxConfiguration
         self.environment = environment
         self.templates = templates
         self.uboot = uboot
@@ -51,6 +54,8 @@ package enum CardFile: Hashable, Sendable {
     case tree(FilePath)
     /// The same of a board whose device tree is not on the card: nothing but the keys.
     case keys(name: String)
+    /// The public half of one of the card's keys, PEM, as `NAME.pem`.
+    case publicKey(name: String)
 }
 
 /// The keys that a card knows: one of them must have signed what it runs. All of them sign its boot script.
@@ -69,6 +74,7 @@ package struct CardKeys: Hashable, Sendable {
 package func makeBootScript(
     board: BoardProfile, card: CardLayout, templates: FilePath, serverAddress: String?, keys: [String] = []
 ) throws -> String {
+    guard board.linux == nil else { throw RecoveryImageError.noBootScript(board: board.name) }
     let template = try Template(joining: BootScriptFiles.all) { name in
         let path = templates.appending(name)
         return try Template(readText(path), file: path.string)
@@ -89,6 +95,9 @@ package func makeBootScript(
 package func cardContents(
     board: BoardProfile, card: CardLayout, network: NetworkSettings, sources: CardSources, keys: [String] = []
 ) throws -> [CardFile] {
+    if let linux = board.linux {
+        return try linuxContents(linux, board: board, card: card, network: network, sources: sources, keys: keys)
+    }
     var contents: [CardFile] = []
     if board.piFirmware {
         let list = try ConfigurationFile(
@@ -128,17 +137,55 @@ package func cardContents(
         board: board, card: card, templates: sources.templates, serverAddress: network.serverAddress,
         keys: keys)
     contents.append(.script(name: "boot.scr", script))
+    contents.append(try settings(network, sources: sources))
+    return contents
+}
+
+/// rpiflash.env.
+private func settings(_ network: NetworkSettings, sources: CardSources) throws -> CardFile {
     let environment = try Template(readText(sources.environment), file: sources.environment.string)
+    return .text(
+        name: "rpiflash.env",
+        try environment.render([
+            "serverip": .word(network.serverAddress ?? ""),
+            "ipaddr": .word(network.address ?? ""),
+            "netmask": .word(network.netmask ?? ""),
+            "gatewayip": .word(network.gateway ?? ""),
+            "debug_console": .word(network.debugConsole ? "yes" : ""),
+        ]))
+}
+
+/// The same for a board that Linux flashes: kernel, initramfs, device trees, and what the agent is told of the card.
+private func linuxContents(
+    _ linux: BoardProfile.LinuxSystem, board: BoardProfile, card: CardLayout, network: NetworkSettings,
+    sources: CardSources, keys: [String]
+) throws -> [CardFile] {
+    var contents: [CardFile] = []
+    let built =
+        ["kernel.img", "initramfs.img"].map { sources.uboot.appending($0) }
+        + board.deviceTrees.map { sources.uboot.appending("dtb").appending("\($0).dtb") }
+    for path in built { try require(path, remedy: sources.ubootRemedy) }
+    contents += built.map { .copy($0) }
+    if board.piFirmware {
+        let configuration = try Template(readText(sources.linuxConfiguration), file: sources.linuxConfiguration.string)
+        contents.append(.text(name: "config.txt", try configuration.render([:])))
+    }
+    contents.append(.text(name: "cmdline.txt", linux.commandLine + "\n"))
+    contents += keys.map { .publicKey(name: $0) }
+    let facts = [
+        ("board", board.name), ("boot_start", "\(card.boot.start.sector)"),
+        ("rootfs_start", "\(card.rootfs.start.sector)"), ("start", linux.start.rawValue),
+        ("reset_status", linux.resetStatus), ("serverip", network.serverAddress ?? ""),
+        ("keys", keys.joined(separator: " ")), ("kernels", board.kernels.joined(separator: " ")),
+        ("initramfs", board.initramfs.joined(separator: " ")), ("serial0", board.serialConsoles["serial0"] ?? ""),
+        ("serial1", board.serialConsoles["serial1"] ?? ""),
+    ]
     contents.append(
         .text(
-            name: "rpiflash.env",
-            try environment.render([
-                "serverip": .word(network.serverAddress ?? ""),
-                "ipaddr": .word(network.address ?? ""),
-                "netmask": .word(network.netmask ?? ""),
-                "gatewayip": .word(network.gateway ?? ""),
-                "debug_console": .word(network.debugConsole ? "yes" : ""),
-            ])))
+            name: "rpiflash.card",
+            "# What this card was made with, for the agent of its Linux. Settings are in rpiflash.env.\n"
+                + facts.map { "\($0)=\($1)\n" }.joined()))
+    contents.append(try settings(network, sources: sources))
     return contents
 }
 

@@ -28,6 +28,8 @@ package protocol CardTools: Sendable {
     ) async throws
     /// Puts the public halves of the keys into a device tree, so that U-Boot requires one of them.
     func addKeys(_ keys: CardKeys, to tree: String, folder: FilePath) async throws
+    /// Writes the public half of the key of this name, PEM.
+    func exportPublicKey(_ name: String, of keys: CardKeys, to file: String, folder: FilePath) async throws
     /// Makes a device tree that has nothing.
     func makeEmptyTree(_ tree: String, folder: FilePath) async throws
     /// Makes `file`.xz and keeps `file`.

@@ -25,6 +25,8 @@ package enum RecoveryImageError: Error, Hashable, Sendable {
     case unknownBoard(String, known: [String], folder: FilePath)
     /// A network setting is wrong.
     case badNetwork(String)
+    /// The board is flashed by Linux, not by U-Boot.
+    case noBootScript(board: String)
 }
 
 extension RecoveryImageError: CustomStringConvertible {
@@ -56,6 +58,8 @@ extension RecoveryImageError: CustomStringConvertible {
                 : "board is '\(name)'; must be one of \(known.joined(separator: ", "))"
         case .badNetwork(let reason):
             reason
+        case .noBootScript(let board):
+            "board \(board) is flashed by Linux and has no boot script; make its card with rpiflash-gen recovery-image"
         }
     }
 }

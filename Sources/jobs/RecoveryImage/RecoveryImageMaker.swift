@@ -179,6 +179,11 @@ package struct RecoveryImageMaker: Sendable {
             case .keys(let name):
                 try await tools.makeEmptyTree(name, folder: folder.path)
                 files.append(try await addKeys(to: name, in: folder))
+            case .publicKey(let name):
+                if let keys {
+                    try await tools.exportPublicKey(name, of: keys, to: "\(name).pem", folder: folder.path)
+                    files.append(absolute(folder.path.appending("\(name).pem")))
+                }
             }
         }
         return files

@@ -59,7 +59,9 @@ extension StoredRun {
                 "board",
                 record.board.map {
                     [
-                        $0.board, $0.uboot, "boot script \($0.script.map { "\($0)" } ?? "without a number")",
+                        $0.board, $0.uboot, $0.linux,
+                        $0.agent.map { "agent \($0)" }
+                            ?? "boot script \($0.script.map { "\($0)" } ?? "without a number")",
                         $0.serial.map { "serial number \($0)" },
                         $0.keys.flatMap { $0.isEmpty ? nil : "takes only plans of \($0.joined(separator: " or "))" },
                     ].compactMap(\.self).joined(separator: ", ")

@@ -142,7 +142,8 @@ extension DoctorPorts.Card {
     fileprivate init(_ trend: CardTrend) {
         let board = trend.runs.last { $0.board != nil }?.board
         self.init(
-            mac: trend.key.mac, uboot: board?.uboot, script: board?.script, keys: board?.keys,
+            mac: trend.key.mac, uboot: board?.uboot, script: board?.script, linux: board?.linux, agent: board?.agent,
+            keys: board?.keys,
             isKnown: board != nil, warning: trend.warning)
     }
 }

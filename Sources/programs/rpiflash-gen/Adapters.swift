@@ -73,6 +73,12 @@ struct HostCardTools: CardTools {
         }
     }
 
+    func exportPublicKey(_ name: String, of keys: CardKeys, to file: String, folder: FilePath) async throws {
+        try await tellingFullDisk {
+            try await runner.exportPublicKey(name, in: keys.folder, to: file, folder: folder)
+        }
+    }
+
     func makeEmptyTree(_ tree: String, folder: FilePath) async throws {
         try await tellingFullDisk { try await runner.makeEmptyTree(tree, folder: folder) }
     }

@@ -43,7 +43,7 @@ struct BoardCommand: ParsableCommand {
         } else if let key {
             for word in profile[key].words { print(word) }
         } else {
-            for key in BoardProfile.CodingKeys.allCases {
+            for key in profile.keys {
                 print("\(key.rawValue): \(profile[key].words.joined(separator: " "))")
             }
         }

@@ -53,7 +53,8 @@ struct RecoveryImageCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Folder of u-boot.bin and dtb/; default: the installed one, in a source tree build/uboot/<board>.",
+            "Folder of u-boot.bin and dtb/, or, of a board that Linux flashes, of kernel.img, initramfs.img and dtb/; default: "
+                + "the installed one, in a source tree build/uboot/<board> or build/linux/<board>.",
             valueName: "folder"))
     var uboot: FilePath?
 
@@ -89,11 +90,13 @@ struct RecoveryImageCommand: AsyncParsableCommand {
         let layout = try card.layout()
         let sources = CardSources(
             files: files.appending("files.yaml"), firmwareConfiguration: files.appending("config.txt"),
-            environment: files.appending("rpiflash.env"), templates: board.templates,
-            uboot: uboot ?? DefaultPaths.built("uboot/\(profile.name)"),
+            linuxConfiguration: files.appending("config-linux.txt"), environment: files.appending("rpiflash.env"),
+            templates: board.templates,
+            uboot: uboot ?? DefaultPaths.built("\(profile.system.rawValue)/\(profile.name)"),
             firmware: firmware ?? DefaultPaths.built("firmware"),
             ubootRemedy: Installation.current.remedy(
-                make: "make uboot BOARD=\(profile.name)", package: "rpiflash-uboot", option: "--uboot"),
+                make: "make \(profile.system.rawValue) BOARD=\(profile.name)",
+                package: "rpiflash-\(profile.system.rawValue)", option: "--uboot"),
             firmwareRemedy: Installation.current.remedy(
                 make: "make firmware", package: "rpiflash-firmware", option: "--firmware"))
         let signing = keys.isEmpty ? nil : try SigningKeys(files: keys)
@@ -101,7 +104,7 @@ struct RecoveryImageCommand: AsyncParsableCommand {
             board: profile, card: layout, network: network(), sources: sources, keys: signing?.names ?? [])
         let used =
             [card.source, board.source] + [sources.uboot, files].map(\.string)
-            + (profile.piFirmware ? [sources.firmware.string] : [])
+            + (profile.piFirmware && profile.linux == nil ? [sources.firmware.string] : [])
             + (signing.map { keys in keys.names.map { keys.folder.appending("\($0).key").string } } ?? [])
         let maker = try RecoveryImageMaker.onThisHost(keys: signing)
         let output = output ?? DefaultPaths.build.appending("recovery-\(profile.name).img")
