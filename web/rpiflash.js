@@ -79,6 +79,8 @@ function card(part, tag, heading) {
       ["card", known(part.trend, text => element("span", {class: text.includes("replace it") || text.includes("getting bad") ? "worn" : "usual"}, text))],
       ["U-Boot", known(board && board.uboot, text => text.replace("U-Boot ", "").split(" ")[0])],
       ["boot script", known(board && board.script, String)],
+      ["Linux", known(board && board.linux, text => text)],
+      ["agent", known(board && board.agent, String)],
     ]));
 }
 

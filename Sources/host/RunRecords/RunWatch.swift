@@ -65,9 +65,7 @@ package struct RunWatch: Sendable {
     private let only: Set<String>?
     private var changed: Double?
 
-    /// - Parameters:
-    ///   - store: where the records are.
-    ///   - only: the runs that are shown, however many; nil: the last ones.
+    /// - Parameter only: the runs that are shown, however many; nil: the last ones.
     package init(_ store: RunStore, only: Set<String>? = nil) { (self.store, self.only) = (store, only) }
 
     /// A run; nil where there is none of that name.

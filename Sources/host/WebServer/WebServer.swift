@@ -16,7 +16,6 @@ package final class WebServer: Sendable {
         package var (connections, requestBytes) = (256, 16384)
         /// Seconds from the beginning of a connection to the end of its request's head, and until 64 KiB are taken.
         package var (requestSeconds, writeSeconds): (Int64, Int64) = (10, 30)
-
         package init() {}
     }
 
@@ -25,9 +24,7 @@ package final class WebServer: Sendable {
     private let channel: any Channel
     private let clients: Clients
 
-    private final class Clients: Sendable {
-        let count = Atomic(0)
-    }
+    private final class Clients: Sendable { let count = Atomic(0) }
 
     /// Listens, and answers until ``stop()``.
     ///
@@ -167,14 +164,14 @@ private struct WebWriter: Sendable {
     let time: TimeAmount
 
     /// Nothing on a page comes from elsewhere, runs inline, is framed or is kept.
-    private static let headers = HTTPHeaders([
+    private static let headers = [
         (
             "Content-Security-Policy",
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
                 + "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         ), ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"), ("Cache-Control", "no-store"),
         ("Cross-Origin-Resource-Policy", "same-origin"), ("Connection", "close"), ("Allow", "GET, HEAD"),
-    ])
+    ]
 
     func answer(
         _ head: HTTPRequestHead, _ names: Set<String>, _ answer: (String) async -> WebAnswer?
@@ -207,8 +204,7 @@ private struct WebWriter: Sendable {
     }
 
     private func sendHead(_ status: HTTPResponseStatus, _ own: [(String, String)]) async throws {
-        var headers = Self.headers
-        headers.add(contentsOf: own)
+        let headers = HTTPHeaders(Self.headers + own)
         try await send(.head(HTTPResponseHead(version: .http1_1, status: status, headers: headers)))
     }
 

@@ -57,9 +57,7 @@ package struct Doctor: Sendable {
         return (findings, targets)
     }
 
-    /// Makes the checks that need no rights and touch nothing but files, for who only looks.
-    ///
-    /// - Returns: what they found of the inventory, the card's layout, the templates, and the cards of earlier runs.
+    /// The checks that need no rights and touch nothing but files: inventory, card's layout, templates, cards of earlier runs.
     package func examineFiles() -> [Finding] {
         let (inventory, targets) = checkInventory()
         return inventory + checkFiles() + ((try? ports.records()).map { checkCards(targets, $0) } ?? [])

@@ -30,9 +30,7 @@ package struct WebPage: Sendable {
         add("target-\(target.digits)", TargetPart(target: target, run: run, trend: trend, board: board))
     }
 
-    /// All targets, and what checks found.
-    ///
-    /// - Parameter runs: of each target its runs, the oldest first, by the digits of its Ethernet address.
+    /// All targets, with their runs by the digits of their Ethernet addresses, the oldest first, and what checks found.
     init(_ bench: WebPages.Bench, _ runs: [String: [WatchedRun]]) {
         add("findings", bench.findings)
         for target in bench.targets { add(target, runs[target.digits] ?? []) }
@@ -100,10 +98,8 @@ package actor WebPages {
     private var benchChanges = 0
     private var drawn: [String: (generation: Int, page: WebPage)] = [:]
 
-    /// - Parameters:
-    ///   - runs: where the records are.
-    ///   - only: the runs that are shown; nil: the last ones of each target.
-    ///   - look: tells the rest; called now and then, with all runs that are known, the oldest first.
+    /// Pages of the runs of a store: of some only, or of the last ones of each target. `look` tells the rest, is called now and
+    /// then, and gets what is known of runs, the oldest first.
     package init(_ runs: RunStore, only: Set<String>? = nil, look: @escaping @Sendable ([RunRecord]) -> Bench) {
         (self.look, watch) = (look, RunWatch(runs, only: only))
     }
@@ -122,12 +118,8 @@ package actor WebPages {
         return page
     }
 
-    /// A file; nil where there is none.
-    ///
-    /// - Parameters:
-    ///   - name: of a page, as `index.html`, of what all pages need, or of a run's own file, as
-    ///     `run-20261125-062038-b827eb3d60b9.console.txt`.
-    ///   - live: whether a page's changes can be followed.
+    /// A file; nil where there is none: of a page, as `index.html`, whose changes can be followed or not; of what all pages
+    /// need; or a run's own, as `run-20261125-062038-b827eb3d60b9.console.txt`.
     package func file(_ name: String, live: Bool) -> [UInt8]? {
         if Self.types[name] != nil { return try? Self.read(name) }
         if name.hasSuffix(".html"), let page = page(String(name.dropLast(5))), let shell = try? Self.read("page.html") {
@@ -186,14 +178,12 @@ package actor WebPages {
     /// Looks again, unless somebody did just now.
     private func update() {
         let now = ContinuousClock.now
-        if lookTime.map({ now - $0 < .milliseconds(200) }) != true {
-            lookTime = now
-            watch.look()
-        }
-        if benchTime.map({ now - $0 < .seconds(10) }) != true {
-            benchTime = now
-            let new = look(watch.targets.values.joined().compactMap(\.record).sorted { $0.id < $1.id })
-            if new != bench { (bench, benchChanges) = (new, benchChanges + 1) }
-        }
+        guard lookTime.map({ now - $0 > .milliseconds(200) }) ?? true else { return }
+        lookTime = now
+        watch.look()
+        guard benchTime.map({ now - $0 > .seconds(10) }) ?? true else { return }
+        benchTime = now
+        let new = look(watch.targets.values.joined().compactMap(\.record).sorted { $0.id < $1.id })
+        if new != bench { (bench, benchChanges) = (new, benchChanges + 1) }
     }
 }

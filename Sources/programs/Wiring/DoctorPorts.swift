@@ -88,12 +88,8 @@ package func targets(seenIn records: [RunRecord]) -> [BenchTarget] {
     return last.values.sorted { $0.displayName < $1.displayName }.map { BenchTarget($0) }
 }
 
-/// This host's targets, and what checks of files found. Where the inventory cannot be read, the targets of runs.
-///
-/// - Parameters:
-///   - inventory: the file; nil: the usual one.
-///   - records: what is known of runs, the oldest first.
-///   - hostNames: this host's own names and addresses.
+/// This host's targets, and what checks of files found. Where the inventory (nil: the usual one) cannot be read, the targets
+/// of runs, which come with the oldest first.
 package func look(at inventory: FilePath?, _ records: [RunRecord], hostNames: Set<String>) -> WebPages.Bench {
     let (templates, none) = (sharedFile("templates"), FilePath("/"))
     var ports = DoctorPorts.real(
