@@ -25,10 +25,14 @@ def sandboxes(*options: str) -> Iterator[subprocess.Popen[str]]:
         [str(REPOSITORY / "Tests/web/sandboxes"), *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout and process.stdin
-        assert any(line == "ready\n" for line in process.stdout)
-        yield process
-        process.stdin.close()
-        assert process.wait(FLASH_SECONDS) == 0
+        try:
+            assert any(line == "ready\n" for line in process.stdout)
+            yield process
+        finally:
+            # It ends with its standard input, also where the test has failed.
+            process.stdin.close()
+            status = process.wait(FLASH_SECONDS)
+    assert status == 0
 
 
 def flash(process: subprocess.Popen[str]) -> None:
@@ -49,13 +53,16 @@ def shown() -> Iterator[Bench]:
     bench = Bench(folder, targets=0)
     bench.inventory = folder / "all.csv"
     bench.start()
-    yield bench
-    assert bench.stop() == 0
+    try:
+        yield bench
+    finally:
+        status = bench.stop()
+    assert status == 0
 
 
 def test_a_real_flash_is_seen_from_start_to_proof(watched: tuple[Page, Watched]) -> None:
     page, seen = watched
-    with sandboxes("--loss", "20", "--", "--full", "--label", "seen_by=chromium") as process, shown() as bench:
+    with sandboxes("--loss", "80", "--", "--full", "--label", "seen_by=chromium") as process, shown() as bench:
         page.goto(bench.url)
         state = page.locator(".target .state")
         expect(state).to_have_text("no run so far")
@@ -71,7 +78,7 @@ def test_a_real_flash_is_seen_from_start_to_proof(watched: tuple[Page, Watched])
         until(watch, FLASH_SECONDS)
         flashed(process)
         chunks = [text for text in states if text.startswith("chunk ")]
-        assert len(chunks) > 3, states
+        assert len(chunks) > 2, states
         numbers = [int(text.split()[1]) for text in chunks]
         assert numbers == sorted(numbers)
 
@@ -106,7 +113,7 @@ def test_a_real_flash_is_seen_from_start_to_proof(watched: tuple[Page, Watched])
 def test_picture(browser: Browser) -> None:
     """docs/pictures/web-bench-*.png: eight targets that were flashed before and are being flashed."""
     folder = Path(os.environ["RPIFLASH_PICTURES"])
-    with sandboxes("--targets", "8", "--loss", "80", "--", "--full") as process, shown() as bench:
+    with sandboxes("--targets", "8", "--loss", "250", "--", "--full") as process, shown() as bench:
         for _ in range(4):
             flash(process)
             flashed(process)

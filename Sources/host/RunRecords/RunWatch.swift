@@ -52,7 +52,7 @@ extension FlashEvent {
 /// The runs of a bench, kept up to date while somebody looks. Only what may have changed is read again.
 package struct RunWatch: Sendable {
     /// Of each target this many runs are shown, the last ones, and this many kept in memory.
-    package static let (most, kept) = (100, 20)
+    package static let (most, kept) = (100, 12)
 
     /// Grows with every change.
     package private(set) var generation = 0
