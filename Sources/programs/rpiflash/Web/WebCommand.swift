@@ -20,7 +20,8 @@ struct WebCommand: AsyncParsableCommand {
             """)
 
     @Option(
-        help: ArgumentHelp("Where to listen: address or address:port (IPv4). Default: 127.0.0.1:8069.", valueName: "addr"),
+        help: ArgumentHelp(
+            "Where to listen: an IPv4 address, or address:port. Default: 127.0.0.1:8069.", valueName: "addr"),
         transform: { text in
             if let address = ListenAddress(text, port: 8069) { return address }
             throw ValidationError("must be an IPv4 address, or address:port")
