@@ -45,7 +45,7 @@ BOARDS := $(patsubst uboot/boards/%.yaml,%,$(wildcard uboot/boards/*.yaml))
 LINUX_BOARDS := $(patsubst uboot/boards/%.yaml,%,$(shell grep -l '^system: linux' uboot/boards/*.yaml))
 # demo.img is the layout pios.
 LAYOUTS := pios-2024 pios-trixie debian ubuntu ubuntu-ab buildroot
-SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot recovery_image virtual_target .ci packaging)
+SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot recovery_image virtual_target .ci packaging Tests/web)
 
 .PHONY: help deps build uboot firmware linux usb-ethernet sandbox peers recovery-image demo-image layout-images userland-image \
     debian-image gpio-bench demo demo-pi3 demo-sandbox demo-linux debian-boot boot-32 boot-older labgrid-tools labgrid-wheel labgrid-check \
@@ -303,6 +303,23 @@ labgrid-new-user: deb labgrid-wheel $(LABGRID)/wheels/.made # docs/labgrid.md ty
 	@virtual_target/images/demo-image --rootfs-size 112MiB --userland virtual_target/images/ssh.list $(LABGRID)/ssh.img
 	@packaging/new-user-labgrid
 
+# The same for what looks at the pages in a browser; the browser is Debian's.
+.PHONY: web-tools web-test bench-web
+WEB := $(BUILD)/web
+$(WEB)/venv/.made: Tests/web/requirements.txt | deps-web
+	python3 -m venv --clear $(WEB)/venv
+	$(WEB)/venv/bin/pip install --quiet --disable-pip-version-check --requirement Tests/web/requirements.txt
+	@touch $@
+
+web-tools: $(WEB)/venv/.made # what tests the pages
+
+web-test: $(WEB)/venv/.made build demo-image sandbox # the pages of rpiflash web in a real browser, and a real flash in them; as root
+	@scripts/web-test
+
+bench-web: $(WEB)/venv/.made ## first paint, memory and processor time of the pages: 200 targets, 10,000 runs, 50 watchers
+	swift build -c release --product rpiflash
+	@RPIFLASH_BIN=.build/release $(WEB)/venv/bin/python Tests/web/bench.py
+
 many: deps-demo build demo-image ## eight virtual targets flashed at once, one of them loses its power
 	@uboot/build qemu_arm64
 	@virtual_target/scenarios/many
@@ -330,7 +347,7 @@ upgrade-test: deps-demo build firmware ## partition 1 brought up to date from it
 install: deps-build ## the programs, templates, boards and systemd units, below DESTDIR/PREFIX; they run without Swift
 	$(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --product rpiflash
 	$(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --product rpiflash-gen
-	install -d "$(DESTDIR)$(PREFIX)"/{bin,share/rpiflash/{templates/{boot,plan},uboot/boards,recovery_image,schema,scripts,virtual_target,labgrid/{labgrid_rpiflash,rpiflash_client}}}
+	install -d "$(DESTDIR)$(PREFIX)"/{bin,share/rpiflash/{templates/{boot,plan},uboot/boards,web,recovery_image,schema,scripts,virtual_target,labgrid/{labgrid_rpiflash,rpiflash_client}}}
 	bin=$$($(SWIFT) build $(STATIC) $(SWIFT_FLAGS) --show-bin-path); \
 	    $(INSTALL_PROGRAM) "$$bin"/rpiflash "$$bin"/rpiflash-gen "$(DESTDIR)$(PREFIX)/bin/"
 	for folder in templates templates/boot templates/plan; do \
@@ -339,6 +356,7 @@ install: deps-build ## the programs, templates, boards and systemd units, below 
 	install -m 644 uboot/boards/*.yaml "$(DESTDIR)$(PREFIX)/share/rpiflash/uboot/boards/"
 	install -m 644 recovery_image/*.* "$(DESTDIR)$(PREFIX)/share/rpiflash/recovery_image/"
 	chmod 755 "$(DESTDIR)$(PREFIX)/share/rpiflash/recovery_image/upgrade-card.target"
+	install -m 644 web/*.* "$(DESTDIR)$(PREFIX)/share/rpiflash/web/"
 	install -m 644 docs/schema/*.json "$(DESTDIR)$(PREFIX)/share/rpiflash/schema/"
 	install -m 755 scripts/lib.bash "$(DESTDIR)$(PREFIX)/share/rpiflash/scripts/"
 	install -m 755 virtual_target/virtual-target "$(DESTDIR)$(PREFIX)/share/rpiflash/virtual_target/"
@@ -348,7 +366,7 @@ install: deps-build ## the programs, templates, boards and systemd units, below 
 	    install -m 644 labgrid/$$package/{*.py,py.typed} "$(DESTDIR)$(PREFIX)/share/rpiflash/labgrid/$$package/"; \
 	done
 	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system"
-	for unit in packaging/rpiflash-serve*; do \
+	for unit in packaging/rpiflash-{serve,web}*; do \
 	    sed 's#/usr/bin/rpiflash#$(PREFIX)/bin/rpiflash#' "$$unit" \
 	        >"$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}"; \
 	done

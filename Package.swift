@@ -16,6 +16,7 @@ let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: 
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
@@ -119,6 +120,11 @@ let package = Package(
             name: "TFTPService", dependencies: ["CUnixSocket", "Configuration", "TFTP", "TFTPServer", system],
             path: "Sources/host/TFTPService", swiftSettings: strictC),
 
+        .target(
+            name: "WebServer",
+            dependencies: ["FlashEvents", nioCore, nioHTTP1, nioPosix, system],
+            path: "Sources/host/WebServer", swiftSettings: strictC),
+
         // jobs: use cases.
         .target(
             name: "RecoveryImage", dependencies: ["Configuration", "DiskLayout", "BootScript", "LinuxHost", system],
@@ -171,7 +177,7 @@ let package = Package(
                 "FlashEvents", "FlashPlan",
                 "Flashing", "GPIO", "HostTools", "ImageStore", "Inventory", "LinuxHost", "OSImage", "RunRecords",
                 "TFTP",
-                "TFTPServer", "TFTPService", "TargetConsole", "Wiring", argumentParser, system,
+                "TFTPServer", "TFTPService", "TargetConsole", "WebServer", "Wiring", argumentParser, system,
             ],
             path: "Sources/programs/rpiflash", swiftSettings: strict),
 
@@ -272,12 +278,14 @@ let package = Package(
         .testTarget(
             name: "DoctorTests", dependencies: ["Configuration", "DiskLayout", "Doctor", "Inventory", system],
             swiftSettings: strict),
+        .testTarget(
+            name: "WebServerTests", dependencies: ["FlashEvents", "WebServer"], swiftSettings: strict),
         // The built programs: help, exit statuses, messages, signals, and a flash with TFTP clients as the target.
         .testTarget(
             name: "CommandOutputTests",
             dependencies: [
                 "CommandOutput", "Configuration", "DiskLayout", "FlashEvents", "FlashPlan", "Flashing", "Inventory",
-                system,
+                "RunRecords", system,
             ],
             swiftSettings: strict),
         .testTarget(

@@ -4,11 +4,11 @@ import FlashPlan
 
 /// What `rpiflash flash --json` and `rpiflash upgrade --json` print: one JSON object a line. docs/json.md has the tables of
 /// events and fields.
-package struct FlashEvent: Encodable, Sendable {
+package struct FlashEvent: Hashable, Codable, Sendable {
     /// The version of this format: it grows when an event or a field changes its meaning or goes.
     package static let version = 1
 
-    package enum Kind: String, Encodable, CaseIterable, Sendable {
+    package enum Kind: String, Codable, CaseIterable, Sendable {
         case start, target, note, warning, unpacking, preparing, staging, serving, reset, asked, chunk, part, file
         case proven, waiting, result, summary, prepared, wrote, report, recording
         case dryRun = "dry_run"

@@ -18,6 +18,13 @@ package func fileSystem(of path: FilePath) -> UInt64? {
 /// Whether a file or folder is there.
 package func exists(_ path: FilePath) -> Bool { unsafe path.withPlatformString { unsafe access($0, F_OK) } == 0 }
 
+/// When a folder's entries changed last, in seconds since 1970; nil where it is not there.
+package func changeTime(of path: FilePath) -> Double? {
+    var status = stat()
+    guard unsafe path.withPlatformString({ unsafe stat($0, &status) }) == 0 else { return nil }
+    return Double(status.st_mtim.tv_sec) + Double(status.st_mtim.tv_nsec) / 1e9
+}
+
 /// Whether this process may write to a file or folder.
 package func isWritable(_ path: FilePath) -> Bool { unsafe path.withPlatformString { unsafe access($0, W_OK) } == 0 }
 

@@ -26,13 +26,15 @@ package struct AccessModes: Hashable, Sendable {
 }
 
 /// What a call on a file or folder gave.
-package struct PathError: Error, Hashable, Sendable {
+package struct PathError: Error, Hashable, Sendable, CustomStringConvertible {
     /// Which file or folder.
     package let path: FilePath
     /// What the system says.
     package let errno: Errno
 
     package init(_ path: FilePath, _ errno: Errno) { (self.path, self.errno) = (path, errno) }
+
+    package var description: String { "\(path): \(errno)" }
 
     init(_ path: FilePath, code: Int32) { self.init(path, Errno(rawValue: code)) }
 }

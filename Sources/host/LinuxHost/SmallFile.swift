@@ -29,7 +29,15 @@ package enum SmallFile {
         try? start(of: path, count: count, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
     }
 
-    private static func start(of path: FilePath, count: Int, _ flags: Int32) throws(SmallFileError) -> [UInt8] {
+    /// The end of such a file, whole lines of it; of a shorter file all.
+    package static func end(of path: FilePath, count: Int) -> [UInt8]? {
+        let end = try? start(of: path, count: count + 1, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, fromEnd: true)
+        return end.map { $0.count <= count ? $0 : Array($0.drop { $0 != UInt8(ascii: "\n") }.dropFirst()) }
+    }
+
+    private static func start(
+        of path: FilePath, count: Int, _ flags: Int32, fromEnd: Bool = false
+    ) throws(SmallFileError) -> [UInt8] {
         let descriptor = unsafe path.withPlatformString { unsafe open($0, flags | O_CLOEXEC) }
         guard descriptor >= 0 else { throw .unreadable(Errno(rawValue: errno)) }
         defer { close(descriptor) }
@@ -39,6 +47,8 @@ package enum SmallFile {
                 throw .unreadable(.invalidArgument)
             }
         }
+        // Fails where the file is shorter, and then it is read from its beginning.
+        if fromEnd { lseek(descriptor, -off_t(count), SEEK_END) }
         var content: [UInt8] = []
         while content.count < count {
             var failure: Int32 = 0

@@ -7,14 +7,8 @@ extension RunRecord.Author {
     /// Who runs this process.
     package static func current() -> Self {
         Self(
-            user: Accounts.caller, host: hostName(), from: sshClient(),
+            user: Accounts.caller, host: ownHostName(), from: sshClient(),
             command: CommandLine.arguments.map { sanitized($0) })
-    }
-
-    private static func hostName() -> String {
-        var name = [CChar](repeating: 0, count: 256)
-        guard unsafe gethostname(&name, name.count - 1) == 0 else { return "unknown" }
-        return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
     /// The address of the SSH client that this process descends from. sudo takes the variable away, so the parents are

@@ -42,15 +42,8 @@ package struct RunStore: Sendable {
 
     /// `20261125-062038-b827eb3d60b9`: the time is UTC.
     private static func name(of record: RunRecord) -> String {
-        var (seconds, parts) = unsafe (time_t(record.started.timeIntervalSince1970), tm())
-        unsafe gmtime_r(&seconds, &parts)
-        func digits(_ number: Int32, _ count: Int) -> String {
-            let text = "\(number)"
-            return String(repeating: "0", count: max(0, count - text.count)) + text
-        }
-        let day = unsafe digits(parts.tm_year + 1900, 4) + digits(parts.tm_mon + 1, 2) + digits(parts.tm_mday, 2)
-        let time = unsafe digits(parts.tm_hour, 2) + digits(parts.tm_min, 2) + digits(parts.tm_sec, 2)
-        return "\(day)-\(time)-\(record.target.mac.filter { $0 != ":" })"
+        let time = record.started.formatted(.iso8601).prefix(19).replacing(/[-:]/, with: "")
+        return "\(time.replacing("T", with: "-"))-\(record.target.mac.filter { $0 != ":" })"
     }
 
     /// All runs, the oldest first. A folder that is none of ours is left out.
@@ -103,13 +96,16 @@ package struct RunStore: Sendable {
     }
 
     /// What ``name(of:)`` makes, with a number behind it or without.
-    private static func isID(_ name: String) -> Bool {
-        name.wholeMatch(of: #/[0-9]{8}-[0-9]{6}-[0-9a-f]{12}(-[0-9]{1,4})?/#) != nil
+    static func isID(_ name: String) -> Bool {
+        unsafe name.wholeMatch(of: madeName) != nil
     }
+
+    // Compiled once: for each of thousands of names it takes seconds.
+    private nonisolated(unsafe) static let madeName = #/[0-9]{8}-[0-9]{6}-[0-9a-f]{12}(-[0-9]{1,4})?/#
 }
 
 /// A run's record as it lies in the store.
-package struct StoredRun: Sendable {
+package struct StoredRun: Hashable, Sendable {
     /// Its folder's name.
     package let id: String
     /// Its folder.
@@ -120,7 +116,7 @@ package struct StoredRun: Sendable {
 
     /// Its record; nil where it cannot be read.
     package var record: RunRecord? {
-        guard let bytes = Self.read(folder.appending(RunStore.recordName), limit: 1 << 20) else { return nil }
+        guard let bytes = SmallFile.start(of: folder.appending(RunStore.recordName), count: 1 << 20) else { return nil }
         let decoder = JSONDecoder()
         decoder.dateDecodingStrategy = .iso8601
         guard let record = try? decoder.decode(RunRecord.self, from: Data(bytes)),
@@ -156,10 +152,6 @@ package struct StoredRun: Sendable {
     package var events: FilePath { folder.appending(RunStore.eventsName) }
     /// The file of what the target reported; it is not there where it reported nothing.
     package var report: FilePath { folder.appending(RunStore.reportName) }
-
-    static func read(_ path: FilePath, limit: Int) -> [UInt8]? {
-        SmallFile.start(of: path, count: limit + 1).flatMap { $0.count <= limit ? $0 : nil }
-    }
 }
 
 /// Why a record cannot be kept or read.

@@ -57,6 +57,12 @@ package struct Doctor: Sendable {
         return (findings, targets)
     }
 
+    /// The checks that need no rights and touch nothing but files: inventory, card's layout, templates, cards of earlier runs.
+    package func examineFiles() -> [Finding] {
+        let (inventory, targets) = checkInventory()
+        return inventory + checkFiles() + ((try? ports.records()).map { checkCards(targets, $0) } ?? [])
+    }
+
     // MARK: Files
 
     private func checkInventory() -> ([Finding], [Target]) {
@@ -255,9 +261,12 @@ package struct Doctor: Sendable {
         }
         let count = "\(records.count) run\(records.count == 1 ? "" : "s")"
         let remedy = records.count > 1000 ? "; rpiflash runs prune --older-than 90d removes old ones" : ""
-        var findings = [
-            Finding(.ok, "records", "\(subject.runs), \(count), \(Figures.mebibytes(records.bytes))\(remedy)")
-        ]
+        let text = "\(subject.runs), \(count), \(Figures.mebibytes(records.bytes))\(remedy)"
+        return [Finding(.ok, "records", text)] + checkCards(targets, records)
+    }
+
+    private func checkCards(_ targets: [Target], _ records: DoctorPorts.Records) -> [Finding] {
+        var findings: [Finding] = []
         var seen: [String: Int] = [:]
         let current = ports.bootScript()
         for target in targets {

@@ -1,4 +1,4 @@
-import CommandOutput
+package import CommandOutput
 package import Doctor
 import Flashing
 import GPIO
@@ -80,6 +80,30 @@ extension DoctorPorts {
                 }
             })
     }
+}
+
+/// The targets that runs were of, by name.
+package func targets(seenIn records: [RunRecord]) -> [BenchTarget] {
+    let last = Dictionary(records.map { ($0.target.mac, $0.target) }) { _, last in last }
+    return last.values.sorted { $0.displayName < $1.displayName }.map { BenchTarget($0) }
+}
+
+/// This host's targets, and what checks of files found. Where the inventory (nil: the usual one) cannot be read, the targets
+/// of runs, which come with the oldest first.
+package func look(at inventory: FilePath?, _ records: [RunRecord], hostNames: Set<String>) -> WebPages.Bench {
+    let (templates, none) = (sharedFile("templates"), FilePath("/"))
+    var ports = DoctorPorts.real(
+        inventory: inventory, card: Installation.current.card, templates: templates, root: none, listen: nil,
+        service: none, runs: RunStore(), keys: none)
+    ports.records = { .init(count: records.count, bytes: 0, cards: CardTrend.all(records).map { .init($0) }) }
+    let subject = Doctor.Subject(
+        root: none, store: none, runs: none, templates: templates, keys: none, address: "", port: 0,
+        hostNames: hostNames)
+    let rows = (try? loadInventory(inventory))?.targets.filter { (try? $0.checkServed(by: hostNames)) != nil }
+    let known = rows?.map { target in
+        BenchTarget(.init(name: target.name, mac: "\(target.mac)", ip: "\(target.ip)"), tags: target.tags)
+    }
+    return (known ?? targets(seenIn: records), Doctor(subject, ports: ports).examineFiles())
 }
 
 /// Who would serve a flash.

@@ -1,6 +1,6 @@
 import Configuration
 
-/// An IPv4 address and UDP port: `192.168.1.1`, `192.168.1.1:6969`, `:6969`.
+/// An IPv4 address and port: `192.168.1.1`, `192.168.1.1:6969`, `:6969`.
 package struct ListenAddress: Hashable, Sendable {
     package let host: String
     package let port: Int
@@ -8,8 +8,8 @@ package struct ListenAddress: Hashable, Sendable {
     /// - Parameter host: dotted.
     package init(host: String, port: Int) { (self.host, self.port) = (host, port) }
 
-    /// Reads what an option has; nil where it is none.
-    package init?(_ text: String) {
+    /// Reads what an option has, with the usual port where it has none; nil where it is no address.
+    package init?(_ text: String, port usual: Int = 69) {
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
         guard let first = parts.first else { return nil }
         if first.isEmpty || first == "0.0.0.0" {
@@ -20,7 +20,7 @@ package struct ListenAddress: Hashable, Sendable {
         }
         guard parts.count == 2 else {
             guard !first.isEmpty else { return nil }
-            port = 69
+            port = usual
             return
         }
         guard let number = UInt16(parts[1]), number > 0 else { return nil }

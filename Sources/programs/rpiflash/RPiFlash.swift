@@ -33,7 +33,7 @@ struct RPiFlash: AsyncParsableCommand {
         subcommands: [
             FlashCommand.self, PlanCommand.self, ImagesCommand.self, ResetCommand.self, TargetsCommand.self,
             GPIOCommand.self, ServeCommand.self, DoctorCommand.self, RunsCommand.self, ConsoleCommand.self,
-            UpgradeCommand.self, KeysCommand.self,
+            UpgradeCommand.self, KeysCommand.self, WebCommand.self,
         ])
 
     static let exitCodes = """

@@ -7,13 +7,15 @@ package struct ActivationSockets: Sendable {
     package private(set) var datagram: FileDescriptor?
     /// A listening SOCK_SEQPACKET Unix socket; nil where there is none.
     package private(set) var control: FileDescriptor?
+    /// A stream socket, TCP or Unix; nil where there is none.
+    package private(set) var stream: FileDescriptor?
 
     /// Those that the environment names for this process; none where it names none. Child processes do not get them.
     ///
     /// - Parameters:
     ///   - process: `LISTEN_PID`.
     ///   - count: `LISTEN_FDS`; the sockets are numbers 3 and up.
-    /// - Throws: ``ActivationError`` where there is another socket than these two kinds.
+    /// - Throws: ``ActivationError`` where there is another socket than these.
     package init(process: String?, count: String?) throws(ActivationError) {
         guard let process, Int32(process) == getpid(), let count, let number = Int32(count), number > 0 else { return }
         guard number <= 2 else { throw .tooMany(Int(number)) }
@@ -26,6 +28,7 @@ package struct ActivationSockets: Sendable {
                 datagram = FileDescriptor(rawValue: descriptor)
             case (AF_UNIX, Int32(SOCK_SEQPACKET.rawValue)) where control == nil:
                 control = FileDescriptor(rawValue: descriptor)
+            case (_, Int32(SOCK_STREAM.rawValue)) where stream == nil: stream = FileDescriptor(rawValue: descriptor)
             default: throw .unfit(Int(descriptor))
             }
         }
@@ -42,15 +45,15 @@ package struct ActivationSockets: Sendable {
 package enum ActivationError: Error, Hashable, Sendable, CustomStringConvertible {
     /// More than two.
     case tooMany(Int)
-    /// This one is neither UDP over IPv4 nor a Unix socket that keeps messages apart, or the second of its kind.
+    /// This one is neither UDP over IPv4 nor a Unix socket that keeps messages apart nor a stream, or the second of its kind.
     case unfit(Int)
 
     package var description: String {
         switch self {
         case .tooMany(let count):
-            "systemd handed over \(count) sockets; must be one ListenDatagram and one ListenSequentialPacket"
+            "systemd handed over \(count) sockets; must be at most two"
         case .unfit(let number):
-            "socket \(number) from systemd is neither a ListenDatagram (IPv4) nor a ListenSequentialPacket, or is a second one"
+            "socket \(number) from systemd is no ListenDatagram (IPv4), ListenSequentialPacket or ListenStream, or is a second one"
         }
     }
 }

@@ -10,6 +10,7 @@ import LinuxHost
 import RunRecords
 import SystemPackage
 import TFTP
+import Wiring
 
 /// `rpiflash runs`.
 struct RunsCommand: AsyncParsableCommand {
@@ -25,9 +26,12 @@ struct RunsCommand: AsyncParsableCommand {
               rpiflash runs show pi-left
               rpiflash runs show 20261125-0620 --console
               rpiflash runs cards
+              rpiflash runs report --html report
               rpiflash runs prune --older-than 90d --dry-run
             """,
-        subcommands: [ListCommand.self, ShowCommand.self, CardsCommand.self, PruneCommand.self],
+        subcommands: [
+            ListCommand.self, ShowCommand.self, CardsCommand.self, ReportCommand.self, PruneCommand.self,
+        ],
         defaultSubcommand: ListCommand.self)
 
     struct ListCommand: ParsableCommand {
@@ -42,31 +46,13 @@ struct RunsCommand: AsyncParsableCommand {
                   rpiflash runs list --label ci_job=4711 --json
                 """)
 
-        @OptionGroup var runs: RunsOptions
-
-        @Option(help: ArgumentHelp("Only runs of this target: a name, IP address or MAC address.", valueName: "target"))
-        var target: String?
-
-        @Option(
-            name: .customLong("label"),
-            help: ArgumentHelp(
-                "Only runs with this label; several times: with all of them.", valueName: "key=value"),
-            transform: { try parseLabel($0) })
-        var labels: [RunLabel] = []
-
-        @Option(help: ArgumentHelp("Only the last ones, this many.", valueName: "n"))
-        var last: Int?
+        @OptionGroup var selection: SelectionOptions
 
         @Flag(help: "One JSON object, for programs, as docs/json.md describes it.")
         var json = false
 
-        func validate() throws {
-            if let last, last < 1 { throw ValidationError("--last is \(last); must be at least 1") }
-        }
-
         func run() throws {
-            var stored = try inRuns { () throws(RunStoreError) in try runs.store.list() }
-            stored = StoredRun.select(stored, target: target, labels: labels, last: last)
+            let stored = try selection.stored()
             if json {
                 print(jsonLine(RunList(stored)))
                 return
@@ -182,6 +168,41 @@ struct RunsCommand: AsyncParsableCommand {
         }
     }
 
+    struct ReportCommand: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "report", abstract: "Write them as pages, for instance as the artifact of a CI job.",
+            discussion: """
+                The pages of rpiflash web, as files that a browser opens without a server; the first is index.html. Files \
+                of an earlier report are replaced, others stay.
+
+                EXAMPLES
+                  rpiflash runs report --html report --label ci_job=4711
+                  rpiflash runs report --html /var/www/bench --last 200
+                """)
+
+        @Option(help: ArgumentHelp("The folder that gets the pages; made where it is not there.", valueName: "folder"))
+        var html: String
+
+        @OptionGroup var selection: SelectionOptions
+
+        func run() async throws {
+            let (stored, folder) = (try selection.stored(), FilePath(html))
+            let pages = WebPages(selection.runs.store, only: Set(stored.map(\.id))) { (targets(seenIn: $0), []) }
+            var names = Set(["index.html"]).union(WebPages.types.keys)
+            for run in stored {
+                let own = [".html", ".console.txt", ".events.txt", ".report.txt"].map { "run-\(run.id)\($0)" }
+                names.formUnion(own + ["target-\(run.targetDigits).html"])
+            }
+            try makeFolders(folder)
+            for name in names {
+                guard let bytes = await pages.file(name, live: false) else { continue }
+                let file = try replaceFile(folder.appending(name))
+                _ = try file.closeAfter { try file.writeAll(bytes) }
+            }
+            print("\(stored.count) run\(stored.count == 1 ? "" : "s"): \(folder.appending("index.html"))")
+        }
+    }
+
     struct PruneCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "prune", abstract: "Remove old ones.",
@@ -228,6 +249,6 @@ struct RunsCommand: AsyncParsableCommand {
     }
 }
 
-private func inRuns<Value>(_ body: () throws(RunStoreError) -> Value) throws(FlashError) -> Value {
+func inRuns<Value>(_ body: () throws(RunStoreError) -> Value) throws(FlashError) -> Value {
     do throws(RunStoreError) { return try body() } catch { throw .server("run records: \(error)") }
 }

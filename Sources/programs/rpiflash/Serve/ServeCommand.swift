@@ -59,6 +59,7 @@ struct ServeCommand: AsyncParsableCommand {
         do {
             let activation = try ActivationSockets(
                 process: environmentValue("LISTEN_PID"), count: environmentValue("LISTEN_FDS"))
+            if activation.stream != nil { throw FlashError.server("a ListenStream of systemd is for rpiflash web") }
             if let datagram = activation.datagram {
                 server = try await TFTPServer.start(root: root.string, socket: datagram.rawValue)
             } else {
