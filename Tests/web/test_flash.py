@@ -90,11 +90,13 @@ def test_a_real_flash_is_seen_from_start_to_proof(watched: tuple[Page, Watched])
         record = run["record"]
         assert record["status"] == 0 and record["labels"] == {"seen_by": "chromium"}
         page.click(".target h2 a")
+        expect(page.locator("h1")).to_have_text("camera-1")
         cells = page.locator("tbody tr").first.locator("td").all_inner_texts()
         assert cells[1:6] == [
             "proven", "demo.img", record["by"]["user"], f"{record['proven']['written'] / (1 << 20):.1f} MiB",
             f"{record['timings']['flash']:.1f} s"]
         page.click("tbody a")
+        expect(page.locator("h1")).to_have_text("Run of camera-1")
         facts = dict(zip(page.locator("#facts dt").all_inner_texts(), page.locator("#facts dd").all_inner_texts()))
         proven = record["proven"]
         assert facts["proven"] == (

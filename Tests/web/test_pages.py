@@ -66,6 +66,7 @@ def test_a_flash_is_seen_from_its_reset_to_its_proof(bench: Bench, watched: tupl
     proven = run.record["proven"]
     assert cells[1:] == ["proven", "raspios-trixie.img.xz", "alice", mebibytes(proven["written"]), "93.4 s", "10.0 MiB/s"]
     page.click("tbody a")
+    expect(page.locator("h1")).to_have_text("Run of target-1")
     facts = dict(zip(page.locator("#facts dt").all_inner_texts(), page.locator("#facts dd").all_inner_texts()))
     assert facts["run"] == run.id
     assert facts["proven"] == f"{proven['bytes']} bytes, {proven['written']} written, {proven['loaded']} loaded, 0 retries"
@@ -267,6 +268,7 @@ def test_a_report_shows_the_same_without_a_server(bench: Bench, watched: tuple[P
     expect(page.locator("tbody tr")).to_have_count(5)
     expect(page.locator("svg.rates polyline")).to_have_count(1)
     page.click("tbody a")
+    expect(page.locator("h1")).to_have_text("Run of target-1")
     expect(page.get_by_role("region", name="Console")).to_contain_text("<script>")
     static = page.locator("#facts").inner_text()
     page.goto(f"{bench.url}run-{run.id}.html")

@@ -44,6 +44,7 @@ struct WebCommand: AsyncParsableCommand {
         let (own, path) = (ownHostNames(), inventory.map { FilePath($0) })
         let pages = WebPages(runs.store) { look(at: path, $0, hostNames: own) }
         for name in WebPages.types.keys + ["page.html"] { try WebPages.read(name) }
+        _ = await pages.page("index")
         let (process, count) = (environmentValue("LISTEN_PID"), environmentValue("LISTEN_FDS"))
         let socket = try ActivationSockets(process: process, count: count).stream
         let isOpen = socket == nil && !listen.host.hasPrefix("127.")
