@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+#!/usr/bin/env bash
 # Archives that a kernel unpacks: the modules in them, and the packing. To be sourced behind lib.bash.
 
 # ordered_modules TREE VERSION DIR MODULE...: copy the modules of the kernel in TREE, and all that they need, into DIR,

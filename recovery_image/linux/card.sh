@@ -1,3 +1,4 @@
+#!/bin/sh
 # shellcheck shell=dash
 # The card: what is there, what is written, what was proven. Sourced by init, whose names it uses.
 # shellcheck disable=SC2034,SC2086,SC2154  # Numbers need no quotes.

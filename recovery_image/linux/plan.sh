@@ -1,3 +1,4 @@
+#!/bin/sh
 # shellcheck shell=dash
 # A flash plan as data: docs/plan-protocol.md has the grammar. Sourced by init; the caller has set work, a folder.
 # shellcheck disable=SC2034,SC2154  # What is set here is the caller's; the values' names are built.

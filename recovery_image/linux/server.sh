@@ -1,3 +1,4 @@
+#!/bin/sh
 # shellcheck shell=dash
 # What is loaded from the server, uploaded to it, and believed. Sourced by init, whose names it uses.
 # shellcheck disable=SC2034,SC2154
