@@ -148,7 +148,7 @@ test: deps-test build firmware usb-ethernet sandbox peers demo-image layout-imag
 	# One after the other: two virtual machines at once would slow each other past their deadlines.
 	# Not all 720 at once: together they hold 1,500 files open, and Foundation's Process crashes above 1,350 (it reads beyond
 	# the end of what readdir gave, in its list of /proc/self/fd).
-	scripts/swift-test --skip-build --skip SystemTests --skip GPIOTests --experimental-maximum-parallelization-width 4
+	scripts/swift-test --skip-build --skip SystemTests --skip GPIOTests --experimental-maximum-parallelization-width 8
 	scripts/swift-test --skip-build --filter GPIOTests
 	scripts/swift-test --skip-build --filter SystemTests
 

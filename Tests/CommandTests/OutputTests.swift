@@ -105,6 +105,11 @@ struct OutputTests {
         ("rpiflash runs list", "$RPIFLASH runs --runs $D/runs"),
         ("rpiflash runs show", "$RPIFLASH runs show last --runs $D/runs"),
         ("rpiflash runs cards", "$RPIFLASH runs cards --runs $D/runs"),
+        ("rpiflash runs report", "$RPIFLASH runs report --runs $D/runs --html $D/html"),
+        (
+            "rpiflash web",
+            "timeout --preserve-status 0.5 $RPIFLASH web --runs $D/runs --inventory $D/targets.csv --listen 127.0.0.1:$PORT"
+        ),
         ("rpiflash runs prune", "$RPIFLASH runs prune --keep 0 --runs $D/runs"),
         (
             "rpiflash doctor",
@@ -138,7 +143,7 @@ struct OutputTests {
             #expect(errors.split(separator: "\n").allSatisfy { $0.hasPrefix("\(program): ") }, all)
             // No line of the log among the results; commands that only act have none.
             #expect(!output.split(separator: "\n").contains { $0.hasPrefix("\(program): ") }, all)
-            if !["serve", "bootscr", "console", "recovery-image", "gpio", "upgrade"].contains(
+            if !["serve", "web", "bootscr", "console", "recovery-image", "gpio", "upgrade"].contains(
                 where: entry.command.hasSuffix)
             {
                 #expect(!output.isEmpty, all)
