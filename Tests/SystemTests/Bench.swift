@@ -222,7 +222,8 @@ struct OSImageFixture: Sendable {
             printf 'label: dos\\nlabel-id: 0x0badcafe\\nstart=%d,size=%d,type=c\\nstart=%d,size=%d,type=83\\n' \
               $START $((BOOT * 2048)) $ROOTFS $((ROOT * 2048)) | sfdisk -q $IMAGE
             mkfs.vfat -h $START --offset $START $IMAGE $((BOOT * 1024)) >/dev/null
-            printf 'console=serial0,115200 root=PARTUUID=0badcafe-02 rootfstype=ext4 rootwait quiet\\n' >$IMAGE.cmdline
+            # As on a card already, so that nothing of it is changed.
+            printf 'console=serial0,115200 root=/dev/mmcblk0p3 rootfstype=ext4 rootwait quiet\\n' >$IMAGE.cmdline
             head -c 4096 /dev/zero >$IMAGE.kernel
             MTOOLS_SKIP_CHECK=1 mcopy -i $IMAGE@@$((START * 512)) $IMAGE.cmdline ::cmdline.txt
             MTOOLS_SKIP_CHECK=1 mcopy -i $IMAGE@@$((START * 512)) $IMAGE.kernel ::kernel8.img

@@ -92,7 +92,7 @@ small_image() {
     mkdir -p "$dir/$1.tree"
     truncate -s 4M "$boot"
     mkfs.vfat -F 16 -s 1 -h 8192 -n "${1^^}" "$boot" >/dev/null
-    echo "console=serial0,115200 root=PARTUUID=0badcafe-02 rootfstype=ext4 rootwait $1" >"$dir/$1.tree/cmdline.txt"
+    echo "console=serial0,115200 root=/dev/mmcblk0p3 rootfstype=ext4 rootwait $1" >"$dir/$1.tree/cmdline.txt"
     head -c 4096 /dev/zero >"$dir/kernel8.img"
     seq -f "$1 %g" 2000 >"$dir/$1.txt"
     mcopy -i "$boot" "$dir/$1.tree/cmdline.txt" "$dir/kernel8.img" "$dir/$1.txt" ::
