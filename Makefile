@@ -49,7 +49,7 @@ SCRIPTS := $(shell grep -rlE '^\#!/(usr/bin/env bash|bin/sh)' scripts uboot reco
 
 .PHONY: help deps build uboot firmware linux usb-ethernet sandbox peers recovery-image demo-image layout-images userland-image \
     debian-image gpio-bench demo demo-pi3 demo-sandbox demo-linux debian-boot boot-32 boot-older labgrid-tools labgrid-wheel labgrid-check \
-    labgrid-protocol labgrid-short labgrid-test labgrid-long labgrid-new-user many test check docs recording bench \
+    labgrid-protocol labgrid-short labgrid-test labgrid-long labgrid-new-user many system-parts test check docs recording bench \
     bench-tftp bench-flash bench-signed bench-linux pi-test signed-test linux-test fuzz fuzz-images fuzz-readers fuzz-target fuzz-server try-laws power-cuts \
     power-cuts-qemu many-sandboxes upgrade-test install deb debs deb-test test-release clean
 
@@ -140,10 +140,13 @@ debian-boot: deps-demo build debian-image firmware ## a real Debian flashed to t
 gpio-bench: deps-test # machines whose GPIO lines are seen, for tests, into build/gpio-bench
 	@virtual_target/scenarios/gpio-bench prepare
 
-test: deps-test build firmware usb-ethernet sandbox peers demo-image layout-images gpio-bench ## all tests; those of the whole system run real U-Boot and Linux in QEMU
+# Bench.needed of the system tests: where any of it is missing they are all skipped, and in CI fail.
+system-parts: build firmware usb-ethernet sandbox peers demo-image # what the tests of the whole system are run with
 	@uboot/build qemu_arm64
 	@uboot/build rpi_arm64
 	@recovery_image/linux/build linux_arm64
+
+test: deps-test build system-parts layout-images gpio-bench ## all tests; those of the whole system run real U-Boot and Linux in QEMU
 	swift build --build-tests
 	# One after the other: two virtual machines at once would slow each other past their deadlines.
 	# Not all 720 at once: together they hold 1,500 files open, and Foundation's Process crashes above 1,350 (it reads beyond
@@ -195,14 +198,11 @@ bench-flash: deps-test build userland-image peers firmware ## whole flashes side
 	swift build -c release --product rpiflash
 	@virtual_target/benchmarks/bench-flash
 
-pi-test: deps-test build firmware usb-ethernet demo-image # of the tests those on QEMU's Pis with their own U-Boot and Ethernet
-	@uboot/build rpi_arm64
+pi-test: deps-test build system-parts # of the tests those on QEMU's Pis with their own U-Boot and Ethernet
 	swift build --build-tests
 	scripts/swift-test --skip-build --filter SystemTests.RaspberryPis
 
-signed-test: deps-test build firmware usb-ethernet sandbox # signed plans: their tests on the sandbox and on QEMU's virt and Pi 3, and 100 power cuts with lost packets
-	@uboot/build qemu_arm64
-	@uboot/build rpi_arm64
+signed-test: deps-test build system-parts # signed plans: their tests on the sandbox and on QEMU's virt and Pi 3, and 100 power cuts with lost packets
 	swift build --build-tests
 	for machine in sandbox virt pi3; do \
 	    echo "signed plans on the machine $$machine"; \
@@ -210,9 +210,7 @@ signed-test: deps-test build firmware usb-ethernet sandbox # signed plans: their
 	done
 	@virtual_target/scenarios/exact-cuts --signed --loss 20 --random 100
 
-linux-test: deps-test build usb-ethernet demo-image ## targets that Linux flashes: QEMU's virt and Pi 3, 20 power cuts, eight targets of both kinds
-	@uboot/build qemu_arm64
-	@recovery_image/linux/build linux_arm64
+linux-test: deps-test build system-parts ## targets that Linux flashes: QEMU's virt and Pi 3, 20 power cuts, eight targets of both kinds
 	swift build --build-tests
 	for machine in linux pi3linux; do \
 	    echo "targets that Linux flashes, machine $$machine"; \

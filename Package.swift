@@ -111,7 +111,8 @@ let package = Package(
             ],
             path: "Sources/host/RunRecords", swiftSettings: strictC),
         .target(
-            name: "TargetConsole", dependencies: ["Configuration", "Inventory"], path: "Sources/host/TargetConsole",
+            name: "TargetConsole", dependencies: ["Configuration", "Inventory", "LinuxHost"],
+            path: "Sources/host/TargetConsole",
             swiftSettings: strictC),
         .target(
             name: "TFTPServer", dependencies: ["TFTP", nioCore, nioPosix, system], path: "Sources/host/TFTPServer",

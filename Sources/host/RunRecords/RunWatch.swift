@@ -32,7 +32,7 @@ package struct WatchedRun: Hashable, Sendable {
 }
 
 extension StoredRun {
-    /// The events at the end of its file; what is no event is left out.
+    /// The events at the end of its file; lines that are not events are left out.
     ///
     /// - Parameter bytes: the most bytes that are read.
     package func lastEvents(of bytes: Int) -> [FlashEvent] {

@@ -1,5 +1,6 @@
 import Dispatch
 import Glibc
+import LinuxHost
 
 /// Reads a target's console from now on, without ever sending anything to it.
 package final class ConsoleReader: Sendable {
@@ -40,11 +41,8 @@ package final class ConsoleReader: Sendable {
                 take([])
             }
         }
-        source.setCancelHandler {
-            // Not by closing alone: a program that is being started at this moment has the port's lock too.
-            if isStream { _ = flock(descriptor, LOCK_UN) }
-            close(descriptor)
-        }
+        // The port's lock is given back; a socket has none, which does no harm.
+        source.setCancelHandler { closeUnlocked(descriptor) }
         source.activate()
         unsafe self.source = source
     }

@@ -12,7 +12,7 @@ import SystemPackage
 package final class WebServer: Sendable {
     /// What clients may cost.
     package struct Limits: Sendable {
-        /// Connections at a time, of which those on top are closed at once; and bytes of a request.
+        /// The most connections at a time (more are closed at once), and the most bytes of a request.
         package var (connections, requestBytes) = (256, 16384)
         /// Seconds from the beginning of a connection to the end of its request's head, and until 64 KiB are taken.
         package var (requestSeconds, writeSeconds): (Int64, Int64) = (10, 30)

@@ -139,7 +139,6 @@ extension DoctorPorts.Card {
         let board = trend.runs.last { $0.board != nil }?.board
         self.init(
             mac: trend.key.mac, uboot: board?.uboot, script: board?.script, linux: board?.linux, agent: board?.agent,
-            keys: board?.keys,
-            isKnown: board != nil, warning: trend.warning)
+            keys: board?.keys, isKnown: board != nil, warning: trend.warning)
     }
 }

@@ -53,7 +53,7 @@ package enum ActivationError: Error, Hashable, Sendable, CustomStringConvertible
         case .tooMany(let count):
             "systemd handed over \(count) sockets; must be at most two"
         case .unfit(let number):
-            "socket \(number) from systemd is no ListenDatagram (IPv4), ListenSequentialPacket or ListenStream, or is a second one"
+            "socket \(number) from systemd is not a ListenDatagram (IPv4), ListenSequentialPacket or ListenStream, or is a second one"
         }
     }
 }
