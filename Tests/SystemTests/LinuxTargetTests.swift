@@ -14,7 +14,7 @@ extension SystemTests {
             ProcessInfo.processInfo.environment["LINUX_MACHINE"].flatMap(Machine.init) ?? Machine.linux
 
         /// By other programs than ours: the rootfs byte for byte, the boot partition file by file.
-        private func expectImage(on target: VirtualTarget) async throws {
+        private func expectImage(_ image: FilePath? = nil, on target: VirtualTarget) async throws {
             let result = try await bash(
                 """
                 export MTOOLS_SKIP_CHECK=1
@@ -27,17 +27,25 @@ extension SystemTests {
                 files card $D/card.img ${card[1]}
                 diff -r $D/files.image $D/files.card
                 ls $D/files.card | wc -l
-                """, ["D": target.directory.string, "IMAGE": target.image.string])
+                """, ["D": target.directory.string, "IMAGE": (image ?? target.image).string])
             #expect(result.status == 0, result.all)
             #expect(result.stdout.wholeMatch(of: /[1-9][0-9]*\n/) != nil, result.all)
         }
 
-        @Test func `an empty card is flashed and proven, the same again writes nothing, a cut leaves nothing to boot`()
+        /// One card for all of this, as each start of a Linux costs.
+        @Test
+        func `lost packets, the same again, a change, a cut, a card that forgets: each time all is proven`()
             async throws
         {
             let fixture = try await OSImageFixture.small.value
             let target = try await VirtualTarget("linux", card: fixture, machine: Self.machine)
-            let first = try await target.flash("--no-wait --as-is")
+            let first = try await target.exec(
+                """
+                mkdir -p $TFTP
+                $VT loss $D 20
+                $FLASH --no-wait --as-is $IMAGE vt
+                """)
+            #expect(first.status == 0, first.all)
             #expect(first.stdout.contains("flashed and proven, "), first.all)
             try await expectImage(on: target)
             #expect(try await target.keepsPartition1())
@@ -47,6 +55,22 @@ extension SystemTests {
 
             let second = try await target.flash("--no-wait --as-is")
             #expect(second.stdout.contains("(0 written, 0 loaded)"), second.all)
+
+            // A byte of the rootfs: its chunk and the first sector of partition 2, by a wire that loses packets.
+            let changed = target.directory.appending("changed.img")
+            let third = try await target.exec(
+                """
+                cp $IMAGE \(changed)
+                printf x | dd of=\(changed) bs=1 seek=$((15 << 20)) conv=notrunc status=none
+                $VT loss $D 50
+                $FLASH --no-wait --as-is \(changed) vt
+                """)
+            #expect(third.status == 0, third.all)
+            let written = third.stdout.firstMatch(of: #/flashed and proven, .*\(([0-9]+) written/#).flatMap {
+                Int($0.1)
+            }
+            #expect((1...2 << 20 + 512).contains(written ?? 0), third.all)
+            try await expectImage(changed, on: target)
 
             // Everything is written again; the power goes at the third chunk.
             let cut = try await target.exec(
