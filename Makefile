@@ -200,13 +200,13 @@ bench-flash: deps-test build userland-image peers firmware ## whole flashes side
 
 pi-test: deps-test build system-parts # of the tests those on QEMU's Pis with their own U-Boot and Ethernet
 	swift build --build-tests
-	scripts/swift-test --skip-build --filter SystemTests.RaspberryPis
+	scripts/swift-test --skip-build --filter ToLinux.RaspberryPis
 
 signed-test: deps-test build system-parts # signed plans: their tests on the sandbox and on QEMU's virt and Pi 3, and 100 power cuts with lost packets
 	swift build --build-tests
 	for machine in sandbox virt pi3; do \
 	    echo "signed plans on the machine $$machine"; \
-	    SIGNED_MACHINE=$$machine scripts/swift-test --skip-build --filter SystemTests.SignedPlans || exit; \
+	    SIGNED_MACHINE=$$machine scripts/swift-test --skip-build --filter ToProof.SignedPlans || exit; \
 	done
 	@virtual_target/scenarios/exact-cuts --signed --loss 20 --random 100
 
@@ -214,7 +214,7 @@ linux-test: deps-test build system-parts ## targets that Linux flashes: QEMU's v
 	swift build --build-tests
 	for machine in linux pi3linux; do \
 	    echo "targets that Linux flashes, machine $$machine"; \
-	    LINUX_MACHINE=$$machine scripts/swift-test --skip-build --filter SystemTests.LinuxTargets || exit; \
+	    LINUX_MACHINE=$$machine scripts/swift-test --skip-build --filter ToLinux.LinuxTargets || exit; \
 	done
 	@virtual_target/scenarios/power-cuts --machine linux
 	@virtual_target/scenarios/many --targets 8 --linux 4
@@ -260,7 +260,7 @@ boot-older: deps-demo build demo-image layout-images firmware ## today's boot sc
 	@uboot/build --source "$(OLDER_UBOOT)" qemu_arm64
 	swift build --build-tests
 	RPIFLASH_OLDER_UBOOT='$(abspath $(BUILD))/uboot/$(lastword $(OLDER_UBOOT))/qemu_arm64/u-boot.bin' scripts/swift-test --skip-build \
-	    --filter 'SystemTests.(BootCases|Plans|Flashing|ImageLayouts)'
+	    --filter 'SystemTests.To(Linux|Proof).(BootCases|Plans|Flashing|ImageLayouts)'
 
 # Python's virtual environment with what builds, checks and tests the labgrid package, in versions that are pinned.
 LABGRID := $(BUILD)/labgrid

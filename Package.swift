@@ -198,7 +198,7 @@ let package = Package(
             name: "HostToolsTests", dependencies: ["HostTools", "TestSupport", system], swiftSettings: strict),
         .testTarget(
             name: "RecoveryImageTests",
-            dependencies: ["RecoveryImage", "FDisk", "LinuxHost", "OSImage", "TestImages", system],
+            dependencies: ["RecoveryImage", "FDisk", "LinuxHost", "OSImage", "TestImages", "TestSupport", system],
             swiftSettings: strict),
         // Images made with mkfs and the like, for the tests of what reads them.
         .target(

@@ -1,6 +1,7 @@
 import DiskLayout
 import FDisk
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct FDiskTests {

@@ -1,6 +1,7 @@
 import DiskLayout
 import Foundation
 import FoundationXML
+import TestSupport
 import Testing
 
 private func standard() throws -> CardLayout { try CardConfiguration(yaml: "", file: "card.yaml").layout() }

@@ -1,6 +1,6 @@
-import TestSupport
 import DiskLayout
 import Foundation
+import TestSupport
 
 extension CardLayout {
     /// Some card: 64 MiB to 1 TiB, any sizes that fit it.
@@ -18,40 +18,15 @@ extension CardLayout {
     }
 }
 
-/// A folder that goes when it is released.
-final class TemporaryFolder {
-    let url: URL
-
-    init() throws {
-        url = FileManager.default.temporaryDirectory.appendingPathComponent("rpiflash-test-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
-    }
-
-    deinit { try? FileManager.default.removeItem(at: url) }
-
-    func path(_ name: String) -> String { url.appendingPathComponent(name).path }
-
-    /// A sparse file.
-    func file(_ name: String, size: UInt64) throws -> String {
-        try Data().write(to: URL(fileURLWithPath: path(name)))
-        let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: path(name)))
-        try handle.truncate(atOffset: size)
-        try handle.close()
-        return path(name)
-    }
-}
-
 /// The second opinion.
-let sfdisk = ["/usr/sbin/sfdisk", "/sbin/sfdisk"].first { FileManager.default.isExecutableFile(atPath: $0) }
+let sfdisk = find("sfdisk")
 /// Locally a missing tool skips a test visibly, in CI it fails it.
 let canUseSfdisk = sfdisk != nil || ProcessInfo.processInfo.environment["CI"] != nil
-
-struct ToolMissing: Error {}
 
 /// What sfdisk prints; `input` is its script.
 @discardableResult
 func runSfdisk(_ arguments: [String], input: String = "", in folder: URL) throws -> (status: Int32, output: String) {
-    guard let sfdisk else { throw ToolMissing() }
+    guard let sfdisk else { throw ToolMissing("sfdisk") }
     let process = Process()
     process.executableURL = URL(fileURLWithPath: sfdisk)
     process.arguments = arguments

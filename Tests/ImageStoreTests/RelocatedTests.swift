@@ -6,6 +6,7 @@ import LinuxHost
 import OSImage
 import SystemPackage
 import TestImages
+import TestSupport
 import Testing
 
 @testable import ImageStore

@@ -6,6 +6,7 @@ import OSImage
 import Synchronization
 import SystemPackage
 import TestImages
+import TestSupport
 import Testing
 
 @testable import ImageStore

@@ -5,6 +5,7 @@ import HostTools
 import LinuxHost
 import SystemPackage
 import TestImages
+import TestSupport
 import Testing
 
 @testable import OSImage

@@ -4,6 +4,7 @@ import HostTools
 import LinuxHost
 import SystemPackage
 import TestImages
+import TestSupport
 
 @testable import OSImage
 

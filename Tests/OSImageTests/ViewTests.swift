@@ -2,6 +2,7 @@ import DiskLayout
 import Foundation
 import SystemPackage
 import TestImages
+import TestSupport
 import Testing
 
 @testable import OSImage

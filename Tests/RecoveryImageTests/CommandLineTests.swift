@@ -1,5 +1,6 @@
 import Foundation
 import TestImages
+import TestSupport
 import Testing
 
 /// What the program refuses, and how.

@@ -1,6 +1,7 @@
 import Foundation
 import LinuxHost
 import SystemPackage
+import TestSupport
 import Testing
 
 /// Where a program takes the product's own files from. The working folder may be anybody's, and has no part in it.

@@ -3,6 +3,7 @@ import DiskLayout
 import FDisk
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import RecoveryImage

@@ -3,6 +3,7 @@ import FDisk
 import Foundation
 import SystemPackage
 import TestImages
+import TestSupport
 import Testing
 
 @testable import RecoveryImage

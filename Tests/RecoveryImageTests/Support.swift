@@ -3,6 +3,7 @@ import DiskLayout
 import Foundation
 import RecoveryImage
 import SystemPackage
+import TestSupport
 import Testing
 
 /// The source tree.
@@ -28,70 +29,6 @@ let canUseTools = missingTools.isEmpty || ProcessInfo.processInfo.environment["C
 /// Whether a test may make a mount namespace of its own.
 let canUnshare =
     (try? run("unshare", ["-rm", "true"], in: root).status) == 0 || ProcessInfo.processInfo.environment["CI"] != nil
-
-func find(_ tool: String) -> String? {
-    let path = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map(String.init)
-    return (path + ["/usr/sbin", "/sbin"]).map { "\($0)/\(tool)" }
-        .first { FileManager.default.isExecutableFile(atPath: $0) }
-}
-
-struct Ran {
-    let status: Int32
-    let output: String
-    let errors: String
-}
-
-/// Runs a program to its end.
-@discardableResult
-func run(
-    _ tool: String, _ arguments: [String], in folder: URL, environment: [String: String] = [:]
-) throws -> Ran {
-    let process = Process()
-    process.executableURL = URL(
-        fileURLWithPath: try #require(tool.hasPrefix("/") ? tool : find(tool), "\(tool) is missing"))
-    process.arguments = arguments
-    process.currentDirectoryURL = folder
-    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-    let folder = try TemporaryFolder()
-    // Files and not pipes: nothing has to be drained while it runs.
-    let (output, errors) = (folder.url.appendingPathComponent("output"), folder.url.appendingPathComponent("errors"))
-    for file in [output, errors] { try Data().write(to: file) }
-    process.standardInput = FileHandle.nullDevice
-    process.standardOutput = try FileHandle(forWritingTo: output)
-    process.standardError = try FileHandle(forWritingTo: errors)
-    try process.run()
-    process.waitUntilExit()
-    return Ran(
-        status: process.terminationStatus, output: String(decoding: try Data(contentsOf: output), as: UTF8.self),
-        errors: String(decoding: try Data(contentsOf: errors), as: UTF8.self))
-}
-
-/// A folder that goes when it is released.
-final class TemporaryFolder {
-    let url: URL
-
-    init() throws {
-        url = FileManager.default.temporaryDirectory.appendingPathComponent("rpiflash-test-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
-    }
-
-    deinit { try? FileManager.default.removeItem(at: url) }
-
-    func write(_ text: String, to name: String) throws { try write(Data(text.utf8), to: name) }
-
-    func write(_ data: Data, to name: String) throws {
-        let file = url.appendingPathComponent(name)
-        try FileManager.default.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
-        try data.write(to: file)
-    }
-
-    func data(_ name: String) throws -> Data { try Data(contentsOf: url.appendingPathComponent(name)) }
-
-    /// The names of all that is in it, hidden ones too.
-    func names(_ folder: String = "") throws -> [String] {
-        try FileManager.default.contentsOfDirectory(atPath: url.appendingPathComponent(folder).path).sorted()
-    }
-}
 
 /// Bytes that nobody mistakes for others, of a length that fills no cluster.
 func filler(_ seed: UInt8, count: Int) -> Data {

@@ -261,6 +261,12 @@ struct OSImageFixture: Sendable {
     }
 }
 
-/// Everything that needs the virtual target, one at a time: two QEMUs would slow each other past the deadlines.
-@Suite(.serialized, .enabled(if: Bench.isReady, "run make test, which builds what these tests need"))
-struct SystemTests {}
+/// Everything that needs the virtual target, in two lanes at once, in each of them one test at a time: a QEMU has a core for
+/// itself, and so has what tries to disturb U-Boot as a process.
+@Suite(.enabled(if: Bench.isReady, "run make test, which builds what these tests need"))
+enum SystemTests {
+    /// To a Linux that is up, in QEMU: minutes each.
+    @Suite(.serialized) enum ToLinux {}
+    /// To the proof, most of it on the virtual target's machine sandbox.
+    @Suite(.serialized) enum ToProof {}
+}

@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-extension SystemTests {
+extension SystemTests.ToProof {
     /// The boot script's reader of config.txt and cmdline.txt, on real U-Boot, against the table that the server's reader is
     /// tested with too (BootSettingsTests).
     @Suite(.serialized) struct BootCases {

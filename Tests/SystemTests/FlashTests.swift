@@ -3,7 +3,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-extension SystemTests {
+extension SystemTests.ToLinux {
     /// The whole flow with a real kernel: what the product is for.
     @Suite(.serialized) struct WholeFlow {
         @Test func `flashes the demo's image and sees its Linux come up from partition 3`() async throws {
@@ -60,7 +60,9 @@ extension SystemTests {
             #expect(boot.status == 0 && boot.stdout == "1\n", boot.all)
         }
     }
+}
 
+extension SystemTests.ToProof {
     /// One flash after another on the small image.
     @Suite(.serialized) struct Flashing {
         @Test func `law 2 - flashes in more than 10 parts, and the card equals the image`() async throws {

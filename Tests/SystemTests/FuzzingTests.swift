@@ -3,7 +3,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-extension SystemTests {
+extension SystemTests.ToProof {
     /// Hostile targets and servers, a share of `make fuzz-target` and `make fuzz-server` with a seed that is always the same:
     /// a change is judged by what it changes.
     @Suite(.serialized) struct Fuzzing {

@@ -45,7 +45,7 @@ private enum Layouts {
     }
 }
 
-extension SystemTests {
+extension SystemTests.ToLinux {
     /// The boot script on partition 2 of many kinds.
     @Suite(.serialized, .enabled(if: Layouts.areThere, "run make layout-images, which makes what these tests boot"))
     struct ImageLayouts {

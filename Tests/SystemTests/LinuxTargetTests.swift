@@ -6,7 +6,7 @@ import Testing
 /// LBA of the card's partition 2: 4 MiB and 64 MiB of U-Boot's, here Linux's.
 private let bootStart = 0x22000
 
-extension SystemTests {
+extension SystemTests.ToLinux {
     /// A target that is flashed by the Linux on partition 1, as a Pi 5 is: recovery_image/linux. docs/linux-target.md.
     @Suite(.serialized) struct LinuxTargets {
         /// The one that starts in seconds; make linux-test asks for QEMU's Pi 3 too.

@@ -3,7 +3,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-extension SystemTests {
+extension SystemTests.ToLinux {
     /// QEMU's Raspberry Pis with a model of their USB Ethernet: the U-Boot that goes on users' cards, with its own drivers
     /// of the network and of the card, and its own device tree. docs/fidelity.md says what that shows, and what not.
     @Suite(.serialized) struct RaspberryPis {

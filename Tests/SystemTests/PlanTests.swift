@@ -10,7 +10,7 @@ private let halfWritten = "rpiflash: cannot boot: no cmdline.txt on partition 2:
 /// LBA of the card's partition 2: 4 MiB and 64 MiB of U-Boot.
 private let bootStart = 0x22000
 
-extension SystemTests {
+extension SystemTests.ToProof {
     /// Flash plans on real U-Boot. Images are staged by the test; the server's side is tested with the whole program.
     @Suite(.serialized) struct Plans {
         /// Puts `image` on the target's card and expects a proof.

@@ -3,7 +3,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-extension SystemTests {
+extension SystemTests.ToProof {
     /// Power cuts at exact points, with the whole program. `make power-cuts` has each boundary, and 1,000 at random.
     @Suite(.serialized) struct PowerCuts {
         @Test

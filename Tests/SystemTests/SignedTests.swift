@@ -3,7 +3,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-extension SystemTests {
+extension SystemTests.ToProof {
     /// A card that knows the bench's key, a server that has it, and rogues. docs/security.md has the table.
     @Suite(.serialized) struct SignedPlans {
         /// The sandbox, as it is the fastest; make signed-test asks for QEMU's machines too.

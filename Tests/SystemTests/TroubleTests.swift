@@ -7,7 +7,7 @@ import Testing
 private let halfWritten = "rpiflash: cannot boot: no cmdline.txt on partition 2: the card is empty or half written"
 private let whole = "rpiflash: cannot boot: /kernel8.img is no kernel that booti starts"
 
-extension SystemTests {
+extension SystemTests.ToProof {
     /// Things that go wrong at the target: never a success, never a boot of a half-written card, the next flash repairs it.
     @Suite(.serialized) struct TargetTrouble {
         /// Flashes again, without trouble, and expects a whole card.

@@ -1,6 +1,6 @@
-import TestSupport
 package import DiskLayout
 internal import Foundation
+package import TestSupport
 
 /// Makes an OS image with two partitions and puts filesystems into it, without root.
 package final class TestImage: Sendable {

@@ -1,5 +1,6 @@
 internal import DiskLayout
 internal import Foundation
+package import TestSupport
 
 /// What an OS image says in its texts. nil: there is no such file.
 package struct SystemTexts: Sendable {
