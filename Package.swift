@@ -164,6 +164,14 @@ let package = Package(
                 "OSImage", "RunRecords", "TFTP", "TFTPServer", "TFTPService", "TargetConsole", system,
             ],
             path: "Sources/programs/Wiring", swiftSettings: strict),
+        .target(
+            name: "CommandOptions",
+            dependencies: [
+                "CommandOutput", "Configuration", "FlashEvents", "Flashing", "GPIO", "HostTools", "ImageStore",
+                "Inventory",
+                "LinuxHost", "OSImage", "RunRecords", "TFTPService", "Wiring", argumentParser, system,
+            ],
+            path: "Sources/programs/CommandOptions", swiftSettings: strict),
         .executableTarget(
             name: "rpiflash-gen",
             dependencies: [
@@ -174,7 +182,8 @@ let package = Package(
         .executableTarget(
             name: "rpiflash",
             dependencies: [
-                "BootFiles", "BootScript", "CardUpgrade", "CommandOutput", "Configuration", "DiskLayout", "Doctor",
+                "BootFiles", "BootScript", "CardUpgrade", "CommandOptions", "CommandOutput", "Configuration",
+                "DiskLayout", "Doctor",
                 "FlashEvents", "FlashPlan",
                 "Flashing", "GPIO", "HostTools", "ImageStore", "Inventory", "LinuxHost", "OSImage", "RunRecords",
                 "TFTP",
@@ -282,6 +291,9 @@ let package = Package(
         .testTarget(
             name: "WebServerTests", dependencies: ["FlashEvents", "WebServer"], swiftSettings: strict),
         // The built programs: help, exit statuses, messages, signals, and a flash with TFTP clients as the target.
+        .testTarget(
+            name: "CommandOptionsTests", dependencies: ["CommandOptions", "Flashing", "Wiring", argumentParser],
+            swiftSettings: strict),
         .testTarget(
             name: "CommandOutputTests",
             dependencies: [

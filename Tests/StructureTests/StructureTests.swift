@@ -13,8 +13,8 @@ struct StructureTests {
         case c, core, host, jobs, programs
     }
 
-    /// What programs print, and what plugs host modules into jobs.
-    private static let programLibraries: Set<String> = ["CommandOutput", "Wiring"]
+    /// What several commands ask for, what programs print, and what plugs host modules into jobs.
+    private static let programLibraries: Set<String> = ["CommandOptions", "CommandOutput", "Wiring"]
 
     /// Host modules that are built on others than LinuxHost.
     private static let hostModules: [String: Set<String>] = [

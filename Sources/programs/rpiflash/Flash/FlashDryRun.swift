@@ -1,5 +1,6 @@
 import FlashEvents
 import BootScript
+import CommandOptions
 import CommandOutput
 import Configuration
 import DiskLayout

@@ -1,5 +1,6 @@
 import FlashEvents
 import ArgumentParser
+import CommandOptions
 import CommandOutput
 import Configuration
 import DiskLayout
@@ -247,8 +248,4 @@ struct RunsCommand: AsyncParsableCommand {
             print("\(count) run\(count == 1 ? "" : "s"), \(Figures.mebibytes(bytes))")
         }
     }
-}
-
-func inRuns<Value>(_ body: () throws(RunStoreError) -> Value) throws(FlashError) -> Value {
-    do throws(RunStoreError) { return try body() } catch { throw .server("run records: \(error)") }
 }

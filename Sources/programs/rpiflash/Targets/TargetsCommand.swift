@@ -1,5 +1,6 @@
 import FlashEvents
 import ArgumentParser
+import CommandOptions
 import CommandOutput
 import Configuration
 import Flashing

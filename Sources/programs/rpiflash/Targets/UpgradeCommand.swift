@@ -1,5 +1,6 @@
 import ArgumentParser
 import CardUpgrade
+import CommandOptions
 import CommandOutput
 import FlashEvents
 import Flashing

@@ -6,20 +6,23 @@ import LinuxHost
 import Inventory
 
 /// How much of a log there is.
-struct LogOptions: ParsableArguments {
+package struct LogOptions: ParsableArguments {
     @Flag(name: .shortAndLong, help: "Log nothing but warnings and errors.")
-    var quiet = false
+    package var quiet = false
 
     @Flag(
         name: .shortAndLong,
         help: "Log more: what was found out of the target, what is sent from where, each file, and how long steps take."
     )
-    var verbose = false
+    package var verbose = false
 
-    func validate() throws {
+    package func validate() throws {
         if quiet, verbose { throw ValidationError("--quiet and --verbose exclude each other") }
     }
 
     /// From here on the log is like this.
-    func apply() { Log.shared.verbosity = quiet ? .quiet : verbose ? .verbose : .normal }
+    package func apply() { Log.shared.verbosity = quiet ? .quiet : verbose ? .verbose : .normal }
+
+    /// With nothing given.
+    package init() {}
 }

@@ -3,13 +3,13 @@ import Glibc
 import LinuxHost
 
 /// For programs that start rpiflash and may go away.
-struct EndOptions: ParsableArguments {
+package struct EndOptions: ParsableArguments {
     @Flag(
         name: .customLong("end-with-stdin"),
         help: "End as with SIGTERM when standard input ends: when the caller, or its connection, is gone.")
-    var isOn = false
+    package var isOn = false
 
-    func validate() throws {
+    package func validate() throws {
         guard isOn, isatty(STDIN_FILENO) != 0 else { return }
         throw ValidationError(
             "--end-with-stdin: standard input is a terminal; give it a pipe that the caller holds open, as ssh HOST does"
@@ -17,5 +17,8 @@ struct EndOptions: ParsableArguments {
     }
 
     /// From here on the end of standard input ends the command.
-    func apply() { if isOn { Interruption.whenStandardInputEnds() } }
+    package func apply() { if isOn { Interruption.whenStandardInputEnds() } }
+
+    /// With nothing given.
+    package init() {}
 }

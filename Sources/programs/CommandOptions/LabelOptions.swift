@@ -1,17 +1,17 @@
-import ArgumentParser
-import RunRecords
+package import ArgumentParser
+package import RunRecords
 
 /// Labels of a run, for programs and people who look for it later.
-struct LabelOptions: ParsableArguments {
+package struct LabelOptions: ParsableArguments {
     @Option(
         name: .customLong("label"),
         help: ArgumentHelp(
             "A label for the run's record and the JSON events, as ci_job=4711; several times: up to \(RunLabel.most).",
             valueName: "key=value"),
         transform: { try parseLabel($0) })
-    var labels: [RunLabel] = []
+    package var labels: [RunLabel] = []
 
-    func validate() throws {
+    package func validate() throws {
         do throws(RunLabelError) {
             _ = try RunLabel.all(labels)
         } catch {
@@ -20,11 +20,14 @@ struct LabelOptions: ParsableArguments {
     }
 
     /// By key; nil where there are none.
-    var all: [String: String]? { (try? RunLabel.all(labels)) ?? nil }
+    package var all: [String: String]? { (try? RunLabel.all(labels)) ?? nil }
+
+    /// With nothing given.
+    package init() {}
 }
 
 /// `KEY=VALUE`; else wrong usage.
-func parseLabel(_ text: String) throws -> RunLabel {
+package func parseLabel(_ text: String) throws -> RunLabel {
     do throws(RunLabelError) {
         return try RunLabel(text)
     } catch {
