@@ -106,9 +106,8 @@ demo-image: deps-demo # the demo's OS image, into build/demo
 	@virtual_target/images/demo-image $(BUILD)/demo/demo.img
 
 layout-images: deps-demo # small images laid out as those of Raspberry Pi OS, Debian, Ubuntu and Buildroot, for tests, into build/layouts
-	@for layout in $(LAYOUTS); do \
-	    virtual_target/images/demo-image --layout "$$layout" --boot-size 48MiB --rootfs-size 16MiB $(BUILD)/layouts/"$$layout".img; \
-	done
+	@printf '%s\n' $(LAYOUTS) | xargs -P 2 -I '{}' \
+	    virtual_target/images/demo-image --layout '{}' --boot-size 48MiB --rootfs-size 16MiB $(BUILD)/layouts/'{}'.img
 
 userland-image: deps-demo # an OS image of 1 GiB with a Debian userland, a third in use, into build/demo
 	@virtual_target/images/demo-image --rootfs-size 952MiB --userland virtual_target/images/userland.list $(BUILD)/demo/userland.img
