@@ -167,7 +167,7 @@ let package = Package(
         .target(
             name: "CommandOptions",
             dependencies: [
-                "CommandOutput", "Configuration", "FlashEvents", "Flashing", "GPIO", "HostTools", "ImageStore",
+                "CommandOutput", "Configuration", "FlashEvents", "Flashing", "HostTools", "ImageStore",
                 "Inventory",
                 "LinuxHost", "OSImage", "RunRecords", "TFTPService", "Wiring", argumentParser, system,
             ],
@@ -251,7 +251,7 @@ let package = Package(
             name: "ImageStoreTests",
             dependencies: [
                 "BootFiles", "DiskLayout", "FlashPlan", "HostTools", "ImageStore", "LinuxHost", "OSImage", "TestImages",
-                system,
+                "TestSupport", system,
             ],
             swiftSettings: strict),
         .testTarget(
@@ -275,7 +275,7 @@ let package = Package(
             name: "FlashingTests",
             dependencies: [
                 "DiskLayout", "FlashEvents", "Flashing", "FlashPlan", "Inventory", "LinuxHost", "OSImage", "TFTP",
-                system,
+                "TestSupport", system,
             ],
             swiftSettings: strict),
         .testTarget(

@@ -10,11 +10,7 @@ enum Programs {
     static let folder = Parts.programs
     static let isCI = Parts.isCI
 
-    static func has(_ tool: String) -> Bool {
-        ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"].contains {
-            FileManager.default.isExecutableFile(atPath: "\($0)/\(tool)")
-        }
-    }
+    static func has(_ tool: String) -> Bool { find(tool) != nil }
     /// Locally a missing tool skips a test visibly, in CI it fails it.
     static let canMakeImages = isCI || has("sfdisk")
     static let canPlayTarget =

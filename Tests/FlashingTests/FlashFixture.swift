@@ -7,6 +7,7 @@ import OSImage
 import Synchronization
 import SystemPackage
 import TFTP
+import TestSupport
 import Testing
 
 @testable import Flashing
@@ -20,16 +21,8 @@ struct Trouble: Error, CustomStringConvertible {
     init(_ description: String) { self.description = description }
 }
 
-/// A folder of its own, removed with the value's life.
-final class TemporaryFolder: Sendable {
-    let path: FilePath
-
-    init() throws {
-        path = FilePath(FileManager.default.temporaryDirectory.path).appending("rpiflash-test-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(atPath: path.string, withIntermediateDirectories: true)
-    }
-
-    deinit { try? FileManager.default.removeItem(atPath: path.string) }
+extension TemporaryFolder {
+    var path: FilePath { FilePath(url.path) }
 }
 
 func data(_ path: FilePath) throws -> Data { try Data(contentsOf: URL(filePath: path.string)) }

@@ -3,6 +3,7 @@ import FlashPlan
 import Foundation
 import Synchronization
 import SystemPackage
+import TestSupport
 import Testing
 
 import FlashEvents

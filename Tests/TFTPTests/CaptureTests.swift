@@ -1,11 +1,12 @@
 import Foundation
 import TFTP
 import TFTPServer
+import TestSupport
 import Testing
 
 /// What someone else's decoder says about our packets on the wire. Capturing needs root.
 @Suite(
-    .timeLimit(.minutes(60)), .enabled(if: requiresClients || (isInstalled("tshark") && getuid() == 0)))
+    .timeLimit(.minutes(60)), .enabled(if: requiresClients || (find("tshark") != nil && getuid() == 0)))
 struct CaptureTests {
     @Test func `tshark decodes every packet of transfers without a malformed one`() async throws {
         let root = try TemporaryRoot()

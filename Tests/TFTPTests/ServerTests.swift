@@ -1,6 +1,7 @@
 import Foundation
 import TFTP
 import TFTPServer
+import TestSupport
 import Testing
 
 @Suite(.timeLimit(.minutes(60))) struct ServerTests {
@@ -8,7 +9,7 @@ import Testing
         ServedFolder(folder: TemporaryRoot.mac, files: files, address: address)
     }
 
-    @Test(arguments: ForeignClient.allCases.filter { requiresClients || isInstalled($0.rawValue) })
+    @Test(arguments: ForeignClient.allCases.filter { requiresClients || find($0.rawValue) != nil })
     func `clients that others wrote fetch and upload, byte for byte`(client: ForeignClient) async throws {
         let root = try TemporaryRoot()
         // Ends inside, at and one behind a block of 512 and of 1468, empty, and past the 16-bit block number.
@@ -19,7 +20,9 @@ import Testing
         for size in sizes {
             let remote = "\(TemporaryRoot.mac)/rpi_image_part_\(size)"
             let status = try run(
-                client.rawValue, client.arguments(get: remote, to: "got", port: server.port), in: root.path)
+                client.rawValue, client.arguments(get: remote, to: "got", port: server.port),
+                in: URL(filePath: root.path)
+            ).status
             #expect(status == 0, "\(size) bytes")
             let got = FileManager.default.contents(atPath: "\(root.path)/got")
             // curl makes no file for an empty one.
@@ -34,7 +37,8 @@ import Testing
             let status = try run(
                 client.rawValue,
                 client.arguments(put: "outcome", to: "\(TemporaryRoot.mac)/\(name)", port: server.port),
-                in: root.path)
+                in: URL(filePath: root.path)
+            ).status
             #expect(status == 0, "\(name)")
         }
         await server.stop()
@@ -299,14 +303,15 @@ import Testing
     }
 
     @Test(arguments: [65535, 65536, 65537]) func `an upload has at most 64 KiB`(size: Int) async throws {
-        try #require(requiresClients || isInstalled("atftp"))
+        try #require(requiresClients || find("atftp") != nil)
         let root = try TemporaryRoot()
         let server = try await TFTPServer.start(root: root.path, host: "127.0.0.1", port: 0)
         let events = server.add(job([]))
         try Data(pattern(size)).write(to: URL(filePath: "\(root.path)/report"))
         let status = try run(
             "atftp", ForeignClient.atftp.arguments(put: "report", to: "\(TemporaryRoot.mac)/REPORT", port: server.port),
-            in: root.path)
+            in: URL(filePath: root.path)
+        ).status
         await server.stop()
         #expect((status == 0) == (size <= 65536))
         var uploads = 0

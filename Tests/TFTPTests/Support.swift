@@ -31,26 +31,6 @@ func pattern(_ count: Int) -> [UInt8] {
     return bytes
 }
 
-/// Runs a client; returns its exit status.
-func run(_ program: String, _ arguments: [String], in folder: String) throws -> Int32 {
-    let process = Process()
-    process.executableURL = URL(filePath: "/usr/bin/env")
-    process.arguments = [program] + arguments
-    process.currentDirectoryURL = URL(filePath: folder)
-    process.standardOutput = FileHandle.nullDevice
-    process.standardError = FileHandle.nullDevice
-    process.standardInput = FileHandle.nullDevice
-    try process.run()
-    process.waitUntilExit()
-    return process.terminationStatus
-}
-
-func isInstalled(_ program: String) -> Bool {
-    ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"].contains {
-        FileManager.default.isExecutableFile(atPath: "\($0)/\(program)")
-    }
-}
-
 /// A client that someone else wrote.
 enum ForeignClient: String, CaseIterable, Sendable {
     case curl, atftp, busybox

@@ -1,9 +1,5 @@
 import ArgumentParser
 import CommandOutput
-import Flashing
-import GPIO
-import LinuxHost
-import Inventory
 
 /// How much of a log there is.
 package struct LogOptions: ParsableArguments {

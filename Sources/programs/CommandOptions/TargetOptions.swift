@@ -6,7 +6,7 @@ import Wiring
 import LinuxHost
 import Flashing
 
-/// Which target, out of which inventory.
+/// The target, and the inventory that lists it.
 package struct TargetOptions: ParsableArguments {
     @Argument(help: "The target: its name, IP address or MAC address.")
     package var target: String
@@ -25,7 +25,7 @@ package struct TargetOptions: ParsableArguments {
     package init() {}
 }
 
-/// Which targets, out of which inventory.
+/// The targets, and the inventory that lists them.
 package struct TargetsOptions: ParsableArguments {
     @Argument(help: ArgumentHelp("The targets: names, IP addresses or MAC addresses.", valueName: "target"))
     package var targets: [String] = []
